@@ -1,0 +1,1 @@
+//! The arithmetic of updates: weighted folds in f64, tile by tile.

@@ -1,0 +1,1 @@
+//! Shards, updates, checkpoints and models, as verified bytes.

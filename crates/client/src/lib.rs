@@ -1,0 +1,1 @@
+//! The library for users of the orchestrator.

@@ -1,0 +1,1 @@
+//! The engine room: numbers into numbers.

@@ -1,0 +1,15 @@
+//! The rules of a run: what a job may say, how rounds open, fill and close, which updates count.
+//!
+//! Pure functions and plain data. Time comes in as a [`Timestamp`], chance as a seed; what should
+//! happen comes out as a value. No clock, no network, no storage, no async.
+
+pub mod digest;
+pub mod ids;
+pub mod local;
+pub mod model;
+pub mod seed;
+pub mod time;
+
+pub use digest::Digest;
+pub use ids::{ClientId, RunId, TaskId, WorkerId};
+pub use time::Timestamp;

@@ -1,0 +1,1 @@
+//! The study: jobs, rounds, aggregation.

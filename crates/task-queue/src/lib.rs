@@ -1,0 +1,1 @@
+//! Tasks to workers, at least once, under leases.

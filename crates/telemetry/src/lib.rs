@@ -1,0 +1,1 @@
+//! The wiring shaft: logs, metrics encoding, the operations endpoint.

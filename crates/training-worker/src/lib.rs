@@ -1,0 +1,1 @@
+//! The workshop: leases tasks, trains, reports.
