@@ -3,10 +3,14 @@
 //! Pure functions and plain data. Time comes in as a [`Timestamp`], chance as a seed; what should
 //! happen comes out as a value. No clock, no network, no storage, no async.
 
+pub mod acceptance;
 pub mod digest;
+pub mod event;
 pub mod ids;
 pub mod local;
 pub mod model;
+pub mod round;
+pub mod run;
 pub mod seed;
 pub mod time;
 

@@ -57,16 +57,27 @@ pub enum Optimizer {
     },
 }
 
-// The defaults of the AdamW paper and of PyTorch.
+impl Optimizer {
+    // The defaults of the AdamW paper and of PyTorch.
+    /// Default decay of the mean of gradients.
+    pub const BETA1: f32 = 0.9;
+    /// Default decay of the mean of squared gradients.
+    pub const BETA2: f32 = 0.999;
+    /// Default ε.
+    pub const EPSILON: f32 = 1e-8;
+    /// Default λ of `AdamW`.
+    pub const WEIGHT_DECAY: f32 = 0.01;
+}
+
 fn default_beta1() -> f32 {
-    0.9
+    Optimizer::BETA1
 }
 fn default_beta2() -> f32 {
-    0.999
+    Optimizer::BETA2
 }
 fn default_epsilon() -> f32 {
-    1e-8
+    Optimizer::EPSILON
 }
 fn default_weight_decay() -> f32 {
-    0.01
+    Optimizer::WEIGHT_DECAY
 }

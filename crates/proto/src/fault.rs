@@ -1,0 +1,79 @@
+//! Errors on the wire: a code, a sentence for a person, and an `ErrorInfo` for a program.
+
+use std::collections::HashMap;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+/// The domain of every `ErrorInfo` of ours.
+pub const DOMAIN: &str = "pangea";
+
+/// A body that compute-core does not hold; metadata `digest` names it.
+pub const BODY_NOT_HELD: &str = "BODY_NOT_HELD";
+
+/// A lease that ran out.
+pub const LEASE_LOST: &str = "LEASE_LOST";
+
+/// An object that is in no store; metadata `key` names it.
+pub const BLOB_NOT_FOUND: &str = "BLOB_NOT_FOUND";
+
+/// Bytes whose digest is not the one that was announced.
+pub const DIGEST_MISMATCH: &str = "DIGEST_MISMATCH";
+
+/// A message that cannot be understood.
+pub const INVALID_MESSAGE: &str = "INVALID_MESSAGE";
+
+/// A status with its `ErrorInfo`.
+#[must_use]
+pub fn status(
+    code: Code,
+    reason: &str,
+    message: impl Into<String>,
+    metadata: &[(&str, String)],
+) -> Status {
+    let metadata: HashMap<String, String> = metadata
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), value.clone()))
+        .collect();
+    let details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
+    Status::with_error_details(code, message, details)
+}
+
+/// The reason in a status' `ErrorInfo`, if it is one of ours.
+#[must_use]
+pub fn reason(status: &Status) -> Option<String> {
+    let info = status.get_details_error_info()?;
+    (info.domain == DOMAIN).then_some(info.reason)
+}
+
+/// A value of the `ErrorInfo`'s metadata.
+#[must_use]
+pub fn metadata(status: &Status, key: &str) -> Option<String> {
+    status.get_details_error_info()?.metadata.remove(key)
+}
+
+/// Whether the same call may succeed later, because the other side was not there to answer.
+#[must_use]
+pub fn is_transient(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::ResourceExhausted)
+        // A connection that breaks under a call surfaces as one of these two, without details.
+        || (matches!(status.code(), Code::Unknown | Code::Cancelled) && reason(status).is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_names_its_reason_and_its_things() {
+        let fault = status(
+            Code::NotFound,
+            BODY_NOT_HELD,
+            "gone",
+            &[("digest", "x".into())],
+        );
+        assert_eq!(reason(&fault).as_deref(), Some(BODY_NOT_HELD));
+        assert_eq!(metadata(&fault, "digest").as_deref(), Some("x"));
+        assert!(!is_transient(&fault));
+    }
+}
