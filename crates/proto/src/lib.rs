@@ -5,6 +5,7 @@
 
 pub mod body;
 pub mod convert;
+pub mod engine;
 pub mod fault;
 pub mod transport;
 

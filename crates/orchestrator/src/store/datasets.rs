@@ -1,0 +1,120 @@
+//! Data sets by name, and the shards of their partitions.
+
+use federation::{Digest, Timestamp};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sqlx::sqlite::SqliteRow;
+
+use super::{Store, StoreError, count, encoded, json, stored, text};
+use crate::datasets::Manifest;
+
+/// A stored data set.
+#[derive(Debug, Clone)]
+pub struct DatasetRow {
+    /// Of the manifest.
+    pub digest: Digest,
+    /// What the data set is made of.
+    pub manifest: Manifest,
+    /// When the name was given to it.
+    pub created_at: Timestamp,
+}
+
+impl Store {
+    /// Gives a name to a data set, in place of the one that had it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn put_dataset(&self, row: &DatasetRow) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO datasets (name, digest, manifest, created_at) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (name) DO UPDATE SET digest = excluded.digest,
+                 manifest = excluded.manifest, created_at = excluded.created_at",
+        )
+        .bind(&row.manifest.name)
+        .bind(row.digest.to_string())
+        .bind(encoded(&row.manifest)?)
+        .bind(stored(row.created_at.0))
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// The data set of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn dataset(&self, name: &str) -> Result<Option<DatasetRow>, StoreError> {
+        let row = sqlx::query("SELECT * FROM datasets WHERE name = $1")
+            .bind(name)
+            .fetch_optional(&self.pool)
+            .await?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// Data sets by name, those after `after`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn datasets(&self, after: &str, limit: u32) -> Result<Vec<DatasetRow>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM datasets WHERE name > $1 ORDER BY name LIMIT $2")
+            .bind(after)
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// Remembers the shards of a partition.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn put_partition(
+        &self,
+        dataset: &Digest,
+        partition: &Digest,
+        shards: &impl Serialize,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO partitions (dataset_digest, partition_digest, shards)
+             VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        )
+        .bind(dataset.to_string())
+        .bind(partition.to_string())
+        .bind(encoded(shards)?)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// The shards of a partition, if they were made before.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn partition<T: DeserializeOwned>(
+        &self,
+        dataset: &Digest,
+        partition: &Digest,
+    ) -> Result<Option<T>, StoreError> {
+        let row = sqlx::query(
+            "SELECT shards FROM partitions WHERE dataset_digest = $1 AND partition_digest = $2",
+        )
+        .bind(dataset.to_string())
+        .bind(partition.to_string())
+        .fetch_optional(&self.pool)
+        .await?;
+        row.as_ref().map(|row| json(row, "shards")).transpose()
+    }
+}
+
+fn read(row: &SqliteRow) -> Result<DatasetRow, StoreError> {
+    Ok(DatasetRow {
+        digest: text(row, "digest")?,
+        manifest: json(row, "manifest")?,
+        created_at: Timestamp(count(row, "created_at")?),
+    })
+}

@@ -1,0 +1,87 @@
+//! Events of a run, without a gap.
+
+use federation::event::Event;
+use federation::{RunId, Timestamp};
+use sqlx::Row;
+
+use super::{Store, StoreError, Write, count, encoded, json, stored};
+
+/// Most events read at once.
+const PAGE: i64 = 1000;
+
+/// An event with its place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredEvent {
+    /// Counts the run's events, from 1.
+    pub sequence: u64,
+    /// When it was written.
+    pub time: Timestamp,
+    /// What happened.
+    pub event: Event,
+}
+
+impl Store {
+    /// The events after `cursor`, oldest first; at most a page of them.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn events_after(
+        &self,
+        run: RunId,
+        cursor: u64,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT sequence, time, body FROM events
+             WHERE run = $1 AND sequence > $2 ORDER BY sequence LIMIT $3",
+        )
+        .bind(run.to_string())
+        .bind(stored(cursor))
+        .bind(PAGE)
+        .fetch_all(&self.pool)
+        .await?;
+        let event = |row| {
+            Ok(StoredEvent {
+                sequence: count(row, "sequence")?,
+                time: Timestamp(count(row, "time")?),
+                event: json(row, "body")?,
+            })
+        };
+        rows.iter().map(event).collect()
+    }
+
+    /// Writes events that change no other fact.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn tell(&self, run: RunId, now: Timestamp, event: &Event) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        append(&mut write, run, now, event).await?;
+        self.commit(write).await
+    }
+}
+
+/// Gives `event` the run's next sequence.
+pub(super) async fn append(
+    write: &mut Write,
+    run: RunId,
+    now: Timestamp,
+    event: &Event,
+) -> Result<(), StoreError> {
+    let row = sqlx::query(
+        "UPDATE runs SET last_sequence = last_sequence + 1 WHERE run = $1 RETURNING last_sequence",
+    )
+    .bind(run.to_string())
+    .fetch_one(&mut **write)
+    .await?;
+    let sequence: i64 = row.try_get("last_sequence")?;
+    sqlx::query("INSERT INTO events (run, sequence, time, body) VALUES ($1, $2, $3, $4)")
+        .bind(run.to_string())
+        .bind(sequence)
+        .bind(stored(now.0))
+        .bind(encoded(event)?)
+        .execute(&mut **write)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! Published models.
+
+use federation::event::Event;
+use federation::{RunId, Timestamp};
+use sqlx::sqlite::SqliteRow;
+
+use super::{Store, StoreError, count, encoded, events, json, stored, text};
+use crate::publish::ModelManifest;
+
+/// A published model.
+#[derive(Debug, Clone)]
+pub struct ModelRow {
+    /// The name.
+    pub name: String,
+    /// Counts versions of the name, from 1.
+    pub version: u32,
+    /// The run that trained it.
+    pub run: RunId,
+    /// What it is made of.
+    pub manifest: ModelManifest,
+    /// When it was published.
+    pub created_at: Timestamp,
+}
+
+impl Store {
+    /// Publishes a run's model under the next version of `name`. A run publishes once: asked
+    /// again, the first answer stands.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn publish(
+        &self,
+        name: &str,
+        run: RunId,
+        manifest: &ModelManifest,
+        now: Timestamp,
+    ) -> Result<ModelRow, StoreError> {
+        let mut write = self.write().await?;
+        let known = sqlx::query("SELECT * FROM models WHERE run = $1")
+            .bind(run.to_string())
+            .fetch_optional(&mut *write)
+            .await?;
+        if let Some(row) = known {
+            return read(&row);
+        }
+        let row = sqlx::query(
+            "INSERT INTO models (name, version, run, manifest, created_at)
+             VALUES ($1, (SELECT COALESCE(MAX(version), 0) + 1 FROM models WHERE name = $1),
+                     $2, $3, $4)
+             RETURNING *",
+        )
+        .bind(name)
+        .bind(run.to_string())
+        .bind(encoded(manifest)?)
+        .bind(stored(now.0))
+        .fetch_one(&mut *write)
+        .await?;
+        let model = read(&row)?;
+        let event = Event::ModelPublished {
+            name: model.name.clone(),
+            version: model.version,
+            digest: manifest.model.digest,
+        };
+        events::append(&mut write, run, now, &event).await?;
+        self.commit(write).await?;
+        Ok(model)
+    }
+
+    /// A version of a model; the newest when none is named.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn model(
+        &self,
+        name: &str,
+        version: Option<u32>,
+    ) -> Result<Option<ModelRow>, StoreError> {
+        let row = sqlx::query(
+            "SELECT * FROM models WHERE name = $1 AND ($2 IS NULL OR version = $2)
+             ORDER BY version DESC LIMIT 1",
+        )
+        .bind(name)
+        .bind(version.map(i64::from))
+        .fetch_optional(&self.pool)
+        .await?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// The model that a run published.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn model_of(&self, run: RunId) -> Result<Option<ModelRow>, StoreError> {
+        let row = sqlx::query("SELECT * FROM models WHERE run = $1")
+            .bind(run.to_string())
+            .fetch_optional(&self.pool)
+            .await?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// The newest version of each name, by name, after `after`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn newest_models(
+        &self,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<ModelRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM models AS m WHERE name > $1
+                 AND version = (SELECT MAX(version) FROM models AS n WHERE n.name = m.name)
+             ORDER BY name LIMIT $2",
+        )
+        .bind(after)
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// The versions of one name, the newest first, before `before`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn versions(
+        &self,
+        name: &str,
+        before: u32,
+        limit: u32,
+    ) -> Result<Vec<ModelRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM models WHERE name = $1 AND version < $2
+             ORDER BY version DESC LIMIT $3",
+        )
+        .bind(name)
+        .bind(i64::from(before))
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(read).collect()
+    }
+}
+
+fn read(row: &SqliteRow) -> Result<ModelRow, StoreError> {
+    Ok(ModelRow {
+        name: sqlx::Row::try_get(row, "name")?,
+        version: count(row, "version")?,
+        run: text(row, "run")?,
+        manifest: json(row, "manifest")?,
+        created_at: Timestamp(count(row, "created_at")?),
+    })
+}

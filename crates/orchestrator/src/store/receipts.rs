@@ -1,0 +1,202 @@
+//! Receipts: every report of an update, with its verdict.
+
+use federation::acceptance::Refusal;
+use federation::event::Event;
+use federation::{ClientId, Digest, RunId, Timestamp, WorkerId};
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::{Store, StoreError, count, events, rounds, stored, text};
+
+/// What became of a report.
+pub type Verdict = Result<(), Refusal>;
+
+/// A stored report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Receipt {
+    /// Its round.
+    pub round: u32,
+    /// Whose data.
+    pub client: ClientId,
+    /// Which attempt at the work.
+    pub attempt: u32,
+    /// Which delivery of the task.
+    pub lease_epoch: u32,
+    /// Who trained.
+    pub worker: WorkerId,
+    /// Loss terms behind the update.
+    pub num_examples: u64,
+    /// Optimiser steps behind it.
+    pub num_steps: u32,
+    /// How much it weighs in the mean.
+    pub weight: f64,
+    /// Mean training loss; may be NaN in a refused one.
+    pub mean_loss: f64,
+    /// Its size.
+    pub bytes: u64,
+    /// Of its bytes.
+    pub digest: Digest,
+    /// Where it stands.
+    pub key: String,
+    /// Whether it counts.
+    pub accepted: bool,
+    /// Why not, in a word.
+    pub reason: String,
+    /// When it came.
+    pub received_at: Timestamp,
+}
+
+impl Store {
+    /// Stores a report with its verdict, and the attempts that follow from it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn receive(
+        &self,
+        run: RunId,
+        receipt: &Receipt,
+        verdict: &Verdict,
+        again: &[(ClientId, u32)],
+    ) -> Result<(), StoreError> {
+        let message = verdict.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        let reason = verdict.as_ref().err().map_or("", Refusal::reason);
+        let mut write = self.write().await?;
+        sqlx::query(
+            "INSERT INTO receipts (run, round, client, position, attempt, lease_epoch, worker,
+                 num_examples, num_steps, weight, mean_loss, bytes, digest, object_key, accepted,
+                 reason, message, received_at)
+             VALUES ($1, $2, $3,
+                 (SELECT COUNT(*) FROM receipts WHERE run = $1 AND round = $2 AND client = $3),
+                 $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+        )
+        .bind(run.to_string())
+        .bind(i64::from(receipt.round))
+        .bind(i64::from(receipt.client.0))
+        .bind(i64::from(receipt.attempt))
+        .bind(i64::from(receipt.lease_epoch))
+        .bind(&receipt.worker.0)
+        .bind(stored(receipt.num_examples))
+        .bind(i64::from(receipt.num_steps))
+        .bind(receipt.weight)
+        .bind(receipt.mean_loss.is_finite().then_some(receipt.mean_loss))
+        .bind(stored(receipt.bytes))
+        .bind(receipt.digest.to_string())
+        .bind(&receipt.key)
+        .bind(i64::from(verdict.is_ok()))
+        .bind(reason)
+        .bind(message)
+        .bind(stored(receipt.received_at.0))
+        .execute(&mut *write)
+        .await?;
+        for (client, attempt) in again {
+            rounds::set_attempt(&mut write, run, receipt.round, *client, *attempt).await?;
+        }
+        let event = told(receipt, verdict);
+        events::append(&mut write, run, receipt.received_at, &event).await?;
+        self.commit(write).await
+    }
+
+    /// Takes back the acceptance of an update that turned out to be damaged.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn revoke(
+        &self,
+        run: RunId,
+        receipt: &Receipt,
+        refusal: &Refusal,
+        again: &[(ClientId, u32)],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        sqlx::query(
+            "UPDATE receipts SET accepted = 0, reason = $4, message = $5
+             WHERE run = $1 AND round = $2 AND client = $3 AND accepted = 1",
+        )
+        .bind(run.to_string())
+        .bind(i64::from(receipt.round))
+        .bind(i64::from(receipt.client.0))
+        .bind(refusal.reason())
+        .bind(refusal.to_string())
+        .execute(&mut *write)
+        .await?;
+        sqlx::query("UPDATE rounds SET phase = 'training' WHERE run = $1 AND round = $2")
+            .bind(run.to_string())
+            .bind(i64::from(receipt.round))
+            .execute(&mut *write)
+            .await?;
+        for (client, attempt) in again {
+            rounds::set_attempt(&mut write, run, receipt.round, *client, *attempt).await?;
+        }
+        let event = told(receipt, &Err(refusal.clone()));
+        events::append(&mut write, run, now, &event).await?;
+        self.commit(write).await
+    }
+
+    /// The reports of a round, by client and then in the order in which they came.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn receipts(&self, run: RunId, round: u32) -> Result<Vec<Receipt>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM receipts WHERE run = $1 AND round = $2 ORDER BY client, position",
+        )
+        .bind(run.to_string())
+        .bind(i64::from(round))
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// The updates of a round that count, in canonical order.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn accepted(&self, run: RunId, round: u32) -> Result<Vec<Receipt>, StoreError> {
+        let mut receipts = self.receipts(run, round).await?;
+        receipts.retain(|receipt| receipt.accepted);
+        Ok(receipts)
+    }
+}
+
+fn told(receipt: &Receipt, verdict: &Verdict) -> Event {
+    let (round, client, worker) = (receipt.round, receipt.client, receipt.worker.clone());
+    match verdict {
+        Ok(()) => Event::UpdateAccepted {
+            round,
+            client,
+            worker,
+            num_examples: receipt.num_examples,
+            bytes: receipt.bytes,
+            mean_loss: receipt.mean_loss,
+        },
+        Err(refusal) => {
+            Event::UpdateRefused { round, client, worker, refusal: refusal.clone() }
+        }
+    }
+}
+
+fn read(row: &SqliteRow) -> Result<Receipt, StoreError> {
+    let mean_loss: Option<f64> = row.try_get("mean_loss")?;
+    Ok(Receipt {
+        round: count(row, "round")?,
+        client: ClientId(count(row, "client")?),
+        attempt: count(row, "attempt")?,
+        lease_epoch: count(row, "lease_epoch")?,
+        worker: WorkerId(row.try_get("worker")?),
+        num_examples: count(row, "num_examples")?,
+        num_steps: count(row, "num_steps")?,
+        weight: row.try_get("weight")?,
+        mean_loss: mean_loss.unwrap_or(f64::NAN),
+        bytes: count(row, "bytes")?,
+        digest: text(row, "digest")?,
+        key: row.try_get("object_key")?,
+        accepted: row.try_get::<i64, _>("accepted")? == 1,
+        reason: row.try_get("reason")?,
+        received_at: Timestamp(count(row, "received_at")?),
+    })
+}

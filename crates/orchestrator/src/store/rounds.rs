@@ -1,0 +1,283 @@
+//! Rounds: opened with a cohort, closed, committed or abandoned.
+
+use std::collections::BTreeMap;
+
+use federation::event::{Event, RoundOutcome};
+use federation::round::{Phase, Plan};
+use federation::{ClientId, Digest, RunId, Timestamp};
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::{Store, StoreError, Write, count, encoded, events, json, stored, text};
+
+/// A round that has not ended, with what is needed to go on.
+#[derive(Debug, Clone)]
+pub struct OpenRound {
+    /// From 1.
+    pub number: u32,
+    /// Training or aggregating.
+    pub phase: Phase,
+    /// Who was asked, ascending.
+    pub cohort: Vec<ClientId>,
+    /// How many must report.
+    pub quorum: usize,
+    /// The parameters that training started from.
+    pub base: Digest,
+    /// When it opened.
+    pub opened_at: Timestamp,
+    /// The attempt in which each client's work was last queued.
+    pub attempts: BTreeMap<ClientId, u32>,
+}
+
+/// A round for those who look back.
+#[derive(Debug, Clone)]
+pub struct RoundRow {
+    /// From 1.
+    pub number: u32,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// Who was asked, ascending.
+    pub cohort: Vec<ClientId>,
+    /// How many had to report.
+    pub quorum: u32,
+    /// When it opened.
+    pub opened_at: Timestamp,
+    /// When it was committed or abandoned.
+    pub closed_at: Option<Timestamp>,
+    /// What it achieved, once committed.
+    pub outcome: Option<RoundOutcome>,
+}
+
+impl Store {
+    /// Stores a round that opens.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn open_round(&self, run: RunId, plan: &Plan) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        sqlx::query(
+            "INSERT INTO rounds (run, round, phase, cohort, quorum, base, opened_at, reason)
+             VALUES ($1, $2, 'training', $3, $4, $5, $6, '')",
+        )
+        .bind(run.to_string())
+        .bind(i64::from(plan.number))
+        .bind(encoded(&plan.cohort)?)
+        .bind(stored(plan.quorum))
+        .bind(plan.base.to_string())
+        .bind(stored(plan.opened_at.0))
+        .execute(&mut *write)
+        .await?;
+        let event = Event::RoundOpened {
+            round: plan.number,
+            cohort: u32::try_from(plan.cohort.len()).unwrap_or(u32::MAX),
+            quorum: u32::try_from(plan.quorum).unwrap_or(u32::MAX),
+        };
+        events::append(&mut write, run, plan.opened_at, &event).await?;
+        self.commit(write).await
+    }
+
+    /// The run's round that has not ended.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn unfinished_round(&self, run: RunId) -> Result<Option<OpenRound>, StoreError> {
+        let row = sqlx::query(
+            "SELECT * FROM rounds WHERE run = $1 AND phase NOT IN ('committed', 'abandoned')
+             ORDER BY round DESC LIMIT 1",
+        )
+        .bind(run.to_string())
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let number: u32 = count(&row, "round")?;
+        Ok(Some(OpenRound {
+            number,
+            phase: phase(&row)?,
+            cohort: json(&row, "cohort")?,
+            quorum: count(&row, "quorum")?,
+            base: text(&row, "base")?,
+            opened_at: Timestamp(count(&row, "opened_at")?),
+            attempts: self.attempts(run, number).await?,
+        }))
+    }
+
+    async fn attempts(
+        &self,
+        run: RunId,
+        round: u32,
+    ) -> Result<BTreeMap<ClientId, u32>, StoreError> {
+        let rows =
+            sqlx::query("SELECT client, attempt FROM attempts WHERE run = $1 AND round = $2")
+                .bind(run.to_string())
+                .bind(i64::from(round))
+                .fetch_all(&self.pool)
+                .await?;
+        let attempt = |row| Ok((ClientId(count(row, "client")?), count(row, "attempt")?));
+        rows.iter().map(attempt).collect()
+    }
+
+    /// Notes that a client's work is queued once more, and why.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn retry(
+        &self,
+        run: RunId,
+        round: u32,
+        again: &[(ClientId, u32)],
+        now: Timestamp,
+        event: &Event,
+    ) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        for (client, attempt) in again {
+            set_attempt(&mut write, run, round, *client, *attempt).await?;
+        }
+        events::append(&mut write, run, now, event).await?;
+        self.commit(write).await
+    }
+
+    /// Moves a round to `to`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn move_round(&self, run: RunId, round: u32, to: Phase) -> Result<(), StoreError> {
+        sqlx::query("UPDATE rounds SET phase = $3 WHERE run = $1 AND round = $2")
+            .bind(run.to_string())
+            .bind(i64::from(round))
+            .bind(to.as_str())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Notes that a round's model stands.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn commit_round(
+        &self,
+        run: RunId,
+        outcome: &RoundOutcome,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        let round = i64::from(outcome.round);
+        sqlx::query(
+            "UPDATE rounds SET phase = 'committed', closed_at = $3, outcome = $4
+             WHERE run = $1 AND round = $2",
+        )
+        .bind(run.to_string())
+        .bind(round)
+        .bind(stored(now.0))
+        .bind(encoded(outcome)?)
+        .execute(&mut *write)
+        .await?;
+        sqlx::query(
+            "UPDATE runs SET rounds_committed = $2, accuracy = $3, loss = $4 WHERE run = $1",
+        )
+        .bind(run.to_string())
+        .bind(round)
+        .bind(outcome.accuracy)
+        .bind(outcome.loss)
+        .execute(&mut *write)
+        .await?;
+        let event = Event::RoundCommitted(outcome.clone());
+        events::append(&mut write, run, now, &event).await?;
+        self.commit(write).await
+    }
+
+    /// Notes that a round ended without a model.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn abandon_round(
+        &self,
+        run: RunId,
+        round: u32,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        sqlx::query(
+            "UPDATE rounds SET phase = 'abandoned', closed_at = $3, reason = $4
+             WHERE run = $1 AND round = $2",
+        )
+        .bind(run.to_string())
+        .bind(i64::from(round))
+        .bind(stored(now.0))
+        .bind(reason)
+        .execute(&mut *write)
+        .await?;
+        let event = Event::RoundAbandoned { round, reason: reason.to_owned() };
+        events::append(&mut write, run, now, &event).await?;
+        self.commit(write).await
+    }
+
+    /// The run's rounds after `after`, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn rounds(
+        &self,
+        run: RunId,
+        after: u32,
+        limit: u32,
+    ) -> Result<Vec<RoundRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM rounds WHERE run = $1 AND round > $2 ORDER BY round LIMIT $3",
+        )
+        .bind(run.to_string())
+        .bind(i64::from(after))
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(read).collect()
+    }
+}
+
+pub(super) async fn set_attempt(
+    write: &mut Write,
+    run: RunId,
+    round: u32,
+    client: ClientId,
+    attempt: u32,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO attempts (run, round, client, attempt) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (run, round, client) DO UPDATE SET attempt = excluded.attempt",
+    )
+    .bind(run.to_string())
+    .bind(i64::from(round))
+    .bind(i64::from(client.0))
+    .bind(i64::from(attempt))
+    .execute(&mut **write)
+    .await?;
+    Ok(())
+}
+
+fn read(row: &SqliteRow) -> Result<RoundRow, StoreError> {
+    let closed_at: Option<i64> = row.try_get("closed_at")?;
+    let outcome: Option<String> = row.try_get("outcome")?;
+    Ok(RoundRow {
+        number: count(row, "round")?,
+        phase: phase(row)?,
+        cohort: json(row, "cohort")?,
+        quorum: count(row, "quorum")?,
+        opened_at: Timestamp(count(row, "opened_at")?),
+        closed_at: closed_at.map(|time| Timestamp(time.unsigned_abs())),
+        outcome: if outcome.is_some() { Some(json(row, "outcome")?) } else { None },
+    })
+}
+
+fn phase(row: &SqliteRow) -> Result<Phase, StoreError> {
+    let word: String = row.try_get("phase")?;
+    let found = Phase::ALL.into_iter().find(|phase| phase.as_str() == word);
+    found.ok_or(StoreError::Corrupt { column: "phase", problem: format!("{word:?} is none") })
+}

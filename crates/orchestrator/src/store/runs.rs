@@ -1,0 +1,266 @@
+//! Runs: submitted once under a key, moved from state to state.
+
+use federation::event::Event;
+use federation::job::JobDraft;
+use federation::run::{Command, NotAllowed, RunState};
+use federation::{Digest, RunId, Timestamp};
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::{Store, StoreError, Write, count, encoded, events, json, stored, text};
+
+/// A run as it is submitted.
+#[derive(Debug, Clone)]
+pub struct NewRun {
+    /// Its id, if the key is new.
+    pub run: RunId,
+    /// Chosen by the caller.
+    pub idempotency_key: String,
+    /// What to do.
+    pub job: JobDraft,
+    /// Of the job.
+    pub job_digest: Digest,
+    /// Of the data set's manifest at this moment; the run stays with it.
+    pub dataset_digest: Digest,
+}
+
+/// What became of a submission.
+#[derive(Debug, Clone)]
+pub enum Submission {
+    /// A new run.
+    Started(RunRow),
+    /// The run that the same key and job started earlier.
+    Existed(RunRow),
+    /// The key belongs to another job.
+    KeyTaken(RunRow),
+}
+
+/// A stored run.
+#[derive(Debug, Clone)]
+pub struct RunRow {
+    /// Its id.
+    pub run: RunId,
+    /// Where it is in its life.
+    pub state: RunState,
+    /// Why, for a person.
+    pub reason: String,
+    /// What to do.
+    pub job: JobDraft,
+    /// Of the job.
+    pub job_digest: Digest,
+    /// Of the data set's manifest.
+    pub dataset_digest: Digest,
+    /// Rounds whose model stands.
+    pub rounds_committed: u32,
+    /// Of the last committed round.
+    pub accuracy: Option<f64>,
+    /// Of the last committed round.
+    pub loss: Option<f64>,
+    /// When it was submitted.
+    pub created_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+impl Store {
+    /// Stores a run, unless its key is known.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn submit(&self, new: &NewRun, now: Timestamp) -> Result<Submission, StoreError> {
+        let mut write = self.write().await?;
+        let known = sqlx::query("SELECT * FROM runs WHERE idempotency_key = $1")
+            .bind(&new.idempotency_key)
+            .fetch_optional(&mut *write)
+            .await?;
+        if let Some(row) = known {
+            let row = read(&row)?;
+            let same = row.job_digest == new.job_digest;
+            return Ok(if same { Submission::Existed(row) } else { Submission::KeyTaken(row) });
+        }
+        insert(&mut write, new, now).await?;
+        let event = Event::RunStateChanged {
+            state: RunState::Pending,
+            reason: "submitted".to_owned(),
+        };
+        events::append(&mut write, new.run, now, &event).await?;
+        let row = fetch(&mut write, new.run).await?;
+        self.commit(write).await?;
+        row.map(Submission::Started).ok_or_else(|| StoreError::Corrupt {
+            column: "run",
+            problem: "a run vanished while it was stored".to_owned(),
+        })
+    }
+
+    /// The run, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn run(&self, run: RunId) -> Result<Option<RunRow>, StoreError> {
+        let row = sqlx::query("SELECT * FROM runs WHERE run = $1")
+            .bind(run.to_string())
+            .fetch_optional(&self.pool)
+            .await?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// Runs from the newest on, those before `before` if given.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn runs(
+        &self,
+        before: Option<RunId>,
+        limit: u32,
+    ) -> Result<Vec<RunRow>, StoreError> {
+        // Ids are UUIDv7, so their order is the order of submission.
+        let before = before.map_or_else(|| "~".to_owned(), |run| run.to_string());
+        let rows = sqlx::query("SELECT * FROM runs WHERE run < $1 ORDER BY run DESC LIMIT $2")
+            .bind(before)
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// The runs that have not ended, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn unfinished_runs(&self) -> Result<Vec<RunId>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT run FROM runs WHERE state NOT IN ('completed', 'failed', 'cancelled')
+             ORDER BY run",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(|row| text(row, "run")).collect()
+    }
+
+    /// Moves a run to `to`, if it is still in `from`. Says whether it was.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn move_run(
+        &self,
+        run: RunId,
+        from: RunState,
+        to: RunState,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mut write = self.write().await?;
+        let moved = set_state(&mut write, run, from, to, reason, now).await?;
+        if moved {
+            self.commit(write).await?;
+        }
+        Ok(moved)
+    }
+
+    /// Carries out a person's command.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]; the inner error when the run's state does not allow it.
+    pub async fn command(
+        &self,
+        run: RunId,
+        command: Command,
+        now: Timestamp,
+    ) -> Result<Option<Result<RunRow, NotAllowed>>, StoreError> {
+        let mut write = self.write().await?;
+        let Some(row) = fetch(&mut write, run).await? else { return Ok(None) };
+        let to = match row.state.after(command) {
+            Ok(to) => to,
+            Err(not_allowed) => return Ok(Some(Err(not_allowed))),
+        };
+        if to != row.state {
+            let reason = match command {
+                Command::Cancel => "cancelled by a user",
+                Command::Pause => "paused by a user",
+                Command::Resume => "resumed by a user",
+            };
+            set_state(&mut write, run, row.state, to, reason, now).await?;
+        }
+        let row = fetch(&mut write, run).await?;
+        self.commit(write).await?;
+        Ok(row.map(Ok))
+    }
+}
+
+async fn insert(write: &mut Write, new: &NewRun, now: Timestamp) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO runs (run, name, state, reason, job, job_digest, idempotency_key, dataset,
+                           dataset_digest, rounds_committed, last_sequence, created_at)
+         VALUES ($1, $2, 'pending', '', $3, $4, $5, $6, $7, 0, 0, $8)",
+    )
+    .bind(new.run.to_string())
+    .bind(&new.job.name)
+    .bind(encoded(&new.job)?)
+    .bind(new.job_digest.to_string())
+    .bind(&new.idempotency_key)
+    .bind(&new.job.dataset.name)
+    .bind(new.dataset_digest.to_string())
+    .bind(stored(now.0))
+    .execute(&mut **write)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn set_state(
+    write: &mut Write,
+    run: RunId,
+    from: RunState,
+    to: RunState,
+    reason: &str,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let finished = to.is_final().then(|| stored(now.0));
+    let changed = sqlx::query(
+        "UPDATE runs SET state = $3, reason = $4, finished_at = $5 WHERE run = $1 AND state = $2",
+    )
+    .bind(run.to_string())
+    .bind(from.as_str())
+    .bind(to.as_str())
+    .bind(reason)
+    .bind(finished)
+    .execute(&mut **write)
+    .await?
+    .rows_affected();
+    if changed == 0 {
+        return Ok(false);
+    }
+    let event = Event::RunStateChanged { state: to, reason: reason.to_owned() };
+    events::append(write, run, now, &event).await?;
+    Ok(true)
+}
+
+async fn fetch(write: &mut Write, run: RunId) -> Result<Option<RunRow>, StoreError> {
+    let row = sqlx::query("SELECT * FROM runs WHERE run = $1")
+        .bind(run.to_string())
+        .fetch_optional(&mut **write)
+        .await?;
+    row.as_ref().map(read).transpose()
+}
+
+fn read(row: &SqliteRow) -> Result<RunRow, StoreError> {
+    let finished_at: Option<i64> = row.try_get("finished_at")?;
+    Ok(RunRow {
+        run: text(row, "run")?,
+        state: text(row, "state")?,
+        reason: row.try_get("reason")?,
+        job: json(row, "job")?,
+        job_digest: text(row, "job_digest")?,
+        dataset_digest: text(row, "dataset_digest")?,
+        rounds_committed: count(row, "rounds_committed")?,
+        accuracy: row.try_get("accuracy")?,
+        loss: row.try_get("loss")?,
+        created_at: Timestamp(count(row, "created_at")?),
+        finished_at: finished_at.map(|time| Timestamp(time.unsigned_abs())),
+    })
+}

@@ -1,0 +1,269 @@
+//! The calling side of compute-core: gives it what it does not hold, then asks.
+
+use std::error::Error;
+
+use bytes::Bytes;
+use federation::local::LocalTraining;
+use federation::model::Architecture;
+use futures::future::BoxFuture;
+use thiserror::Error;
+use tonic::Status;
+use tonic::transport::Channel;
+
+use crate::body::{self, Assembly, BodyError};
+use crate::fault;
+use crate::transport::{self, Address};
+use crate::v1::compute_client::ComputeClient;
+use crate::v1::{
+    Body, DescribeRequest, DescribeResponse, EvaluateRequest, EvaluateResponse, HasRequest,
+    InitRequest, PredictRequest, TrainProgress, TrainRequest, TrainResult, train_reply,
+};
+
+/// How often inputs are given again when compute-core forgot them between two calls: it may
+/// restart, or evict them under pressure from others.
+const ATTEMPTS: usize = 4;
+
+/// Why compute-core gave no answer.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// An input could not be had.
+    #[error(transparent)]
+    Load(Box<dyn Error + Send + Sync>),
+    /// The call failed.
+    #[error("compute-core: {}", .0.message())]
+    Call(#[from] Box<Status>),
+    /// The answer is not what it says it is.
+    #[error("compute-core answered: {0}")]
+    Answer(#[from] BodyError),
+    /// Inputs were forgotten faster than they could be used.
+    #[error("compute-core forgot its inputs {ATTEMPTS} times; its cache is too small for them")]
+    Forgetful,
+}
+
+impl EngineError {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Call(status) => fault::is_transient(status),
+            Self::Answer(BodyError::Broken(status)) => fault::is_transient(status),
+            Self::Forgetful => true,
+            Self::Load(_) | Self::Answer(_) => false,
+        }
+    }
+}
+
+impl From<Status> for EngineError {
+    fn from(status: Status) -> Self {
+        Self::Call(Box::new(status))
+    }
+}
+
+/// A body that a call needs, and how to get its bytes if compute-core does not hold it.
+pub struct Input<'a> {
+    /// What it is.
+    pub body: &'a Body,
+    /// Fetches the bytes.
+    pub load: Box<dyn Fn() -> Loading<'a> + Send + Sync + 'a>,
+}
+
+/// Bytes on their way.
+pub type Loading<'a> = BoxFuture<'a, Result<Bytes, Box<dyn Error + Send + Sync>>>;
+
+impl std::fmt::Debug for Input<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Input").field(&self.body.digest).finish()
+    }
+}
+
+/// A compute-core somewhere.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    client: ComputeClient<Channel>,
+}
+
+impl Engine {
+    /// The compute-core at `address`; connects when first asked.
+    #[must_use]
+    pub fn at(address: &Address) -> Self {
+        Self {
+            client: ComputeClient::new(transport::channel(address)),
+        }
+    }
+
+    /// What it can do.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Call`] when it does not answer.
+    pub async fn describe(&self) -> Result<DescribeResponse, EngineError> {
+        let mut client = self.client.clone();
+        Ok(client.describe(DescribeRequest {}).await?.into_inner())
+    }
+
+    /// The initial parameters of a model.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Call`] and [`EngineError::Answer`].
+    pub async fn init(
+        &self,
+        model: &Architecture,
+        seed: u64,
+    ) -> Result<(Body, Bytes), EngineError> {
+        let mut client = self.client.clone();
+        let request = InitRequest {
+            model: Some(model.into()),
+            seed,
+        };
+        let chunks = client.init(request).await?.into_inner();
+        Ok(body::receive(chunks).await?)
+    }
+
+    /// Trains on a shard: the result and the delta's bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`]; dropping the future cancels the training.
+    pub async fn train(
+        &self,
+        model: &Architecture,
+        inputs: Inputs<'_>,
+        local: &LocalTraining,
+        seed: u64,
+        on_progress: &mut (dyn FnMut(TrainProgress) + Send),
+    ) -> Result<(TrainResult, Bytes), EngineError> {
+        let request = TrainRequest {
+            model: Some(model.into()),
+            parameters_digest: inputs.parameters.body.digest.clone(),
+            examples_digest: inputs.examples.body.digest.clone(),
+            local: Some(local.into()),
+            seed,
+        };
+        for _ in 0..ATTEMPTS {
+            self.hold(&inputs).await?;
+            match self.train_once(request.clone(), on_progress).await {
+                Err(EngineError::Call(status)) if forgot(&status) => {}
+                answer => return answer,
+            }
+        }
+        Err(EngineError::Forgetful)
+    }
+
+    async fn train_once(
+        &self,
+        request: TrainRequest,
+        on_progress: &mut (dyn FnMut(TrainProgress) + Send),
+    ) -> Result<(TrainResult, Bytes), EngineError> {
+        let mut client = self.client.clone();
+        let mut replies = client.train(request).await?.into_inner();
+        let mut announced: Option<(TrainResult, Assembly)> = None;
+        while let Some(reply) = replies.message().await? {
+            match (reply.part, &mut announced) {
+                (Some(train_reply::Part::Progress(progress)), None) => on_progress(progress),
+                (Some(train_reply::Part::Result(result)), None) => {
+                    let header = result.delta.as_ref().ok_or(BodyError::NoHeader)?;
+                    let assembly = Assembly::new(header)?;
+                    announced = Some((result, assembly));
+                }
+                (Some(train_reply::Part::Data(data)), Some((_, assembly))) => {
+                    assembly.push(&data)?;
+                }
+                _ => return Err(BodyError::SecondHeader.into()),
+            }
+        }
+        let (result, assembly) = announced.ok_or(BodyError::NoHeader)?;
+        let (_, delta) = assembly.finish()?;
+        Ok((result, delta))
+    }
+
+    /// Loss and accuracy of a model on examples.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`].
+    pub async fn evaluate(
+        &self,
+        model: &Architecture,
+        inputs: Inputs<'_>,
+    ) -> Result<EvaluateResponse, EngineError> {
+        let request = EvaluateRequest {
+            model: Some(model.into()),
+            parameters_digest: inputs.parameters.body.digest.clone(),
+            examples_digest: inputs.examples.body.digest.clone(),
+        };
+        for _ in 0..ATTEMPTS {
+            self.hold(&inputs).await?;
+            match self.client.clone().evaluate(request.clone()).await {
+                Err(status) if forgot(&status) => {}
+                answer => return Ok(answer?.into_inner()),
+            }
+        }
+        Err(EngineError::Forgetful)
+    }
+
+    /// Class probabilities, `[rows, classes]` as raw f32; the examples are a body with the one
+    /// tensor `features`.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`].
+    pub async fn predict(
+        &self,
+        model: &Architecture,
+        inputs: Inputs<'_>,
+    ) -> Result<Bytes, EngineError> {
+        let request = PredictRequest {
+            model: Some(model.into()),
+            parameters_digest: inputs.parameters.body.digest.clone(),
+            features_digest: inputs.examples.body.digest.clone(),
+        };
+        for _ in 0..ATTEMPTS {
+            self.hold(&inputs).await?;
+            match self.client.clone().predict(request.clone()).await {
+                Err(status) if forgot(&status) => {}
+                answer => {
+                    let (_, probabilities) = body::receive(answer?.into_inner()).await?;
+                    return Ok(probabilities);
+                }
+            }
+        }
+        Err(EngineError::Forgetful)
+    }
+
+    async fn hold(&self, inputs: &Inputs<'_>) -> Result<(), EngineError> {
+        let mut client = self.client.clone();
+        let inputs = [&inputs.parameters, &inputs.examples];
+        let digests = inputs
+            .iter()
+            .map(|input| input.body.digest.clone())
+            .collect();
+        let missing = client
+            .has(HasRequest { digests })
+            .await?
+            .into_inner()
+            .missing;
+        for input in inputs
+            .into_iter()
+            .filter(|input| missing.contains(&input.body.digest))
+        {
+            let bytes = (input.load)().await.map_err(EngineError::Load)?;
+            let chunks = body::messages(input.body.clone(), bytes);
+            client.put(futures::stream::iter(chunks)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What a call on a model works with.
+#[derive(Debug)]
+pub struct Inputs<'a> {
+    /// The model's parameters.
+    pub parameters: Input<'a>,
+    /// The rows.
+    pub examples: Input<'a>,
+}
+
+fn forgot(status: &Status) -> bool {
+    fault::reason(status).as_deref() == Some(fault::BODY_NOT_HELD)
+}
