@@ -3,10 +3,16 @@
 //! Pure functions and plain data. Time comes in as a [`Timestamp`], chance as a seed; what should
 //! happen comes out as a value. No clock, no network, no storage, no async.
 
-pub mod digest;
-pub mod ids;
+//pub mod job;
+pub mod cohort;
 pub mod local;
 pub mod model;
+pub mod partition;
+pub mod stop;
+
+pub mod digest;
+pub mod fraction;
+pub mod ids;
 pub mod seed;
 pub mod time;
 
