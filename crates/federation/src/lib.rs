@@ -3,8 +3,8 @@
 //! Pure functions and plain data. Time comes in as a [`Timestamp`], chance as a seed; what should
 //! happen comes out as a value. No clock, no network, no storage, no async.
 
-//pub mod job;
 pub mod cohort;
+pub mod job;
 pub mod local;
 pub mod model;
 pub mod partition;
