@@ -3,6 +3,7 @@
 //! Pure functions and plain data. Time comes in as a [`Timestamp`], chance as a seed; what should
 //! happen comes out as a value. No clock, no network, no storage, no async.
 
+<<<<<<< HEAD
 pub mod acceptance;
 pub mod digest;
 pub mod event;
@@ -11,6 +12,18 @@ pub mod local;
 pub mod model;
 pub mod round;
 pub mod run;
+=======
+pub mod cohort;
+pub mod job;
+pub mod local;
+pub mod model;
+pub mod partition;
+pub mod stop;
+
+pub mod digest;
+pub mod fraction;
+pub mod ids;
+>>>>>>> jobs
 pub mod seed;
 pub mod time;
 
