@@ -1,12 +1,17 @@
 //! Chores of the workspace: `cargo xtask <chore>`.
 
-#![expect(clippy::print_stdout, reason = "a chore's findings are its output")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a chore's findings are its output"
+)]
 
 mod arrows;
 mod proto;
 mod sizes;
 
 use std::path::Path;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -32,10 +37,19 @@ enum Chore {
     Sizes,
 }
 
-fn main() -> anyhow::Result<()> {
-    let cli = Cli::parse();
+fn main() -> ExitCode {
+    match run(&Cli::parse().chore) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chore: &Chore) -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    match cli.chore {
+    match chore {
         Chore::Arrows => arrows::run(&root),
         Chore::Proto { check: false } => proto::write(&root),
         Chore::Proto { check: true } => proto::check(&root),
