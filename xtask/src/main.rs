@@ -1,3 +1,58 @@
-//! Chores of the workspace.
+//! Chores of the workspace: `cargo xtask <chore>`.
 
-fn main() {}
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a chore's findings are its output"
+)]
+
+mod arrows;
+mod proto;
+mod sizes;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Chores of the workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Hold the crates' dependencies against the table in ARCHITECTURE.md.
+    Arrows,
+    /// Generate the Rust code of proto/pangea/v1.
+    Proto {
+        /// Write nothing; fail when the committed code is not what the protos generate.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Find files that are too long, or that are named after no subject.
+    Sizes,
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse().chore) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chore: &Chore) -> anyhow::Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    match chore {
+        Chore::Arrows => arrows::run(&root),
+        Chore::Proto { check: false } => proto::write(&root),
+        Chore::Proto { check: true } => proto::check(&root),
+        Chore::Sizes => sizes::run(&root),
+    }
+}

@@ -1,0 +1,36 @@
+# An index: each target is one line, and the work is in the script or chore that it names.
+.DEFAULT_GOAL := help
+.PHONY: demo test check tools local fmt proto bench audit proof help
+
+demo: ## Train a model on the digits with the whole house in one process
+	@cargo run --release -p pangea -- demo
+
+local: ## Run the three services as separate processes, with three workers
+	@scripts/local.sh
+
+test: ## Run every test, and name those skipped for want of a tool
+	@scripts/test.sh
+
+check: ## Formatting, lints, generated code, arrows, sizes, licences
+	@scripts/check.sh
+
+tools: ## Set up the pinned tools that check and test use
+	@scripts/tools.sh
+
+fmt: ## Format the code
+	@cargo fmt --all
+
+proto: ## Generate the code of the wire from proto/pangea/v1
+	@cargo xtask proto
+
+bench: ## Measure the engine
+	@cargo bench -p compute-core
+
+audit: ## Ask the advisory database about the dependencies (needs the network)
+	@PATH="$${PANGEA_TOOLS:-$$HOME/.cache/pangea/tools}/bin:$$PATH" cargo deny check advisories
+
+proof: ## Run the tests in their long form
+	@PANGEA_PROOF=1 scripts/test.sh
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Runs every test and closes with a summary. Arguments go to `cargo test`.
+#
+# A test that needs a tool which is not there (Python with safetensors, grpcurl) appends one line,
+# `SKIPPED: name: reason`, to the file named by PANGEA_SKIPPED_FILE; the summary lists them. With
+# REQUIRE_TOOLS=1 such a test fails instead.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+tools="${PANGEA_TOOLS:-$HOME/.cache/pangea/tools}"
+export PATH="$tools/bin:$tools/python/bin:$PATH"
+
+scratch="$(mktemp -d)"
+trap 'rm -rf "$scratch"' EXIT
+export PANGEA_SKIPPED_FILE="$scratch/skipped"
+: > "$PANGEA_SKIPPED_FILE"
+started=$SECONDS
+
+# Tests of processes start the binaries, so these are built first.
+cargo build --workspace --bins
+status=0
+cargo test --workspace --no-fail-fast "$@" 2>&1 | tee "$scratch/log" || status=$?
+
+echo
+awk -v seconds="$((SECONDS - started))" '
+  /^test result:/ { passed += $4; failed += $6; ignored += $8; suites += 1 }
+  END {
+    printf "tests: %d passed, %d failed, %d ignored in %d suites, %d s\n",
+      passed, failed, ignored, suites, seconds
+  }' "$scratch/log"
+if [[ -s "$PANGEA_SKIPPED_FILE" ]]; then
+  echo "tests: $(sort -u "$PANGEA_SKIPPED_FILE" | wc -l) skipped; \`make tools\` sets up what they miss"
+  sort -u "$PANGEA_SKIPPED_FILE"
+fi
+if [[ $status -ne 0 ]]; then
+  sed -n '/^failures:$/,/^test result:/{/^    [^ ]/p;}' "$scratch/log" | sort -u
+  echo "tests: failed" >&2
+fi
+exit "$status"

@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Sets up the tools that checks and tests use, at pinned versions, in a cache folder outside the
+# checkout: $PANGEA_TOOLS, or ~/.cache/pangea/tools. A tool that is already there is left alone.
+# Without Python or Go, what needs them is left out, and the tests that use it say so.
+set -euo pipefail
+
+CARGO_DENY=0.20.2
+GRPCURL=1.9.3
+SAFETENSORS=0.8.0
+NUMPY=2.4.6
+
+tools="${PANGEA_TOOLS:-$HOME/.cache/pangea/tools}"
+mkdir -p "$tools/bin"
+
+report() { # tool, what happened
+  printf '%-22s %s\n' "$1" "$2"
+}
+
+cargo_deny() {
+  if [[ "$("$tools/bin/cargo-deny" --version 2>/dev/null)" == "cargo-deny $CARGO_DENY" ]]; then
+    report "cargo-deny $CARGO_DENY" "there"
+    return
+  fi
+  report "cargo-deny $CARGO_DENY" "building; this takes minutes"
+  # Its own target folder: the checkout's is not the place for other people's code.
+  CARGO_TARGET_DIR="$tools/build" cargo install --quiet --locked --root "$tools" \
+    "cargo-deny@$CARGO_DENY"
+  rm -rf "$tools/build"
+  report "cargo-deny $CARGO_DENY" "built"
+}
+
+grpcurl() {
+  # A binary from `go install` does not know its own version, so a file beside it does.
+  local version="$tools/bin/grpcurl.version" log="$tools/grpcurl.log"
+  if [[ -x "$tools/bin/grpcurl" && "$(cat "$version" 2>/dev/null)" == "$GRPCURL" ]]; then
+    report "grpcurl $GRPCURL" "there"
+  elif ! command -v go >/dev/null; then
+    report "grpcurl $GRPCURL" "left out: go is not there"
+  else
+    GOBIN="$tools/bin" go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@v$GRPCURL" \
+      >"$log" 2>&1 || { cat "$log" >&2; return 1; }
+    echo "$GRPCURL" > "$version"
+    report "grpcurl $GRPCURL" "built"
+  fi
+}
+
+python() {
+  local name="python packages"
+  local wanted="numpy $NUMPY safetensors $SAFETENSORS"
+  local venv="$tools/python"
+  if [[ "$(cat "$venv/wanted" 2>/dev/null)" == "$wanted" ]]; then
+    report "$name" "there: $wanted"
+  elif ! command -v python3 >/dev/null; then
+    report "$name" "left out: python3 is not there"
+  else
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check \
+      "numpy==$NUMPY" "safetensors==$SAFETENSORS"
+    echo "$wanted" > "$venv/wanted"
+    report "$name" "set up: $wanted"
+  fi
+}
+
+cargo_deny
+grpcurl
+python
