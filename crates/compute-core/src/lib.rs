@@ -1,1 +1,3 @@
 //! The engine room: numbers into numbers.
+
+pub mod engine;

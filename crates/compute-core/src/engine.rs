@@ -1,0 +1,26 @@
+//! Training, evaluation and prediction of feed-forward classifiers: pure and synchronous.
+//!
+//! A model is a parameter vector in the layout of [`federation::model::Architecture::tensors`].
+//! The same seed, rows and settings give the same bits whatever the number of threads: every
+//! product is cut into tiles of its output, the cuts depend on the model and the batch alone, and
+//! one thread computes a tile from its first term to its last. Bits may differ between CPUs,
+//! because the kernels of `gemm` are chosen by what the CPU offers.
+
+mod backward;
+mod batches;
+mod curve;
+mod evaluate;
+mod examples;
+mod forward;
+mod initial;
+mod loss;
+mod matrix;
+mod network;
+mod optimizer;
+mod pool;
+mod train;
+
+pub use evaluate::{EvaluateError, Evaluation, evaluate, predict};
+pub use examples::{Examples, ExamplesError};
+pub use initial::initial_parameters;
+pub use train::{PlanError, Progress, TrainError, TrainReport, Trainer};

@@ -1,0 +1,220 @@
+//! From rows to logits.
+
+use super::examples::Examples;
+use super::matrix::{Columns, Matrix};
+use super::network::{Network, Stage, row_block};
+use super::pool::Pool;
+use pulp::Arch;
+
+/// What a forward pass leaves behind, planned for a largest batch.
+///
+/// # Shapes
+///
+/// Every vector is a row-major matrix of the planned number of rows, of which a batch uses the
+/// first ones.
+pub(super) struct Activations {
+    /// Rows of the batch at hand.
+    pub(super) rows: usize,
+    /// `[rows, inputs]`
+    input: Vec<f32>,
+    /// `[rows]`
+    labels: Vec<u32>,
+    /// What each stage yields, `[rows, outputs]`; for the last one, logits or what replaced them.
+    outputs: Vec<Vec<f32>>,
+    /// What went into a stage's curve, `[rows, outputs]`; empty where the output says enough.
+    bent: Vec<Vec<f32>>,
+    /// Cross-entropy of each row, `[rows]`.
+    losses: Vec<f32>,
+}
+
+/// Neighbouring rows of a batch at the end of a forward pass.
+pub(super) struct Block<'a> {
+    /// `[rows, classes]`
+    pub(super) logits: &'a mut [f32],
+    /// `[rows]`
+    pub(super) labels: &'a [u32],
+    /// `[rows]`, to be filled in.
+    pub(super) losses: &'a mut [f32],
+}
+
+impl Activations {
+    pub(super) fn new(network: &Network, rows_max: usize) -> Self {
+        let matrix = |columns: usize| vec![0.0; rows_max * columns];
+        let stages = &network.stages;
+        Self {
+            rows: 0,
+            input: matrix(network.inputs),
+            labels: vec![0; rows_max],
+            outputs: stages.iter().map(|stage| matrix(stage.outputs)).collect(),
+            bent: stages
+                .iter()
+                .map(|stage| {
+                    matrix(if stage.curve.keeps_input() {
+                        stage.outputs
+                    } else {
+                        0
+                    })
+                })
+                .collect(),
+            losses: matrix(1),
+        }
+    }
+
+    /// Copies a batch in: its row `i` is row `source(i)` of `features`, `[_, inputs]`.
+    pub(super) fn gather(
+        &mut self,
+        network: &Network,
+        pool: &mut Pool,
+        features: &[f32],
+        rows: usize,
+        source: impl Fn(usize) -> usize + Sync,
+    ) {
+        self.rows = rows;
+        let (width, block) = (network.inputs, row_block(rows));
+        let blocks = self.input[..rows * width].chunks_mut(block * width);
+        pool.each(blocks.enumerate(), |(index, block_input)| {
+            for (row, values) in block_input.chunks_exact_mut(width).enumerate() {
+                let from = source(index * block + row) * width;
+                values.copy_from_slice(&features[from..from + width]);
+            }
+            Arch::new().dispatch(|| network.entry.bend(block_input));
+        });
+    }
+
+    /// Like [`Self::gather`], with the labels.
+    pub(super) fn gather_examples(
+        &mut self,
+        network: &Network,
+        pool: &mut Pool,
+        examples: &Examples<'_>,
+        rows: usize,
+        source: impl Fn(usize) -> usize + Sync,
+    ) {
+        for (row, label) in self.labels[..rows].iter_mut().enumerate() {
+            *label = examples.labels()[source(row)];
+        }
+        self.gather(network, pool, examples.features(), rows, source);
+    }
+
+    /// Runs the gathered batch through all stages and hands the logits to `finish` block by block.
+    pub(super) fn forward(
+        &mut self,
+        network: &Network,
+        pool: &mut Pool,
+        parameters: &[f32],
+        finish: impl Fn(Block<'_>) + Sync,
+    ) {
+        let last = network.stages.len() - 1;
+        for (index, stage) in network.stages[..last].iter().enumerate() {
+            self.hidden_stage(index, stage, pool, parameters);
+        }
+        let stage = &network.stages[last];
+        let (rows, classes, block) = (self.rows, network.classes, row_block(self.rows));
+        let (below, own) = self.outputs.split_at_mut(last);
+        let input = stage_input(&self.input, below, last, rows, stage.inputs);
+        let (weight, bias) = (stage.weight(parameters), stage.bias(parameters));
+
+        let blocks = own[0][..rows * classes]
+            .chunks_mut(block * classes)
+            .zip(self.labels[..rows].chunks(block))
+            .zip(self.losses[..rows].chunks_mut(block));
+        pool.each(blocks.enumerate(), |(index, ((logits, labels), losses))| {
+            let count = labels.len();
+            Columns::new(logits, count, classes)
+                .product(input.rows(index * block, count), weight.transposed());
+            Arch::new().dispatch(|| {
+                for row in logits.chunks_exact_mut(classes) {
+                    add(row, bias);
+                }
+                finish(Block {
+                    logits,
+                    labels,
+                    losses,
+                });
+            });
+        });
+    }
+
+    /// `curve(input · weightᵀ + bias)`, tile by tile of the output's columns.
+    fn hidden_stage(&mut self, index: usize, stage: &Stage, pool: &mut Pool, parameters: &[f32]) {
+        let (rows, outputs) = (self.rows, stage.outputs);
+        let (below, own) = self.outputs.split_at_mut(index);
+        let input = stage_input(&self.input, below, index, rows, stage.inputs);
+        let (weight, bias) = (stage.weight(parameters), stage.bias(parameters));
+        let bent_rows = if stage.curve.keeps_input() { rows } else { 0 };
+        let bent = &mut self.bent[index][..bent_rows * outputs];
+
+        let width = stage.output_tile(rows);
+        let tiles = Columns::new(&mut own[0][..rows * outputs], rows, outputs).tiles(width);
+        let tiles = tiles.zip(Columns::new(bent, bent_rows, outputs).tiles(width));
+        pool.each(tiles, |((first, mut tile), (_, mut bent))| {
+            let columns = tile.num_columns();
+            tile.product(input, weight.rows(first, columns).transposed());
+            Arch::new().dispatch(|| {
+                for row in 0..rows {
+                    let values = tile.row(row);
+                    add(values, &bias[first..first + columns]);
+                    if row < bent.num_rows() {
+                        bent.row(row).copy_from_slice(values);
+                    }
+                    stage.curve.bend(values);
+                }
+            });
+        });
+    }
+
+    /// What went into stage `index`, `[rows, inputs]`.
+    pub(super) fn input(&self, network: &Network, index: usize) -> Matrix<'_> {
+        let width = network.stages[index].inputs;
+        stage_input(&self.input, &self.outputs[..index], index, self.rows, width)
+    }
+
+    /// What the slope of stage `index`'s curve is read from, `[rows, outputs]`.
+    pub(super) fn seen_by_curve(&self, network: &Network, index: usize) -> Matrix<'_> {
+        let stage = &network.stages[index];
+        let kept = match stage.curve.keeps_input() {
+            true => &self.bent[index],
+            false => &self.outputs[index],
+        };
+        Matrix::new(&kept[..self.rows * stage.outputs], self.rows, stage.outputs)
+    }
+
+    /// What is left of the logits, `[rows, classes]`.
+    pub(super) fn logits(&self, network: &Network) -> &[f32] {
+        &self.outputs[network.stages.len() - 1][..self.rows * network.classes]
+    }
+
+    pub(super) fn labels(&self) -> &[u32] {
+        &self.labels[..self.rows]
+    }
+
+    /// Sum of the rows' losses, in the order of rows.
+    pub(super) fn total_loss(&self) -> f64 {
+        self.losses[..self.rows]
+            .iter()
+            .copied()
+            .map(f64::from)
+            .sum()
+    }
+}
+
+fn stage_input<'a>(
+    input: &'a [f32],
+    below: &'a [Vec<f32>],
+    index: usize,
+    rows: usize,
+    width: usize,
+) -> Matrix<'a> {
+    let values = match index {
+        0 => input,
+        _ => &below[index - 1],
+    };
+    Matrix::new(&values[..rows * width], rows, width)
+}
+
+#[inline(always)]
+fn add(values: &mut [f32], others: &[f32]) {
+    for (value, other) in values.iter_mut().zip(others) {
+        *value += other;
+    }
+}

@@ -1,0 +1,82 @@
+//! Softmax and cross-entropy of one row of logits.
+//!
+//! The largest logit is subtracted first, so that no exponential overflows.
+
+use super::curve::exp;
+
+/// Turns the logits of a row into probabilities, in place, and returns `ln Σ exp(logits)`.
+#[inline(always)]
+pub(super) fn softmax(logits: &mut [f32]) -> f32 {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut sum = 0.0;
+    for logit in logits.iter_mut() {
+        *logit = exp(*logit - largest);
+        sum += *logit;
+    }
+    let scale = 1.0 / sum;
+    logits.iter_mut().for_each(|p| *p *= scale);
+    largest + sum.ln()
+}
+
+/// Turns the logits of a row into the gradient of its cross-entropy times `weight`, in place, and
+/// returns the cross-entropy itself, unweighted.
+///
+/// The gradient is `weight · (softmax(logits) − onehot(label))`.
+#[inline(always)]
+pub(super) fn cross_entropy_gradient(logits: &mut [f32], label: u32, weight: f32) -> f32 {
+    let own = logits[label as usize];
+    let loss = softmax(logits) - own;
+    logits[label as usize] -= 1.0;
+    logits.iter_mut().for_each(|g| *g *= weight);
+    loss
+}
+
+/// Cross-entropy of a row of logits.
+#[inline(always)]
+pub(super) fn cross_entropy(logits: &[f32], label: u32) -> f32 {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f32 = logits.iter().map(|logit| exp(logit - largest)).sum();
+    largest + sum.ln() - logits[label as usize]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn huge_logits_give_finite_losses() {
+        let mut logits = [1e30, 0.0, -1e30];
+        assert!((cross_entropy(&logits, 0)).abs() < 1e-6);
+        softmax(&mut logits);
+        assert_eq!(logits, [1.0, 0.0, 0.0].map(|p: f32| p.max(logits[1])));
+    }
+
+    #[test]
+    fn equal_logits_lose_the_logarithm_of_their_number() {
+        let loss = cross_entropy_gradient(&mut [5.0; 10], 3, 1.0);
+        assert!((loss - 10.0_f32.ln()).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_gradient_follows_central_differences() {
+        let logits = [0.3_f32, -1.2, 2.0, 0.0];
+        let mut gradient = logits;
+        let loss = cross_entropy_gradient(&mut gradient, 1, 1.0);
+        assert!((loss - cross_entropy(&logits, 1)).abs() < 1e-6);
+        for i in 0..logits.len() {
+            let at = |offset: f32| {
+                let mut moved = logits;
+                moved[i] += offset;
+                f64::from(cross_entropy(&moved, 1))
+            };
+            let difference = (at(1e-2) - at(-1e-2)) / 2e-2;
+            assert!((difference - f64::from(gradient[i])).abs() < 1e-4);
+        }
+    }
+
+    #[test]
+    fn nan_logits_give_a_nan_loss() {
+        assert!(cross_entropy(&[f32::NAN, 0.0], 1).is_nan());
+        assert!(cross_entropy_gradient(&mut [f32::NAN, 0.0], 1, 1.0).is_nan());
+    }
+}

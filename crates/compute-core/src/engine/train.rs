@@ -1,0 +1,308 @@
+//! One client's training in one round.
+
+use super::backward::Gradients;
+use super::batches::Batches;
+use super::examples::Examples;
+use super::forward::Activations;
+use super::loss::cross_entropy_gradient;
+use super::network::Network;
+use super::optimizer::{Rule, slots};
+use super::pool::Pool;
+use federation::local::{LocalDuration, LocalTraining};
+use federation::model::Architecture;
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+use thiserror::Error;
+
+/// Trains one architecture by one recipe, as often as asked, in buffers planned once.
+pub struct Trainer {
+    network: Network,
+    training: LocalTraining,
+    rows_max: usize,
+    batch_size: usize,
+    pool: Pool,
+    batches: Batches,
+    activations: Activations,
+    gradients: Gradients,
+    /// The optimizer's vectors, `[n_params]` each, or empty.
+    memory: [Vec<f32>; 2],
+}
+
+/// Where a training stands after a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Progress {
+    /// Steps taken.
+    pub step: u64,
+    /// Steps of the whole training.
+    pub steps_total: u64,
+    /// Mean cross-entropy of the step's batch, before its update.
+    pub loss: f64,
+}
+
+/// What a training did.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TrainReport {
+    /// Distinct rows behind the new parameters: all rows of the shard, or fewer where the steps
+    /// ended before the first pass did. Rows seen again count once.
+    pub num_examples: u64,
+    /// Batches taken.
+    pub num_steps: u64,
+    /// Mean cross-entropy over the rows of the last pass, complete or not, each as its batch found
+    /// it.
+    pub last_epoch_loss: f64,
+    /// Mean cross-entropy of the last batch, before its update.
+    pub final_loss: f64,
+}
+
+/// Why a training cannot be planned.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PlanError {
+    /// A batch of nothing.
+    #[error("the batch size is 0; at least 1 is needed")]
+    EmptyBatch,
+    /// Zero epochs or steps.
+    #[error("the training lasts 0 epochs or steps; at least 1 is needed")]
+    NoSteps,
+    /// Room for nothing.
+    #[error("the training is planned for 0 rows; at least 1 is needed")]
+    NoRows,
+}
+
+/// Why a training ended without a result.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum TrainError {
+    /// The parameters are those of another model.
+    #[error("the model has {expected} parameters, but {actual} were given")]
+    Parameters {
+        /// Parameters of the architecture.
+        expected: usize,
+        /// How many came.
+        actual: usize,
+    },
+    /// The examples were checked against another model.
+    #[error(
+        "the model maps {inputs} features to {classes} classes, but the examples have {example_inputs} and {example_classes}"
+    )]
+    Examples {
+        /// Width of the model's input.
+        inputs: usize,
+        /// Classes of the model.
+        classes: usize,
+        /// Width of the rows.
+        example_inputs: usize,
+        /// Classes the labels were checked for.
+        example_classes: usize,
+    },
+    /// Nothing to learn from.
+    #[error("there is no row to train on")]
+    NoExamples,
+    /// The buffers are too small.
+    #[error("the shard has {rows} rows, but the training was planned for at most {rows_max}")]
+    TooManyRows {
+        /// Rows of the shard.
+        rows: usize,
+        /// Rows planned for.
+        rows_max: usize,
+    },
+    /// The loss of a step, or the parameters the last step left, are infinite or NaN.
+    #[error("the training diverged at step {step}; its loss or parameters are not finite")]
+    Diverged {
+        /// The step, counted from 1.
+        step: u64,
+    },
+    /// The caller asked to stop.
+    #[error("the training was cancelled after step {step}")]
+    Cancelled {
+        /// Steps taken, counted from 1.
+        step: u64,
+    },
+}
+
+impl Trainer {
+    /// Plans the training of `architecture` on shards of up to `rows_max` rows.
+    ///
+    /// Models too small to gain from other threads are trained by the calling thread alone.
+    ///
+    /// # Errors
+    ///
+    /// [`PlanError`], when there would be no step, no row or no batch.
+    pub fn new(
+        architecture: &Architecture,
+        training: &LocalTraining,
+        rows_max: usize,
+        threads: NonZeroUsize,
+    ) -> Result<Self, PlanError> {
+        if training.batch_size == 0 {
+            return Err(PlanError::EmptyBatch);
+        }
+        if matches!(
+            training.duration,
+            LocalDuration::Epochs(0) | LocalDuration::Steps(0)
+        ) {
+            return Err(PlanError::NoSteps);
+        }
+        if rows_max == 0 {
+            return Err(PlanError::NoRows);
+        }
+        let network = Network::new(architecture);
+        let batch_size = rows_max.min(training.batch_size as usize);
+        let slots = slots(training.optimizer);
+        let memory = |slot: usize| {
+            vec![
+                0.0;
+                if slot < slots {
+                    network.num_parameters
+                } else {
+                    0
+                }
+            ]
+        };
+        Ok(Self {
+            training: *training,
+            rows_max,
+            batch_size,
+            pool: match network.worth_sharing(batch_size) {
+                true => Pool::new(threads),
+                false => Pool::new(NonZeroUsize::MIN),
+            },
+            batches: Batches::new(rows_max, batch_size),
+            activations: Activations::new(&network, batch_size),
+            gradients: Gradients::new(&network, batch_size),
+            memory: [memory(0), memory(1)],
+            network,
+        })
+    }
+
+    /// Trains `parameters` on `examples`, in an order drawn from `seed`.
+    ///
+    /// The optimizer starts without memory. `watch` hears of every step and may end the training.
+    /// The same arguments give the same bits, whatever the number of threads.
+    ///
+    /// # Shapes
+    ///
+    /// `parameters`: `[n_params]`. After an error they are those of the last step taken.
+    ///
+    /// # Errors
+    ///
+    /// - [`TrainError::Parameters`], [`TrainError::Examples`], [`TrainError::NoExamples`] and
+    ///   [`TrainError::TooManyRows`] before the first step, when the arguments do not fit the plan.
+    /// - [`TrainError::Diverged`] names the first step whose loss is not finite, or the last step
+    ///   when it left parameters that are not.
+    /// - [`TrainError::Cancelled`] when `watch` breaks.
+    pub fn train(
+        &mut self,
+        parameters: &mut [f32],
+        examples: &Examples<'_>,
+        seed: u64,
+        watch: &mut impl FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<TrainReport, TrainError> {
+        self.check(parameters, examples)?;
+        self.memory.iter_mut().for_each(|memory| memory.fill(0.0));
+        self.batches.restart(examples.rows(), seed);
+
+        let steps_total = self.steps_total(examples.rows());
+        let (mut epoch_loss, mut epoch_rows) = (0.0, 0);
+        let (mut num_examples, mut final_loss) = (0, 0.0);
+        for step in 1..=steps_total {
+            let (opens, rows, total_loss) = self.step(parameters, examples, step)?;
+            if opens {
+                (epoch_loss, epoch_rows) = (0.0, 0);
+            }
+            epoch_loss += total_loss;
+            epoch_rows += rows;
+            num_examples = num_examples.max(epoch_rows);
+            final_loss = total_loss / rows as f64;
+            let progress = Progress {
+                step,
+                steps_total,
+                loss: final_loss,
+            };
+            if watch(progress).is_break() {
+                return Err(TrainError::Cancelled { step });
+            }
+        }
+        if !parameters.iter().all(|parameter| parameter.is_finite()) {
+            return Err(TrainError::Diverged { step: steps_total });
+        }
+        Ok(TrainReport {
+            num_examples: num_examples as u64,
+            num_steps: steps_total,
+            last_epoch_loss: epoch_loss / epoch_rows as f64,
+            final_loss,
+        })
+    }
+
+    fn check(&self, parameters: &[f32], examples: &Examples<'_>) -> Result<(), TrainError> {
+        let network = &self.network;
+        if parameters.len() != network.num_parameters {
+            return Err(TrainError::Parameters {
+                expected: network.num_parameters,
+                actual: parameters.len(),
+            });
+        }
+        if (examples.inputs(), examples.classes()) != (network.inputs, network.classes) {
+            return Err(TrainError::Examples {
+                inputs: network.inputs,
+                classes: network.classes,
+                example_inputs: examples.inputs(),
+                example_classes: examples.classes(),
+            });
+        }
+        match examples.rows() {
+            0 => Err(TrainError::NoExamples),
+            rows if rows > self.rows_max => Err(TrainError::TooManyRows {
+                rows,
+                rows_max: self.rows_max,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn steps_total(&self, rows: usize) -> u64 {
+        match self.training.duration {
+            LocalDuration::Epochs(epochs) => {
+                u64::from(epochs) * rows.div_ceil(self.batch_size) as u64
+            }
+            LocalDuration::Steps(steps) => u64::from(steps),
+        }
+    }
+
+    /// Takes one step. Yields whether it opened a pass, its rows and the sum of their losses.
+    fn step(
+        &mut self,
+        parameters: &mut [f32],
+        examples: &Examples<'_>,
+        step: u64,
+    ) -> Result<(bool, usize, f64), TrainError> {
+        let Self {
+            network,
+            pool,
+            activations,
+            ..
+        } = self;
+        let (batch, opens) = self.batches.next();
+        let rows = batch.len();
+        activations.gather_examples(network, pool, examples, rows, |row| batch[row]);
+        let (classes, weight) = (network.classes, 1.0 / rows as f32);
+        activations.forward(network, pool, parameters, |block| {
+            let rows = block.logits.chunks_exact_mut(classes);
+            for ((logits, label), loss) in rows.zip(block.labels).zip(block.losses) {
+                *loss = cross_entropy_gradient(logits, *label, weight);
+            }
+        });
+        let total_loss = activations.total_loss();
+        if !total_loss.is_finite() {
+            return Err(TrainError::Diverged { step });
+        }
+        let rule = Rule::at(self.training.optimizer, step);
+        self.gradients.step(
+            network,
+            pool,
+            activations,
+            parameters,
+            &mut self.memory,
+            rule,
+        );
+        Ok((opens, rows, total_loss))
+    }
+}
