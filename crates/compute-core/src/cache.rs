@@ -1,0 +1,143 @@
+//! Bodies by digest, within a budget of bytes; the ones unused for longest go first.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use federation::Digest;
+use proto::v1::TensorMeta;
+
+/// A body as it was put.
+#[derive(Debug)]
+pub struct Held {
+    /// What the bytes are.
+    pub tensors: Vec<TensorMeta>,
+    /// Little-endian numbers.
+    pub bytes: Bytes,
+}
+
+/// What compute-core holds.
+#[derive(Debug)]
+pub struct Cache {
+    budget_bytes: usize,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    bodies: HashMap<Digest, Entry>,
+    bytes: usize,
+    uses: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    held: Arc<Held>,
+    last_use: u64,
+}
+
+impl Cache {
+    /// An empty cache.
+    #[must_use]
+    pub fn new(budget_bytes: usize) -> Self {
+        Self { budget_bytes, inner: Mutex::default() }
+    }
+
+    /// How much it may hold.
+    #[must_use]
+    pub fn budget_bytes(&self) -> usize {
+        self.budget_bytes
+    }
+
+    /// How much it holds.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
+    /// The body, if it is held; it counts as used now.
+    #[must_use]
+    pub fn get(&self, digest: &Digest) -> Option<Arc<Held>> {
+        let mut inner = self.lock();
+        inner.uses += 1;
+        let now = inner.uses;
+        let entry = inner.bodies.get_mut(digest)?;
+        entry.last_use = now;
+        Some(Arc::clone(&entry.held))
+    }
+
+    /// Holds a body. Makes room by letting go of others; those in use stay alive with their users.
+    ///
+    /// A body larger than the budget is held alone, so that any model can be trained.
+    pub fn put(&self, digest: Digest, held: Held) {
+        let mut inner = self.lock();
+        inner.uses += 1;
+        let last_use = inner.uses;
+        let size = held.bytes.len();
+        while inner.bytes + size > self.budget_bytes && !inner.bodies.is_empty() {
+            inner.evict_oldest();
+        }
+        let entry = Entry { held: Arc::new(held), last_use };
+        inner.bytes += size;
+        if let Some(replaced) = inner.bodies.insert(digest, entry) {
+            inner.bytes -= replaced.held.bytes.len();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn evict_oldest(&mut self) {
+        let oldest = self.bodies.iter().min_by_key(|(_, entry)| entry.last_use);
+        let Some(digest) = oldest.map(|(digest, _)| *digest) else { return };
+        if let Some(entry) = self.bodies.remove(&digest) {
+            self.bytes -= entry.held.bytes.len();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(fill: u8) -> (Digest, Held) {
+        let bytes = Bytes::from(vec![fill; 10]);
+        (Digest::of(&bytes), Held { tensors: Vec::new(), bytes })
+    }
+
+    #[test]
+    fn what_was_unused_for_longest_goes_first() {
+        let cache = Cache::new(25);
+        let [(a, held_a), (b, held_b), (c, held_c)] = [body(1), body(2), body(3)];
+        cache.put(a, held_a);
+        cache.put(b, held_b);
+        assert!(cache.get(&a).is_some());
+        cache.put(c, held_c);
+        assert!(cache.get(&b).is_none(), "b was unused for longest");
+        assert!(cache.get(&a).is_some() && cache.get(&c).is_some());
+        assert_eq!(cache.bytes(), 20);
+    }
+
+    #[test]
+    fn a_body_larger_than_the_budget_is_held_alone() {
+        let cache = Cache::new(5);
+        let [(a, held_a), (b, held_b)] = [body(1), body(2)];
+        cache.put(a, held_a);
+        cache.put(b, held_b);
+        assert!(cache.get(&a).is_none());
+        assert!(cache.get(&b).is_some());
+    }
+
+    #[test]
+    fn the_same_body_twice_counts_once() {
+        let cache = Cache::new(100);
+        for _ in 0..2 {
+            let (digest, held) = body(1);
+            cache.put(digest, held);
+        }
+        assert_eq!(cache.bytes(), 10);
+    }
+}

@@ -1,0 +1,95 @@
+//! Settings of compute-core: a TOML file, then the environment.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
+
+use serde::{Deserialize, Serialize};
+use telemetry::config::{ConfigError, LogConfig};
+
+/// Every setting of compute-core.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where calls come in.
+    pub grpc: GrpcConfig,
+    /// Where `/health`, `/ready` and `/metrics` answer.
+    pub http: HttpConfig,
+    /// How work is shared among the cores.
+    pub engine: EngineConfig,
+    /// What is logged, and how.
+    pub log: LogConfig,
+}
+
+/// Where calls come in.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GrpcConfig {
+    /// Address and port; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// A Unix socket for callers on this host; none when empty.
+    pub unix_socket: PathBuf,
+}
+
+/// Where operators look.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpConfig {
+    /// Address and port; port 0 takes a free one.
+    pub listen: SocketAddr,
+}
+
+/// How work is shared among the cores.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EngineConfig {
+    /// Threads of one training, 1 to 256. Changes the speed, never the result.
+    pub threads: NonZeroUsize,
+    /// Trainings and evaluations at once; others wait. By default cores ÷ threads.
+    pub concurrency: NonZeroUsize,
+    /// Parameters and examples kept between calls, in MiB.
+    pub cache_mib: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            grpc: GrpcConfig::default(),
+            http: HttpConfig::default(),
+            engine: EngineConfig::default(),
+            log: LogConfig::default(),
+        }
+    }
+}
+
+impl Default for GrpcConfig {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 50053)), unix_socket: PathBuf::new() }
+    }
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9091)) }
+    }
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        let cores = available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        Self { threads: NonZeroUsize::MIN, concurrency: cores, cache_mib: 1024 }
+    }
+}
+
+impl Config {
+    /// The settings in `file`, under those in the environment: `PANGEA_COMPUTE_CORE__GRPC__LISTEN`
+    /// and so on.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] names the file or variable, the key, and what would be accepted.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        telemetry::config::load(file, "PANGEA_COMPUTE_CORE__")
+    }
+}

@@ -1,0 +1,82 @@
+//! The only place where an error of the engine becomes a gRPC code.
+
+use federation::Digest;
+use federation::model::Architecture;
+use proto::body::BodyError;
+use proto::convert::InvalidMessage;
+use proto::fault::{BODY_NOT_HELD, DIGEST_MISMATCH, INVALID_MESSAGE, status};
+use tonic::{Code, Status};
+
+use crate::engine::{EvaluateError, ExamplesError, PlanError, TrainError};
+
+/// Reason of a training whose loss is no number any more.
+const DIVERGED: &str = "DIVERGED";
+
+/// Reason of tensors that do not fit the model.
+const SHAPE_MISMATCH: &str = "SHAPE_MISMATCH";
+
+pub(super) fn missing(field: &str) -> Status {
+    invalid(InvalidMessage::missing(field))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
+pub(super) fn invalid(error: InvalidMessage) -> Status {
+    status(
+        Code::InvalidArgument,
+        INVALID_MESSAGE,
+        error.to_string(),
+        &[("field", error.field.clone())],
+    )
+}
+
+pub(super) fn architecture(model: Option<&proto::v1::Architecture>) -> Result<Architecture, Status> {
+    model.ok_or_else(|| missing("model"))?.try_into().map_err(invalid)
+}
+
+pub(super) fn digest(field: &str, text: &str) -> Result<Digest, Status> {
+    text.parse().map_err(|error| invalid(InvalidMessage::new(field, error)))
+}
+
+pub(super) fn not_held(digest: &str) -> Status {
+    let message = format!("body {digest} is not held; put it and ask again");
+    status(Code::NotFound, BODY_NOT_HELD, message, &[("digest", digest.to_owned())])
+}
+
+pub(super) fn shape(message: String) -> Status {
+    status(Code::InvalidArgument, SHAPE_MISMATCH, message, &[])
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
+pub(super) fn body(error: BodyError) -> Status {
+    let reason = match error {
+        BodyError::Changed { .. } | BodyError::Length { .. } => DIGEST_MISMATCH,
+        _ => INVALID_MESSAGE,
+    };
+    status(Code::InvalidArgument, reason, error.to_string(), &[])
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
+pub(super) fn examples(error: ExamplesError) -> Status {
+    shape(error.to_string())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
+pub(super) fn evaluate(error: EvaluateError) -> Status {
+    shape(error.to_string())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
+pub(super) fn plan(error: PlanError) -> Status {
+    invalid(InvalidMessage::new("local", error))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
+pub(super) fn train(error: TrainError) -> Status {
+    match error {
+        TrainError::Cancelled { .. } => Status::cancelled(error.to_string()),
+        TrainError::Diverged { .. } => {
+            status(Code::FailedPrecondition, DIVERGED, error.to_string(), &[])
+        }
+        _ => shape(error.to_string()),
+    }
+}
