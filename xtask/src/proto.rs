@@ -77,6 +77,7 @@ fn generate(root: &Path) -> anyhow::Result<Generated> {
     let out = tempfile::tempdir().context("create a temporary folder")?;
     tonic_prost_build::configure()
         .bytes(".")
+        .build_transport(false) // proto::transport is the one place that opens connections
         .out_dir(out.path())
         .compile_fds(with_comments)
         .context("generate Rust from the descriptors")?;
