@@ -20,6 +20,12 @@ pub const BLOB_NOT_FOUND: &str = "BLOB_NOT_FOUND";
 /// Bytes whose digest is not the one that was announced.
 pub const DIGEST_MISMATCH: &str = "DIGEST_MISMATCH";
 
+/// Fewer or more bytes than were announced; metadata `expected` and `actual` count them.
+pub const WRONG_LENGTH: &str = "WRONG_LENGTH";
+
+/// A range beyond the end of an object; metadata `start`, `end` and `len` say where.
+pub const RANGE_OUTSIDE: &str = "RANGE_OUTSIDE";
+
 /// A message that cannot be understood.
 pub const INVALID_MESSAGE: &str = "INVALID_MESSAGE";
 

@@ -1,0 +1,181 @@
+//! The artifact store at the orchestrator's address.
+
+use std::ops::Range;
+
+use artifacts::{BlobError, BlobStore, Key, Upload};
+use async_trait::async_trait;
+use bytes::Bytes;
+use federation::Digest;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use proto::v1::blobs_client::BlobsClient;
+use proto::v1::{GetBlobRequest, HeadBlobRequest, PutBlobRequest, UploadHeader, put_blob_request};
+use proto::{body, fault};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+use tonic::transport::Channel;
+
+/// Chunks on their way, so that reading and sending overlap.
+const CHUNKS_IN_FLIGHT: usize = 4;
+
+/// Artifacts as the orchestrator serves them.
+#[derive(Debug, Clone)]
+pub struct RemoteStore {
+    client: BlobsClient<Channel>,
+}
+
+impl RemoteStore {
+    /// The store at the other end of `channel`.
+    #[must_use]
+    pub fn new(channel: Channel) -> Self {
+        Self { client: BlobsClient::new(channel) }
+    }
+}
+
+#[async_trait]
+impl BlobStore for RemoteStore {
+    async fn put(&self, key: &Key, bytes: Bytes) -> Result<(), BlobError> {
+        let digest = Digest::of(&bytes);
+        let mut upload = self.upload(key, bytes.len() as u64, &digest).await?;
+        let start = usize::try_from(upload.offset()).unwrap_or(usize::MAX).min(bytes.len());
+        upload.write(bytes.slice(start..)).await?;
+        upload.finish().await
+    }
+
+    async fn upload(
+        &self,
+        key: &Key,
+        len: u64,
+        digest: &Digest,
+    ) -> Result<Box<dyn Upload>, BlobError> {
+        let mut header = UploadHeader {
+            key: key.to_string(),
+            length_bytes: len,
+            digest: digest.to_string(),
+            offset_bytes: 0,
+        };
+        let mut client = self.client.clone();
+        let answer = client.upload_offset(header.clone()).await.map_err(|status| at(key, &status))?;
+        let offset = answer.into_inner().offset_bytes;
+        header.offset_bytes = offset;
+
+        let (parts, stream) = mpsc::channel(CHUNKS_IN_FLIGHT);
+        let call =
+            tokio::spawn(async move { client.put(ReceiverStream::new(stream)).await.map(drop) });
+        let upload = RemoteUpload { key: key.clone(), offset, parts, call };
+        upload.send(put_blob_request::Part::Header(header)).await;
+        Ok(Box::new(upload))
+    }
+
+    async fn get(
+        &self,
+        key: &Key,
+        range: Option<Range<u64>>,
+    ) -> Result<BoxStream<'static, Result<Bytes, BlobError>>, BlobError> {
+        let request = GetBlobRequest {
+            key: key.to_string(),
+            offset_bytes: range.as_ref().map_or(0, |range| range.start),
+            length_bytes: range.map(|range| range.end.saturating_sub(range.start)),
+        };
+        let mut client = self.client.clone();
+        let stream = client.get(request).await.map_err(|status| at(key, &status))?.into_inner();
+        let key = key.clone();
+        let chunk = move |chunk: Result<proto::v1::BlobChunk, Status>| match chunk {
+            Ok(chunk) => Ok(chunk.data),
+            Err(status) => Err(at(&key, &status)),
+        };
+        Ok(stream.map(chunk).boxed())
+    }
+
+    async fn head(&self, key: &Key) -> Result<Option<u64>, BlobError> {
+        let request = HeadBlobRequest { key: key.to_string() };
+        let answer = self.client.clone().head(request).await.map_err(|status| at(key, &status))?;
+        let head = answer.into_inner();
+        Ok(head.found.then_some(head.length_bytes))
+    }
+
+    async fn delete(&self, key: &Key) -> Result<(), BlobError> {
+        Err(BlobError::Unavailable { message: format!("only the orchestrator deletes {key}") })
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Key>, BlobError> {
+        Err(BlobError::Unavailable { message: format!("only the orchestrator lists {prefix:?}") })
+    }
+}
+
+struct RemoteUpload {
+    key: Key,
+    offset: u64,
+    parts: mpsc::Sender<PutBlobRequest>,
+    call: JoinHandle<Result<(), Status>>,
+}
+
+impl RemoteUpload {
+    // A call that has ended takes no more parts; why it ended is told by `finish`.
+    async fn send(&self, part: put_blob_request::Part) -> bool {
+        self.parts.send(PutBlobRequest { part: Some(part) }).await.is_ok()
+    }
+
+    async fn end(self) -> Result<(), BlobError> {
+        let Self { key, parts, call, .. } = self;
+        drop(parts);
+        match call.await {
+            Ok(answer) => answer.map_err(|status| at(&key, &status)),
+            Err(broken) => Err(BlobError::Unavailable { message: broken.to_string() }),
+        }
+    }
+}
+
+#[async_trait]
+impl Upload for RemoteUpload {
+    fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    async fn write(&mut self, bytes: Bytes) -> Result<(), BlobError> {
+        for chunk in body::chunks(bytes) {
+            let len = chunk.len() as u64;
+            if !self.send(put_blob_request::Part::Data(chunk)).await {
+                break;
+            }
+            self.offset += len;
+        }
+        Ok(())
+    }
+
+    async fn finish(self: Box<Self>) -> Result<(), BlobError> {
+        self.end().await
+    }
+}
+
+/// A status as the error that the orchestrator's own store had.
+fn at(key: &Key, status: &Status) -> BlobError {
+    let mentioned = |field| fault::metadata(status, field);
+    let number = |field| mentioned(field).and_then(|text| text.parse().ok());
+    let digest = |field| mentioned(field).and_then(|text| text.parse().ok());
+    let key = key.clone();
+    match fault::reason(status).as_deref() {
+        Some(fault::BLOB_NOT_FOUND) => return BlobError::NotFound { key },
+        Some(fault::DIGEST_MISMATCH) => {
+            if let (Some(expected), Some(actual)) = (digest("expected"), digest("actual")) {
+                return BlobError::DigestMismatch { key, expected, actual };
+            }
+        }
+        Some(fault::WRONG_LENGTH) => {
+            if let (Some(expected), Some(actual)) = (number("expected"), number("actual")) {
+                return BlobError::WrongLength { key, expected, actual };
+            }
+        }
+        Some(fault::RANGE_OUTSIDE) => {
+            if let (Some(start), Some(end), Some(len)) =
+                (number("start"), number("end"), number("len"))
+            {
+                return BlobError::RangeOutside { key, start, end, len };
+            }
+        }
+        _ => {}
+    }
+    BlobError::Unavailable { message: status.message().to_owned() }
+}

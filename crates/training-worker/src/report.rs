@@ -1,0 +1,63 @@
+//! The way of an update back: store, then report, then acknowledge.
+
+use std::time::Duration;
+
+use artifacts::{BlobError, BlobStore, Key};
+use bytes::Bytes;
+use clock::Clock;
+use federation::Digest;
+use tracing::debug;
+
+use crate::backoff::Backoff;
+
+/// An upload that gains no byte for this long is given up. One that advances never is.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Stores `bytes`, going on where an earlier try broke.
+///
+/// # Errors
+///
+/// The last [`BlobError`] when the store refuses the bytes, or is away for too long.
+pub async fn store(
+    blobs: &dyn BlobStore,
+    key: &Key,
+    bytes: &Bytes,
+    digest: &Digest,
+    clock: &dyn Clock,
+) -> Result<(), BlobError> {
+    let mut backoff = Backoff::default();
+    let mut furthest = 0;
+    let mut advanced_at = clock.elapsed();
+    loop {
+        let offset = &mut 0;
+        match try_once(blobs, key, bytes, digest, offset).await {
+            Err(error @ BlobError::Unavailable { .. }) => {
+                if *offset > furthest {
+                    furthest = *offset;
+                    advanced_at = clock.elapsed();
+                    backoff = Backoff::default();
+                }
+                if clock.elapsed().saturating_sub(advanced_at) > IDLE {
+                    return Err(error);
+                }
+                debug!(%key, offset, error = %error, "upload broke, going on");
+                backoff.wait(clock).await;
+            }
+            ended => return ended,
+        }
+    }
+}
+
+async fn try_once(
+    blobs: &dyn BlobStore,
+    key: &Key,
+    bytes: &Bytes,
+    digest: &Digest,
+    offset: &mut u64,
+) -> Result<(), BlobError> {
+    let mut upload = blobs.upload(key, bytes.len() as u64, digest).await?;
+    *offset = upload.offset();
+    let start = usize::try_from(*offset).unwrap_or(usize::MAX).min(bytes.len());
+    upload.write(bytes.slice(start..)).await?;
+    upload.finish().await
+}

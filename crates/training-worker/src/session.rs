@@ -1,0 +1,210 @@
+//! The worker's session with the orchestrator: what it does one way, what it should do the other.
+//!
+//! One task owns the stream and opens it again whenever it breaks. Reports wait in a table until
+//! their verdict comes, and are sent again on each new stream, so a report outlives a restart of
+//! the orchestrator.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use clock::Clock;
+use proto::v1::orchestrator_message::{Kind as Told, Verdict};
+use proto::v1::worker_message::{Heartbeat, Hello, Kind as Said};
+use proto::v1::workers_client::WorkersClient;
+use proto::v1::{OrchestratorMessage, WorkerMessage};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+use tonic::{Status, Streaming};
+use tracing::{info, warn};
+
+use crate::backoff::Backoff;
+use crate::metrics::Metrics;
+
+/// Messages that may wait for the stream: a heartbeat, and progress and a report for each slot.
+const OUTBOX: usize = 64;
+
+/// Until the orchestrator says otherwise.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// Cancelled runs that are remembered. Older ones have no tasks left by then, and if one has, its
+/// report is refused.
+const CANCELLED_MAX: usize = 4096;
+
+/// A handle on the session.
+#[derive(Debug, Clone)]
+pub struct Session {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    hello: Hello,
+    reports: Mutex<HashMap<String, Report>>,
+    outbox: watch::Sender<Option<mpsc::Sender<WorkerMessage>>>,
+    cancelled: watch::Sender<HashSet<String>>,
+    drain: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Report {
+    message: Said,
+    verdict: oneshot::Sender<Verdict>,
+}
+
+impl Session {
+    /// A session that is not open yet. `drain` is cancelled when the orchestrator asks for it.
+    #[must_use]
+    pub fn new(hello: Hello, drain: CancellationToken) -> Self {
+        let shared = Shared {
+            hello,
+            reports: Mutex::default(),
+            outbox: watch::Sender::new(None),
+            cancelled: watch::Sender::default(),
+            drain,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Keeps the session open for as long as it is polled.
+    pub async fn run(&self, channel: Channel, clock: Arc<dyn Clock>, metrics: Metrics) {
+        let mut client = WorkersClient::new(channel);
+        let mut backoff = Backoff::default();
+        loop {
+            match self.open(&mut client).await {
+                Ok(stream) => {
+                    info!(worker = self.shared.hello.worker, "connected to the orchestrator");
+                    backoff = Backoff::default();
+                    metrics.connected.set(1);
+                    let ended = self.talk(stream, clock.as_ref()).await;
+                    metrics.connected.set(0);
+                    self.shared.outbox.send_replace(None);
+                    warn!(error = ended.message(), "the orchestrator's session ended");
+                }
+                Err(status) => {
+                    warn!(error = status.message(), "the orchestrator does not answer");
+                }
+            }
+            backoff.wait(clock.as_ref()).await;
+        }
+    }
+
+    async fn open(
+        &self,
+        client: &mut WorkersClient<Channel>,
+    ) -> Result<Streaming<OrchestratorMessage>, Status> {
+        let (outbox, messages) = mpsc::channel(OUTBOX);
+        let hello = message(Said::Hello(self.shared.hello.clone()));
+        // The channel is new and has room.
+        drop(outbox.try_send(hello));
+        let stream = client.session(ReceiverStream::new(messages)).await?.into_inner();
+        self.shared.outbox.send_replace(Some(outbox.clone()));
+        let unanswered: Vec<_> =
+            self.reports().values().map(|report| report.message.clone()).collect();
+        for report in unanswered {
+            if outbox.send(message(report)).await.is_err() {
+                break;
+            }
+        }
+        Ok(stream)
+    }
+
+    async fn talk(&self, mut stream: Streaming<OrchestratorMessage>, clock: &dyn Clock) -> Status {
+        let mut interval = HEARTBEAT;
+        loop {
+            let told = tokio::select! {
+                told = stream.message() => told,
+                () = clock.sleep(interval) => {
+                    self.say(Said::Heartbeat(Heartbeat {}));
+                    continue;
+                }
+            };
+            match told {
+                Ok(Some(OrchestratorMessage { kind: Some(Told::Welcome(welcome)) })) => {
+                    interval = Duration::from_millis(welcome.heartbeat_interval_ms.max(1));
+                }
+                Ok(Some(told)) => self.hear(told),
+                Ok(None) => return Status::unavailable("the orchestrator closed it"),
+                Err(status) => return status,
+            }
+        }
+    }
+
+    fn hear(&self, told: OrchestratorMessage) {
+        match told.kind {
+            Some(Told::Verdict(verdict)) => {
+                if let Some(report) = self.reports().remove(&verdict.task) {
+                    // Whoever reported may have given up.
+                    drop(report.verdict.send(verdict));
+                }
+            }
+            Some(Told::Cancel(cancel)) => self.shared.cancelled.send_modify(|runs| {
+                if runs.len() >= CANCELLED_MAX {
+                    runs.clear();
+                }
+                runs.insert(cancel.run);
+            }),
+            Some(Told::Drain(_)) => self.shared.drain.cancel(),
+            Some(Told::Welcome(_)) | None => {}
+        }
+    }
+
+    /// Tells something that may get lost: a heartbeat, progress.
+    pub fn say(&self, said: Said) {
+        if let Some(outbox) = self.shared.outbox.borrow().as_ref() {
+            // A full outbox means a stream that stands still; the next message says the same.
+            drop(outbox.try_send(message(said)));
+        }
+    }
+
+    /// Reports how `task` ended, as often as it takes, and waits for the verdict.
+    ///
+    /// Dropping the future withdraws the report.
+    pub async fn report(&self, task: &str, said: Said) -> Verdict {
+        let _withdrawn_on_drop = Withdraw { session: self, task };
+        loop {
+            let (verdict, answer) = oneshot::channel();
+            let report = Report { message: said.clone(), verdict };
+            self.reports().insert(task.to_owned(), report);
+            let outbox = self.shared.outbox.borrow().clone();
+            if let Some(outbox) = outbox {
+                // If the stream broke just now, the next one begins with this report.
+                drop(outbox.send(message(said.clone())).await);
+            }
+            if let Ok(verdict) = answer.await {
+                return verdict;
+            }
+        }
+    }
+
+    /// Returns when `run` is cancelled.
+    pub async fn cancelled(&self, run: &str) {
+        let mut cancelled = self.shared.cancelled.subscribe();
+        let is_cancelled = cancelled.wait_for(|runs| runs.contains(run)).await.is_ok();
+        if !is_cancelled {
+            // The session itself is gone; then nobody cancels any more.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn reports(&self) -> MutexGuard<'_, HashMap<String, Report>> {
+        self.shared.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Withdraw<'a> {
+    session: &'a Session,
+    task: &'a str,
+}
+
+impl Drop for Withdraw<'_> {
+    fn drop(&mut self) {
+        self.session.reports().remove(self.task);
+    }
+}
+
+fn message(said: Said) -> WorkerMessage {
+    WorkerMessage { kind: Some(said) }
+}
