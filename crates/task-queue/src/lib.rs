@@ -1,1 +1,16 @@
 //! Tasks to workers, at least once, under leases.
+//!
+//! A task is sent, received under a lease, and acknowledged. A lease that runs out, or is given
+//! back, makes the task visible again, so each task is delivered until someone acknowledges it.
+//! What a task means is for others to know: bodies are bytes.
+
+mod memory;
+mod message;
+mod queue;
+
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
+
+pub use memory::MemoryQueue;
+pub use message::{BODY_LIMIT, Delivery, Depth, Receipt, TaskMessage};
+pub use queue::{QueueError, TaskQueue};

@@ -1,0 +1,258 @@
+//! Names of objects. Every place in the store is laid out here.
+
+use std::fmt;
+use std::str::FromStr;
+
+use federation::{ClientId, Digest, RunId};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Longest key: half of what S3 takes, so that a bucket prefix still fits.
+const KEY_MAX: usize = 512;
+
+/// Longest segment: the file name limit of the usual file systems.
+const SEGMENT_MAX: usize = 255;
+
+/// The name of an object: segments of `[a-z0-9._-]` between slashes.
+///
+/// No segment is empty or begins with a dot, so a key can neither leave the directory it is
+/// resolved in nor reach what a store hides there. No key may be a whole-segment prefix of another
+/// one, as a file and a directory cannot share a name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Key(String);
+
+/// A text that is not a key.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("object key {text:?} {reason}")]
+pub struct InvalidKey {
+    /// What was given, cut at a hundred characters.
+    pub text: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+/// What an object named by its content is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A data set, as it was brought in.
+    Dataset,
+    /// One client's part of a data set.
+    Shard,
+    /// The parameters of a model.
+    Model,
+}
+
+impl Key {
+    /// `datasets/ab/<hex>` and the like: an object named by its digest.
+    #[must_use]
+    pub fn content(kind: Kind, digest: &Digest) -> Self {
+        let place = match kind {
+            Kind::Dataset => "datasets",
+            Kind::Shard => "shards",
+            Kind::Model => "models",
+        };
+        let hex = digest.hex();
+        Self(format!("{place}/{}/{hex}", &hex[..2]))
+    }
+
+    /// `runs/<run>/rounds/00001/updates/client-0007-1`: what one task gave.
+    #[must_use]
+    pub fn update(run: RunId, round: u32, client: ClientId, attempt: u32) -> Self {
+        Self(format!(
+            "{}{client}-{attempt}",
+            Self::updates_prefix(run, round)
+        ))
+    }
+
+    /// `runs/<run>/checkpoints/00001/model.safetensors`.
+    #[must_use]
+    pub fn checkpoint_model(run: RunId, round: u32) -> Self {
+        Self(format!(
+            "runs/{run}/checkpoints/{round:05}/model.safetensors"
+        ))
+    }
+
+    /// `runs/<run>/checkpoints/00001/manifest.json`: the commit point of a round.
+    #[must_use]
+    pub fn checkpoint_manifest(run: RunId, round: u32) -> Self {
+        Self(format!("runs/{run}/checkpoints/{round:05}/manifest.json"))
+    }
+
+    /// `runs/<run>/checkpoints/latest.json`: which checkpoint is the newest.
+    #[must_use]
+    pub fn checkpoint_pointer(run: RunId) -> Self {
+        Self(format!("runs/{run}/checkpoints/latest.json"))
+    }
+
+    /// `registry/<name>/00003/manifest.json`: a published version of a model.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidKey`] when `name` is not a single segment.
+    pub fn model_manifest(name: &str, version: u32) -> Result<Self, InvalidKey> {
+        Self::of_version(name, version, "manifest.json")
+    }
+
+    /// `registry/<name>/00003/model.safetensors`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidKey`] when `name` is not a single segment.
+    pub fn model_file(name: &str, version: u32) -> Result<Self, InvalidKey> {
+        Self::of_version(name, version, "model.safetensors")
+    }
+
+    fn of_version(name: &str, version: u32, file: &str) -> Result<Self, InvalidKey> {
+        check_segment(name).map_err(|reason| invalid(name, reason))?;
+        format!("registry/{name}/{version:05}/{file}").parse()
+    }
+
+    /// What the keys of a run begin with.
+    #[must_use]
+    pub fn run_prefix(run: RunId) -> String {
+        format!("runs/{run}/")
+    }
+
+    /// What the keys of a round's updates begin with.
+    #[must_use]
+    pub fn updates_prefix(run: RunId, round: u32) -> String {
+        format!("runs/{run}/rounds/{round:05}/updates/")
+    }
+
+    /// The key as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Key {
+    type Err = InvalidKey;
+
+    fn from_str(text: &str) -> Result<Self, InvalidKey> {
+        if text.len() > KEY_MAX {
+            return Err(invalid(text, "is longer than 512 bytes"));
+        }
+        text.split('/')
+            .try_for_each(check_segment)
+            .map_err(|reason| invalid(text, reason))?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+fn check_segment(segment: &str) -> Result<(), &'static str> {
+    let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
+    if segment.is_empty() {
+        Err("has an empty segment")
+    } else if segment.starts_with('.') {
+        Err("has a segment that begins with a dot")
+    } else if segment.len() > SEGMENT_MAX {
+        Err("has a segment longer than 255 bytes, a file name's limit")
+    } else if !segment.bytes().all(allowed) {
+        Err("has other characters than a-z, 0-9, '.', '_' and '-'")
+    } else {
+        Ok(())
+    }
+}
+
+fn invalid(text: &str, reason: &'static str) -> InvalidKey {
+    InvalidKey {
+        text: text.chars().take(100).collect(),
+        reason,
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<Key> for String {
+    fn from(key: Key) -> Self {
+        key.0
+    }
+}
+
+impl TryFrom<String> for Key {
+    type Error = InvalidKey;
+
+    fn try_from(text: String) -> Result<Self, InvalidKey> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    const RUN: RunId = RunId(Uuid::from_u128(7));
+
+    #[test]
+    fn every_place_is_a_valid_key() {
+        let digest = Digest::of(b"pangea");
+        let keys = [
+            Key::content(Kind::Dataset, &digest),
+            Key::content(Kind::Shard, &digest),
+            Key::content(Kind::Model, &digest),
+            Key::update(RUN, 1, ClientId(7), 2),
+            Key::checkpoint_model(RUN, u32::MAX),
+            Key::checkpoint_manifest(RUN, 1),
+            Key::checkpoint_pointer(RUN),
+            Key::model_manifest("digits-mlp", 3).unwrap(),
+            Key::model_file("digits-mlp", 3).unwrap(),
+        ];
+        for key in keys {
+            assert_eq!(key.as_str().parse(), Ok(key.clone()));
+        }
+    }
+
+    #[test]
+    fn an_update_says_whose_it_is() {
+        let key = Key::update(RUN, 1, ClientId(7), 2).to_string();
+        let rest = key.strip_prefix(&Key::run_prefix(RUN)).unwrap();
+        assert_eq!(rest, "rounds/00001/updates/client-0007-2");
+    }
+
+    #[test]
+    fn content_is_named_by_its_digest() {
+        let key = Key::content(Kind::Dataset, &Digest::of(b"")).to_string();
+        assert!(key.starts_with("datasets/af/af1349b9f5f9a1a6"), "{key}");
+    }
+
+    #[test]
+    fn what_could_leave_the_store_is_no_key() {
+        let long = "a".repeat(KEY_MAX + 1);
+        let long_segment = "a".repeat(SEGMENT_MAX + 1);
+        for text in [
+            "",
+            "/a",
+            "a/",
+            "a//b",
+            "..",
+            "a/../b",
+            "./a",
+            ".partial/a",
+            "A",
+            "a b",
+            "a\\b",
+            "a\0",
+            "ä",
+            &long,
+            &long_segment,
+        ] {
+            assert!(text.parse::<Key>().is_err(), "{text:?}");
+        }
+        assert!(Key::model_file("a/b", 1).is_err());
+    }
+
+    #[test]
+    fn a_key_is_checked_when_it_is_read_from_json() {
+        let key: Key = serde_json::from_str("\"runs/a.b_c-1\"").unwrap();
+        assert_eq!(serde_json::to_string(&key).unwrap(), "\"runs/a.b_c-1\"");
+        assert!(serde_json::from_str::<Key>("\"../etc\"").is_err());
+    }
+}

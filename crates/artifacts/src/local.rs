@@ -1,0 +1,271 @@
+//! A store in a local directory.
+//!
+//! An object is the file of its key under the root. Objects appear by rename, after their bytes
+//! reached the disk, so a reader sees all of one or none. `.partial` holds uploads under way; it
+//! may be emptied whenever no process uses the store.
+
+mod files;
+mod upload;
+
+use std::fs::{self, File};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use federation::Digest;
+use futures::stream::{self, BoxStream, StreamExt};
+use thiserror::Error;
+
+use crate::store::CHUNK_MAX;
+use crate::{BlobError, BlobStore, Key, Upload};
+use files::blocking;
+
+/// Objects as files under one directory.
+#[derive(Debug, Clone)]
+pub struct LocalStore {
+    root: Arc<Path>,
+}
+
+/// The directory of a store cannot be used.
+#[derive(Debug, Error)]
+#[error("the artifact directory {} cannot be written to", path.display())]
+pub struct OpenError {
+    /// Which directory.
+    pub path: PathBuf,
+    /// What the disk said.
+    pub source: io::Error,
+}
+
+impl LocalStore {
+    /// Opens the store under `root`, creating the directory where it is missing.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] when nothing can be written there.
+    pub fn open(root: PathBuf) -> Result<Self, OpenError> {
+        match files::probe(&root) {
+            Ok(()) => Ok(Self { root: root.into() }),
+            Err(source) => Err(OpenError { path: root, source }),
+        }
+    }
+
+    /// Where an object's file is, whether or not there is one.
+    #[must_use]
+    pub fn path_of(&self, key: &Key) -> PathBuf {
+        self.root.join(key.as_str())
+    }
+}
+
+#[async_trait]
+impl BlobStore for LocalStore {
+    async fn put(&self, key: &Key, bytes: Bytes) -> Result<(), BlobError> {
+        let (root, path) = (Arc::clone(&self.root), self.path_of(key));
+        blocking(move || files::replace(&root, &path, &bytes))
+            .await
+            .map_err(io_error(key))
+    }
+
+    async fn upload(
+        &self,
+        key: &Key,
+        len: u64,
+        digest: &Digest,
+    ) -> Result<Box<dyn Upload>, BlobError> {
+        let upload = upload::begin(Arc::clone(&self.root), key, len, *digest);
+        Ok(Box::new(upload.await.map_err(io_error(key))?))
+    }
+
+    async fn get(
+        &self,
+        key: &Key,
+        range: Option<Range<u64>>,
+    ) -> Result<BoxStream<'static, Result<Bytes, BlobError>>, BlobError> {
+        let path = self.path_of(key);
+        let (file, len) = blocking(move || open_object(&path))
+            .await
+            .map_err(io_error(key))?
+            .ok_or_else(|| BlobError::NotFound { key: key.clone() })?;
+        let range = range.unwrap_or(0..len);
+        if range.start > range.end || range.end > len {
+            return Err(BlobError::RangeOutside {
+                key: key.clone(),
+                start: range.start,
+                end: range.end,
+                len,
+            });
+        }
+        Ok(chunks(key.clone(), file, range))
+    }
+
+    async fn head(&self, key: &Key) -> Result<Option<u64>, BlobError> {
+        let path = self.path_of(key);
+        blocking(move || {
+            let metadata = absent_is_none(fs::metadata(path))?;
+            Ok(metadata
+                .filter(fs::Metadata::is_file)
+                .map(|file| file.len()))
+        })
+        .await
+        .map_err(io_error(key))
+    }
+
+    async fn delete(&self, key: &Key) -> Result<(), BlobError> {
+        let path = self.path_of(key);
+        blocking(move || absent_is_none(fs::remove_file(path)))
+            .await
+            .map(|_removed_or_absent| ())
+            .map_err(io_error(key))
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Key>, BlobError> {
+        let (root, wanted) = (Arc::clone(&self.root), prefix.to_owned());
+        blocking(move || files::keys_under(&root, &wanted))
+            .await
+            .map_err(|source| BlobError::List {
+                prefix: prefix.to_owned(),
+                source,
+            })
+    }
+}
+
+/// Opens an object's file, if there is one. Replacing the object does not touch the open file.
+fn open_object(path: &Path) -> io::Result<Option<(File, u64)>> {
+    let Some(file) = absent_is_none(File::open(path))? else {
+        return Ok(None);
+    };
+    let metadata = file.metadata()?;
+    Ok(metadata.is_file().then_some((file, metadata.len())))
+}
+
+/// Reads `range` of a file chunk by chunk, each when it is asked for.
+fn chunks(key: Key, file: File, range: Range<u64>) -> BoxStream<'static, Result<Bytes, BlobError>> {
+    let file = Arc::new(file);
+    stream::try_unfold(range, move |range| {
+        let (key, file) = (key.clone(), Arc::clone(&file));
+        async move {
+            if range.is_empty() {
+                return Ok(None);
+            }
+            let len = usize::try_from(range.end - range.start).unwrap_or(CHUNK_MAX);
+            let len = len.min(CHUNK_MAX);
+            let start = range.start;
+            let chunk = blocking(move || {
+                let mut chunk = vec![0; len];
+                file.read_exact_at(&mut chunk, start)?;
+                Ok(Bytes::from(chunk))
+            })
+            .await
+            .map_err(io_error(&key))?;
+            Ok(Some((chunk, start + len as u64..range.end)))
+        }
+    })
+    .boxed()
+}
+
+/// Turns "there is no such file" into `None`; so is a key that leads through another object.
+fn absent_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(None),
+            _ => Err(error),
+        },
+    }
+}
+
+fn io_error(key: &Key) -> impl FnOnce(io::Error) -> BlobError {
+    let key = key.clone();
+    |source| BlobError::Io { key, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::{self, Harness};
+
+    fn store() -> (LocalStore, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(dir.path().join("artifacts")).unwrap();
+        (store, dir)
+    }
+
+    contract::check!(async {
+        let (store, dir) = store();
+        Harness {
+            store: Arc::new(store),
+            keep: Box::new(dir),
+        }
+    });
+
+    fn key(text: &str) -> Key {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_root_that_cannot_be_written_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let root = file.path().join("artifacts");
+        let error = LocalStore::open(root.clone()).unwrap_err();
+        let message = error.to_string();
+        assert!(message.contains(root.to_str().unwrap()), "{message}");
+    }
+
+    #[tokio::test]
+    async fn an_upload_resumes_after_a_restart() {
+        let (store, _dir) = store();
+        let digest = Digest::of(b"pangea");
+        let mut upload = store.upload(&key("a"), 6, &digest).await.unwrap();
+        upload.write(Bytes::from_static(b"pan")).await.unwrap();
+        drop(upload);
+
+        let restarted = LocalStore::open(store.root.to_path_buf()).unwrap();
+        let mut upload = restarted.upload(&key("a"), 6, &digest).await.unwrap();
+        assert_eq!(upload.offset(), 3);
+        upload.write(Bytes::from_static(b"gea")).await.unwrap();
+        upload.finish().await.unwrap();
+        assert_eq!(fs::read(restarted.path_of(&key("a"))).unwrap(), b"pangea");
+    }
+
+    #[tokio::test]
+    async fn nothing_stays_in_partial_once_all_is_done() {
+        let (store, _dir) = store();
+        store
+            .put(&key("a/b"), Bytes::from_static(b"1"))
+            .await
+            .unwrap();
+        let upload = store.upload(&key("c"), 0, &Digest::of(b"")).await.unwrap();
+        upload.finish().await.unwrap();
+        let left = fs::read_dir(store.root.join(".partial")).unwrap().count();
+        assert_eq!(left, 0);
+    }
+
+    #[tokio::test]
+    async fn foreign_files_and_partial_uploads_are_not_listed() {
+        let (store, _dir) = store();
+        store.put(&key("a/b"), Bytes::new()).await.unwrap();
+        fs::write(store.root.join("README.TXT"), "not an object").unwrap();
+        let upload = store.upload(&key("c"), 1, &Digest::of(b"x")).await.unwrap();
+        drop(upload);
+        assert_eq!(store.list("").await.unwrap(), [key("a/b")]);
+        assert_eq!(store.list("../").await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn a_reader_keeps_the_object_it_opened() {
+        let (store, _dir) = store();
+        store
+            .put(&key("a"), Bytes::from_static(b"old"))
+            .await
+            .unwrap();
+        let mut reader = store.get(&key("a"), None).await.unwrap();
+        store
+            .put(&key("a"), Bytes::from_static(b"new"))
+            .await
+            .unwrap();
+        assert_eq!(reader.next().await.unwrap().unwrap(), "old");
+    }
+}

@@ -1,0 +1,145 @@
+//! Files that are whole and on the disk, or not there.
+
+use std::fs::{self, DirEntry, File};
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use federation::digest::{Digest, Digester};
+
+use super::absent_is_none;
+use crate::Key;
+
+/// Where bytes wait to become objects; no key begins with a dot.
+const PARTIAL: &str = ".partial";
+
+/// How much is read at a time to be hashed: large enough for BLAKE3's wide paths.
+const HASH_BUFFER: usize = 256 * 1024;
+
+/// Runs file work where it may block.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(panicked) => Err(io::Error::other(panicked)),
+    }
+}
+
+pub(super) fn partial_dir(root: &Path) -> PathBuf {
+    root.join(PARTIAL)
+}
+
+/// Creates the directories of a store and tries whether files can be written there.
+pub(super) fn probe(root: &Path) -> io::Result<()> {
+    fs::create_dir_all(partial_dir(root))?;
+    let (_file, path) = create_temporary(root)?;
+    fs::remove_file(path)
+}
+
+/// Writes `bytes` to `path` so that all of them are there or what was there before.
+pub(super) fn replace(root: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (mut file, temporary) = create_temporary(root)?;
+    let written = file
+        .write_all(bytes)
+        .and_then(|()| commit(root, &file, &temporary, path));
+    if written.is_err() {
+        // The first failure is the one to tell; a file left here disturbs nobody.
+        drop(fs::remove_file(&temporary));
+    }
+    written
+}
+
+/// Moves a written file to `path`, and returns when the disk has it there.
+pub(super) fn commit(root: &Path, file: &File, from: &Path, path: &Path) -> io::Result<()> {
+    file.sync_all()?;
+    let dir = path.parent().unwrap_or(root);
+    fs::create_dir_all(dir)?;
+    fs::rename(from, path)?;
+    // Any directory up to the root may be a new one, made here or by a neighbour.
+    for dir in dir.ancestors() {
+        File::open(dir)?.sync_all()?;
+        if dir == root {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Hashes the first `len` bytes of a file.
+pub(super) fn digest_prefix(file: &File, len: u64) -> io::Result<Digester> {
+    let mut digester = Digester::default();
+    let mut rest = file.take(len);
+    let mut buffer = vec![0; HASH_BUFFER];
+    loop {
+        match rest.read(&mut buffer)? {
+            0 => return Ok(digester),
+            count => digester.update(&buffer[..count]),
+        }
+    }
+}
+
+/// Whether the file at `path` has exactly these bytes.
+pub(super) fn holds(path: &Path, len: u64, digest: &Digest) -> io::Result<bool> {
+    let Some(file) = absent_is_none(File::open(path))? else {
+        return Ok(false);
+    };
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.len() != len {
+        return Ok(false);
+    }
+    Ok(digest_prefix(&file, len)?.finish() == *digest)
+}
+
+/// The keys under `root` that begin with `prefix`, sorted.
+pub(super) fn keys_under(root: &Path, prefix: &str) -> io::Result<Vec<Key>> {
+    let mut keys = Vec::new();
+    match prefix.rsplit_once('/') {
+        None => walk(root, "", prefix, &mut keys)?,
+        // What is not a key names no directory here, and none elsewhere.
+        Some((dir, _)) if dir.parse::<Key>().is_ok() => {
+            walk(&root.join(dir), &format!("{dir}/"), prefix, &mut keys)?;
+        }
+        Some(_) => {}
+    }
+    keys.sort();
+    Ok(keys)
+}
+
+fn walk(dir: &Path, name: &str, prefix: &str, keys: &mut Vec<Key>) -> io::Result<()> {
+    let Some(entries) = absent_is_none(fs::read_dir(dir))? else {
+        return Ok(());
+    };
+    for entry in entries {
+        let entry: DirEntry = entry?;
+        let Ok(own) = entry.file_name().into_string() else {
+            continue;
+        };
+        let path = format!("{name}{own}");
+        let Ok(key) = path.parse::<Key>() else {
+            continue;
+        };
+        let kind = entry.file_type()?;
+        if kind.is_dir() && (path.starts_with(prefix) || prefix.starts_with(&path)) {
+            walk(&entry.path(), &format!("{path}/"), prefix, keys)?;
+        } else if kind.is_file() && path.starts_with(prefix) {
+            keys.push(key);
+        }
+    }
+    Ok(())
+}
+
+/// Creates a file that no one else knows.
+fn create_temporary(root: &Path) -> io::Result<(File, PathBuf)> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    loop {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("put-{}-{number}", std::process::id());
+        let path = partial_dir(root).join(name);
+        match File::create_new(&path) {
+            // Left by a process that had the same id and died.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            created => return Ok((created?, path)),
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Uploads that survive the end of their connection, and of their process.
+//!
+//! The bytes so far are a file in `.partial`, named by what they are to become, so the next upload
+//! of the same object finds them. An advisory lock keeps two uploads out of one file; the second
+//! takes a file of its own, and both end in the same object.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use federation::digest::{Digest, Digester};
+
+use super::files::{self, blocking};
+use super::{absent_is_none, io_error};
+use crate::{BlobError, Key, Upload};
+
+/// Uploads of one object under way at the same time. Two happen, when a task was dispatched again;
+/// more than a few are a mistake.
+const UPLOADS_AT_ONCE: usize = 16;
+
+/// One object on its way into a local directory.
+#[derive(Debug)]
+pub(super) struct LocalUpload {
+    root: Arc<Path>,
+    key: Key,
+    len: u64,
+    digest: Digest,
+    offset: u64,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// The object is in the store already.
+    Complete,
+    Open(Box<Partial>),
+    /// A write failed or was dropped half-way; what reached the disk is there to resume from.
+    Broken,
+}
+
+#[derive(Debug)]
+struct Partial {
+    file: File,
+    path: PathBuf,
+    /// Over all bytes of the file.
+    digester: Digester,
+}
+
+/// Opens or resumes the upload of `len` bytes of this digest to `key`.
+pub(super) async fn begin(
+    root: Arc<Path>,
+    key: &Key,
+    len: u64,
+    digest: Digest,
+) -> io::Result<LocalUpload> {
+    let key = key.clone();
+    blocking(move || {
+        let (offset, stage) = if files::holds(&root.join(key.as_str()), len, &digest)? {
+            (len, Stage::Complete)
+        } else {
+            let (file, path) = open_partial(&root, &name(&key, len, &digest))?;
+            // Longer than announced can only be the mark of a failing disk.
+            if file.metadata()?.len() > len {
+                file.set_len(0)?;
+            }
+            let offset = file.metadata()?.len();
+            let digester = files::digest_prefix(&file, offset)?;
+            let partial = Partial {
+                file,
+                path,
+                digester,
+            };
+            (offset, Stage::Open(Box::new(partial)))
+        };
+        Ok(LocalUpload {
+            root,
+            key,
+            len,
+            digest,
+            offset,
+            stage,
+        })
+    })
+    .await
+}
+
+/// A file name that stands for these bytes under this key.
+fn name(key: &Key, len: u64, digest: &Digest) -> String {
+    Digest::of(format!("{key} {len} {digest}").as_bytes()).hex()
+}
+
+/// Opens and locks the first file for `name` that no other upload holds.
+fn open_partial(root: &Path, name: &str) -> io::Result<(File, PathBuf)> {
+    for number in 0..UPLOADS_AT_ONCE {
+        let path = files::partial_dir(root).join(format!("{name}.{number}"));
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)?;
+        match file.try_lock() {
+            // Its last holder may have finished, and moved the file away, before it let go.
+            Ok(()) if is_at(&file, &path)? => return Ok((file, path)),
+            Ok(()) | Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Err(io::Error::new(
+        io::ErrorKind::ResourceBusy,
+        format!("{UPLOADS_AT_ONCE} uploads of it are under way"),
+    ))
+}
+
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let own = file.metadata()?;
+    let there = absent_is_none(fs::metadata(path))?;
+    Ok(there.is_some_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino())))
+}
+
+impl LocalUpload {
+    fn wrong_length(&self, actual: u64) -> BlobError {
+        BlobError::WrongLength {
+            key: self.key.clone(),
+            expected: self.len,
+            actual,
+        }
+    }
+
+    fn broken(&self) -> BlobError {
+        io_error(&self.key)(io::Error::other(
+            "a write to this upload failed or was cancelled; begin again to resume",
+        ))
+    }
+}
+
+#[async_trait]
+impl Upload for LocalUpload {
+    fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    async fn write(&mut self, bytes: Bytes) -> Result<(), BlobError> {
+        let end = self.offset.saturating_add(bytes.len() as u64);
+        if end > self.len {
+            return Err(self.wrong_length(end));
+        }
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let Stage::Open(mut partial) = std::mem::replace(&mut self.stage, Stage::Broken) else {
+            return Err(self.broken());
+        };
+        let offset = self.offset;
+        let partial = blocking(move || {
+            partial.file.write_all_at(&bytes, offset)?;
+            partial.digester.update(&bytes);
+            Ok(partial)
+        })
+        .await
+        .map_err(io_error(&self.key))?;
+        self.stage = Stage::Open(partial);
+        self.offset = end;
+        Ok(())
+    }
+
+    async fn finish(mut self: Box<Self>) -> Result<(), BlobError> {
+        let partial = match std::mem::replace(&mut self.stage, Stage::Broken) {
+            Stage::Complete => return Ok(()),
+            Stage::Broken => return Err(self.broken()),
+            Stage::Open(partial) => partial,
+        };
+        if self.offset != self.len {
+            return Err(self.wrong_length(self.offset));
+        }
+        let actual = partial.digester.finish();
+        let (root, path) = (Arc::clone(&self.root), self.root.join(self.key.as_str()));
+        let matches = actual == self.digest;
+        blocking(move || {
+            if matches {
+                files::commit(&root, &partial.file, &partial.path, &path)
+            } else {
+                fs::remove_file(&partial.path)
+            }
+        })
+        .await
+        .map_err(io_error(&self.key))?;
+        if matches {
+            Ok(())
+        } else {
+            Err(BlobError::DigestMismatch {
+                key: self.key.clone(),
+                expected: self.digest,
+                actual,
+            })
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! The queue of one process.
+
+mod state;
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use clock::Clock;
+use tokio::sync::Notify;
+
+use crate::{Delivery, Depth, QueueError, Receipt, TaskMessage, TaskQueue};
+use state::{Now, State};
+
+/// Tasks held unless told otherwise: at most 64 Ki of them, so that even bodies at their limit
+/// stay within 16 GiB and the usual ones, of a few hundred bytes, within some tens of megabytes.
+const CAPACITY: usize = 64 * 1024;
+
+/// A queue in memory: first come, first served; what returns stands behind what waits.
+///
+/// Its tasks die with the process.
+#[derive(Debug)]
+pub struct MemoryQueue {
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+    /// Rings when a task becomes visible or the moment when the next one does changes.
+    changed: Notify,
+}
+
+impl MemoryQueue {
+    /// An empty queue whose leases run on `clock`.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self::with_capacity(clock, CAPACITY)
+    }
+
+    /// An empty queue that holds at most `capacity` tasks, visible and leased together.
+    #[must_use]
+    pub fn with_capacity(clock: Arc<dyn Clock>, capacity: usize) -> Self {
+        let state = State::new(capacity, clock.now());
+        Self {
+            clock,
+            state: Mutex::new(state),
+            changed: Notify::new(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            elapsed: self.clock.elapsed(),
+            moment: self.clock.now(),
+        }
+    }
+}
+
+#[async_trait]
+impl TaskQueue for MemoryQueue {
+    async fn send(&self, messages: Vec<TaskMessage>) -> Result<(), QueueError> {
+        for message in &messages {
+            message.check_size()?;
+        }
+        let now = self.now();
+        self.state().send(messages, now)?;
+        self.changed.notify_waiters();
+        Ok(())
+    }
+
+    async fn receive(
+        &self,
+        max: NonZeroUsize,
+        lease_ttl: Duration,
+        wait: Duration,
+    ) -> Result<Vec<Delivery>, QueueError> {
+        let deadline = self.clock.elapsed().saturating_add(wait);
+        loop {
+            // Taken before looking, so that a change between the look and the wait still rings.
+            let changed = self.changed.notified();
+            let now = self.now();
+            let (deliveries, next_return) = self.state().take(max, lease_ttl, now);
+            // Nothing is awaited between taking and returning: a dropped future holds no task.
+            if !deliveries.is_empty() || now.elapsed >= deadline {
+                return Ok(deliveries);
+            }
+            let wake = next_return.map_or(deadline, |due| due.min(deadline));
+            tokio::select! {
+                () = changed => {}
+                () = self.clock.sleep(wake.saturating_sub(now.elapsed)) => {}
+            }
+        }
+    }
+
+    async fn extend(&self, receipt: &Receipt, lease_ttl: Duration) -> Result<(), QueueError> {
+        let now = self.now();
+        self.state().hide(receipt, lease_ttl, now)?;
+        self.changed.notify_waiters();
+        Ok(())
+    }
+
+    async fn give_back(&self, receipt: &Receipt, delay: Duration) -> Result<(), QueueError> {
+        let now = self.now();
+        self.state().give_back(receipt, delay, now)?;
+        self.changed.notify_waiters();
+        Ok(())
+    }
+
+    async fn acknowledge(&self, receipt: &Receipt) -> Result<(), QueueError> {
+        let now = self.now();
+        self.state().remove(receipt, now)
+    }
+
+    async fn depth(&self) -> Result<Depth, QueueError> {
+        let now = self.now();
+        Ok(self.state().depth(now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use clock::{ManualClock, Timestamp};
+
+    use super::*;
+    use crate::contract::{self, Harness};
+
+    const ONE: NonZeroUsize = NonZeroUsize::MIN;
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn manual() -> (Arc<ManualClock>, Arc<dyn Clock>) {
+        let clock = Arc::new(ManualClock::new(Timestamp(1_000_000)));
+        let shared: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
+        (clock, shared)
+    }
+
+    fn harness() -> Harness {
+        let (clock, shared) = manual();
+        Harness {
+            queue: Arc::new(MemoryQueue::new(shared)),
+            pass_time: Box::new(move |span| {
+                clock.advance(span);
+                Box::pin(tokio::task::yield_now())
+            }),
+        }
+    }
+
+    contract::check!(async { harness() });
+
+    fn task(body: &'static str) -> TaskMessage {
+        TaskMessage {
+            body: Bytes::from_static(body.as_bytes()),
+            ..TaskMessage::default()
+        }
+    }
+
+    async fn receive_now(queue: &MemoryQueue) -> Delivery {
+        let mut deliveries = queue.receive(ONE, MINUTE, Duration::ZERO).await.unwrap();
+        deliveries.remove(0)
+    }
+
+    #[tokio::test]
+    async fn what_returns_stands_behind_what_waits() {
+        let (_, clock) = manual();
+        let queue = MemoryQueue::new(clock);
+        queue
+            .send(vec![task("a"), task("b"), task("c")])
+            .await
+            .unwrap();
+        let first = receive_now(&queue).await;
+        queue
+            .give_back(&first.receipt, Duration::ZERO)
+            .await
+            .unwrap();
+        let mut order = Vec::new();
+        for _task in 0..3 {
+            order.push(receive_now(&queue).await.body);
+        }
+        assert_eq!(order, ["b", "c", "a"]);
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_takes_a_batch_whole_or_not_at_all() {
+        let (_, clock) = manual();
+        let queue = MemoryQueue::with_capacity(clock, 2);
+        queue.send(vec![task("a")]).await.unwrap();
+        let full = queue.send(vec![task("b"), task("c")]).await;
+        assert_eq!(full, Err(QueueError::Full { capacity: 2 }));
+        assert_eq!(queue.depth().await.unwrap().visible, 1);
+    }
+
+    #[tokio::test]
+    async fn age_counts_from_sending_through_every_lease() {
+        let (manual, clock) = manual();
+        let queue = MemoryQueue::new(clock);
+        queue.send(vec![task("a")]).await.unwrap();
+        manual.advance(MINUTE);
+        queue.send(vec![task("b")]).await.unwrap();
+        let first = receive_now(&queue).await;
+        assert_eq!(first.sent_at, Timestamp(1_000_000));
+        assert_eq!(queue.depth().await.unwrap().oldest_age, Some(MINUTE));
+        queue.acknowledge(&first.receipt).await.unwrap();
+        assert_eq!(
+            queue.depth().await.unwrap().oldest_age,
+            Some(Duration::ZERO)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_receiver_waits_no_longer_than_asked() {
+        let (manual, clock) = manual();
+        let queue = MemoryQueue::new(clock);
+        let (received, ()) = tokio::join!(queue.receive(ONE, MINUTE, MINUTE), async {
+            manual.until_asleep(1).await;
+            manual.advance(MINUTE);
+        });
+        assert_eq!(received, Ok(vec![]));
+    }
+
+    #[tokio::test]
+    async fn a_receipt_from_before_a_restart_names_nothing() {
+        let (manual, clock) = manual();
+        let before = MemoryQueue::new(Arc::clone(&clock));
+        before.send(vec![task("a")]).await.unwrap();
+        let receipt = receive_now(&before).await.receipt;
+        manual.advance(MINUTE);
+        let after = MemoryQueue::new(clock);
+        after.send(vec![task("b")]).await.unwrap();
+        receive_now(&after).await;
+        let lost = after.acknowledge(&receipt).await;
+        assert_eq!(lost, Err(QueueError::LeaseLost { receipt }));
+    }
+
+    #[tokio::test]
+    async fn a_given_back_receipt_is_spent() {
+        let (_, clock) = manual();
+        let queue = MemoryQueue::new(clock);
+        queue.send(vec![task("a")]).await.unwrap();
+        let receipt = receive_now(&queue).await.receipt;
+        queue.give_back(&receipt, MINUTE).await.unwrap();
+        let lost = Err(QueueError::LeaseLost {
+            receipt: receipt.clone(),
+        });
+        assert_eq!(queue.extend(&receipt, MINUTE).await, lost);
+        assert_eq!(queue.acknowledge(&receipt).await, lost);
+    }
+}
