@@ -100,7 +100,8 @@ pub enum PartitionError {
     },
     /// Some label would be held by nobody.
     #[error(
-        "{clients} clients with {labels} labels each cannot hold the {present} labels of the data set"
+        "labels per client is {labels}; {clients} clients cannot then hold the {present} labels of the \
+         data set"
     )]
     TooFewLabels {
         /// How many clients.

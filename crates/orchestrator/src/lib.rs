@@ -1,1 +1,3 @@
 //! The study: jobs, rounds, aggregation.
+
+pub mod datasets;

@@ -186,6 +186,6 @@ fn what_cannot_be_dealt_is_refused_with_the_numbers() {
     );
     assert_eq!(
         refusal(&[0, 1, 2], labels_per_client(1), 2),
-        "2 clients with 1 labels each cannot hold the 3 labels of the data set"
+        "labels per client is 1; 2 clients cannot then hold the 3 labels of the data set"
     );
 }
