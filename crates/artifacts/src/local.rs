@@ -53,6 +53,19 @@ impl LocalStore {
         }
     }
 
+    /// Makes the finished file at `path` the object of `key`, without copying it. The file must be
+    /// on the same file system; it is on the disk when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`BlobError::Io`].
+    pub async fn adopt(&self, key: &Key, path: PathBuf) -> Result<(), BlobError> {
+        let (root, target) = (Arc::clone(&self.root), self.path_of(key));
+        blocking(move || files::commit(&root, &File::open(&path)?, &path, &target))
+            .await
+            .map_err(|source| BlobError::Io { key: key.clone(), source })
+    }
+
     /// Where an object's file is, whether or not there is one.
     #[must_use]
     pub fn path_of(&self, key: &Key) -> PathBuf {

@@ -82,14 +82,31 @@ impl Refusal {
         }
     }
 
-    /// Whether the client's work should be done again: the report was wrong, not superfluous.
+    /// What follows for the client's work.
     #[must_use]
-    pub fn wants_retry(&self) -> bool {
-        !matches!(
-            self,
-            Self::RunNotRunning | Self::Late { .. } | Self::NotInCohort | Self::Duplicate
-        )
+    pub fn consequence(&self) -> Consequence {
+        match self {
+            Self::RunNotRunning | Self::Late { .. } | Self::NotInCohort | Self::Duplicate => {
+                Consequence::None
+            }
+            // The same data from the same parameters diverges in the same way again.
+            Self::NotFinite { .. } | Self::NoExamples => Consequence::GiveUp,
+            Self::WrongBase { .. } | Self::WrongSize { .. } | Self::Damaged { .. } => {
+                Consequence::Retry
+            }
+        }
     }
+}
+
+/// What a refusal means for the work behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consequence {
+    /// The report was superfluous.
+    None,
+    /// The work is done again.
+    Retry,
+    /// The client is given up for the round.
+    GiveUp,
 }
 
 impl fmt::Display for Refusal {

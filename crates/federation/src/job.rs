@@ -24,6 +24,7 @@ mod validate;
 mod violation;
 
 pub use draft::{CohortDraft, DatasetDraft, JobDraft, LocalDraft, StopDraft};
+pub use limits::is_name;
 pub use model_source::ModelSource;
 pub use partition_draft::{PartitionDraft, SchemeDraft};
 pub use strategy::{Strategy, Weighting};

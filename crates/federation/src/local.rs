@@ -39,6 +39,7 @@ pub enum Optimizer {
         weight_decay: f32,
     },
     /// Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv 1711.05101).
+    #[serde(rename = "adamw")]
     AdamW {
         /// η.
         learning_rate: f32,

@@ -144,7 +144,7 @@ impl Round {
     }
 
     /// The round as the stored facts show it, after a restart: `attempts` as last dispatched,
-    /// `received` from whom an update was accepted.
+    /// `received` from whom an update was accepted, and whether it was `closed` by then.
     ///
     /// What was queued before is unknown, so the effect dispatches every client that is missing.
     #[must_use]
@@ -152,12 +152,17 @@ impl Round {
         plan: Plan,
         attempts: BTreeMap<ClientId, u32>,
         received: BTreeSet<ClientId>,
-    ) -> (Self, Option<Effect>) {
+        closed: bool,
+    ) -> (Self, Effect) {
         let (mut round, _) = Self::open(plan);
         round.attempts.extend(attempts);
         round.received = received;
-        if let Some(close) = round.close_if_complete() {
-            return (round, Some(close));
+        if closed {
+            let effect = round.close();
+            return (round, effect);
+        }
+        if let Some(effect) = round.close_if_complete() {
+            return (round, effect);
         }
         let missing: Vec<_> = round
             .attempts
@@ -165,7 +170,23 @@ impl Round {
             .filter(|(client, _)| !round.received.contains(client))
             .map(|(&client, &attempt)| (client, attempt))
             .collect();
-        (round, Some(Effect::Dispatch(missing)))
+        (round, Effect::Dispatch(missing))
+    }
+
+    /// The accepted update of `client` turned out to be damaged: its work is done again.
+    pub fn revoke(&mut self, client: ClientId) -> Option<Effect> {
+        if !self.received.remove(&client) {
+            return None;
+        }
+        self.phase = Phase::Training;
+        let attempt = self.attempts.entry(client).or_insert(1);
+        *attempt += 1;
+        Some(Effect::Dispatch(vec![(client, *attempt)]))
+    }
+
+    /// Moves the deadline, for time in which nobody could have worked.
+    pub fn postpone(&mut self, deadline: Timestamp) {
+        self.plan.deadline = self.plan.deadline.max(deadline);
     }
 
     /// An update of `client` was accepted.
@@ -392,16 +413,43 @@ mod tests {
     fn a_restored_round_dispatches_whoever_is_missing_in_the_attempt_it_was_in() {
         let attempts = BTreeMap::from([(ClientId(1), 3)]);
         let received = BTreeSet::from([ClientId(0)]);
-        let (_, effect) = Round::restore(plan(&[0, 1, 2], 3), attempts, received);
+        let (_, effect) = Round::restore(plan(&[0, 1, 2], 3), attempts, received, false);
         let missing = vec![(ClientId(1), 3), (ClientId(2), 1)];
-        assert_eq!(effect, Some(Effect::Dispatch(missing)));
+        assert_eq!(effect, Effect::Dispatch(missing));
     }
 
     #[test]
     fn a_restored_round_that_was_complete_closes_at_once() {
         let received = BTreeSet::from([ClientId(0), ClientId(1)]);
-        let (round, effect) = Round::restore(plan(&[0, 1], 2), BTreeMap::new(), received);
-        assert_eq!(effect, Some(Effect::Aggregate));
+        let (round, effect) = Round::restore(plan(&[0, 1], 2), BTreeMap::new(), received, false);
+        assert_eq!(effect, Effect::Aggregate);
         assert_eq!(round.phase(), Phase::Aggregating);
+    }
+
+    #[test]
+    fn a_round_restored_as_closed_waits_for_nobody() {
+        let received = BTreeSet::from([ClientId(0)]);
+        let (round, effect) = Round::restore(plan(&[0, 1], 1), BTreeMap::new(), received, true);
+        assert_eq!(effect, Effect::Aggregate);
+        assert_eq!(round.phase(), Phase::Aggregating);
+    }
+
+    #[test]
+    fn a_revoked_update_is_done_again() {
+        let (mut round, _) = Round::open(plan(&[0, 1], 2));
+        round.receive(ClientId(0));
+        round.receive(ClientId(1));
+        let again = Effect::Dispatch(vec![(ClientId(1), 2)]);
+        assert_eq!(round.revoke(ClientId(1)), Some(again));
+        assert_eq!(round.phase(), Phase::Training);
+        assert_eq!(round.receive(ClientId(1)), Some(Effect::Aggregate));
+    }
+
+    #[test]
+    fn a_postponed_deadline_never_comes_closer() {
+        let (mut round, _) = Round::open(plan(&[0], 1));
+        round.postpone(Timestamp(90_000));
+        round.postpone(Timestamp(70_000));
+        assert_eq!(round.tick(Timestamp(89_999)), None);
     }
 }

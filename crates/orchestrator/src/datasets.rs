@@ -1,5 +1,57 @@
-//! Data sets: from a file of text to rows that clients train on.
+//! Data sets: imported from a table, dealt to clients.
+//!
+//! The data of a data set, and each client's shard of it, is a safetensors file named by its
+//! digest; a manifest names them. Test rows are in no shard.
 
+pub mod examples;
+pub mod import;
 pub mod scaling;
+pub mod shards;
 pub mod split;
 pub mod table;
+
+use federation::job::DatasetFacts;
+use serde::{Deserialize, Serialize};
+
+pub use examples::ExamplesRef;
+pub use scaling::Scaling;
+
+/// What a data set is made of. Its digest, over this as JSON, stands for every byte of the data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// What it is called.
+    pub name: String,
+    /// The column that holds the class.
+    pub label: String,
+    /// The other columns, in the order of a row's numbers.
+    pub features: Vec<String>,
+    /// The classes, in the order of their numbers.
+    pub classes: Vec<String>,
+    /// What was done to each number before it was stored.
+    pub scaling: Scaling,
+    /// Whether that was anything at all.
+    pub scaled: bool,
+    /// The rows that are dealt to clients.
+    pub train: ExamplesRef,
+    /// The rows that are held out.
+    pub test: ExamplesRef,
+    /// Training rows of each class.
+    pub class_rows: Vec<u64>,
+    /// The share that was to be held out.
+    pub test_fraction: f64,
+    /// Of the split.
+    pub seed: u64,
+}
+
+impl Manifest {
+    /// What a job must fit.
+    #[must_use]
+    pub fn facts(&self) -> DatasetFacts {
+        DatasetFacts {
+            train_rows: self.train.rows,
+            features: self.features.len(),
+            classes: self.classes.len(),
+        }
+    }
+}

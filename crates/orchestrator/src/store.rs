@@ -166,7 +166,7 @@ fn stored(number: impl TryInto<i64>) -> i64 {
 
 /// A value as JSON text. The types that come here have no map with keys that are not text, and so
 /// always encode.
-fn encoded(value: &impl serde::Serialize) -> Result<String, StoreError> {
+pub(crate) fn encoded(value: &impl serde::Serialize) -> Result<String, StoreError> {
     serde_json::to_string(value)
         .map_err(|error| StoreError::Corrupt { column: "json", problem: error.to_string() })
 }

@@ -94,6 +94,12 @@ pub fn into_bytes<T: bytemuck::NoUninit + Send + 'static>(numbers: Vec<T>) -> By
     Bytes::from_owner(Numbers(numbers))
 }
 
+/// The bytes of numbers, in place.
+#[must_use]
+pub fn as_bytes<T: bytemuck::NoUninit>(numbers: &[T]) -> &[u8] {
+    bytemuck::cast_slice(numbers)
+}
+
 /// Reads bytes as numbers: in place where they are aligned, else through a copy. Bytes that do not
 /// fill a last number are left out.
 #[must_use]

@@ -24,16 +24,20 @@ pub(super) const DEADLINE: RangeInclusive<Duration> =
 
 const NAME_LEN_MAX: usize = 63;
 
+/// Whether `name` may name a job, a data set or a model: 1 to 63 of `a-z 0-9 . _ -`, beginning with
+/// a letter or digit.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    let first = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = name.as_bytes();
+    bytes.len() <= NAME_LEN_MAX
+        && bytes.first().is_some_and(|byte| first(*byte))
+        && bytes.iter().all(|byte| first(*byte) || b"._-".contains(byte))
+}
+
 impl Violations {
     pub(super) fn name(&mut self, field: &str, name: &str) {
-        let first = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let bytes = name.as_bytes();
-        let accepted = bytes.len() <= NAME_LEN_MAX
-            && bytes.first().is_some_and(|byte| first(*byte))
-            && bytes
-                .iter()
-                .all(|byte| first(*byte) || b"._-".contains(byte));
-        if !accepted {
+        if !is_name(name) {
             let shown: String = name.chars().take(NAME_LEN_MAX + 1).collect();
             self.add(
                 field,

@@ -106,7 +106,7 @@ fn optimizers_have_finite_parameters_in_their_ranges() {
     assert_eq!(
         refusal(
             "kind: sgd, learning_rate: 0.05, momentum: 0.9",
-            "kind: adam_w, learning_rate: -1, beta1: 1, beta2: .nan, epsilon: 0, \
+            "kind: adamw, learning_rate: -1, beta1: 1, beta2: .nan, epsilon: 0, \
              weight_decay: .inf"
         ),
         "local.optimizer.learning_rate: is -1.0; must be a finite number above 0\n\

@@ -1,0 +1,198 @@
+//! From a stored run to one that can be worked on: its data dealt, its last model at hand.
+//!
+//! Idempotent: after a restart the same call finds what the first one made.
+
+use std::collections::BTreeSet;
+
+use artifacts::{BlobRef, Key, Kind, fetch};
+use federation::RunId;
+use federation::job::{JobSpec, ModelSource};
+use federation::model::Architecture;
+use federation::round::{Effect, Phase, Plan, Round};
+use federation::seed;
+use federation::stop::RoundMetrics;
+
+use crate::checkpoint::{self, Manifest};
+use crate::datasets::{self, ExamplesRef, shards};
+use crate::problem::Problem;
+use crate::store::{OpenRound, RunRow};
+use crate::study::Study;
+
+/// Rounds read at once.
+const PAGE: u32 = 1000;
+
+/// A run in work.
+#[derive(Debug)]
+pub struct Work {
+    /// Which run.
+    pub run: RunId,
+    /// What to do.
+    pub spec: JobSpec,
+    /// On which data.
+    pub dataset: datasets::Manifest,
+    /// Each client's rows.
+    pub shards: Vec<ExamplesRef>,
+    /// The last model that stands.
+    pub checkpoint: Manifest,
+    /// The metrics of each committed round.
+    pub history: Vec<RoundMetrics>,
+    /// The round that has not ended.
+    pub round: Option<Round>,
+    /// Work that must be queued, each in this attempt.
+    pub to_dispatch: Vec<(federation::ClientId, u32)>,
+}
+
+/// Finds or makes all that work on the run needs.
+///
+/// # Errors
+///
+/// [`Problem`].
+pub async fn admit(study: &Study, row: &RunRow) -> Result<Work, Problem> {
+    let spec = JobSpec::try_from(row.job.clone()).map_err(Problem::fatal("job"))?;
+    let dataset = dataset(study, row).await?;
+    let shards =
+        shards::shards(&study.store, &study.blobs, &dataset, &row.dataset_digest, &spec.partition)
+            .await?;
+    let checkpoint = match last_checkpoint(study, row).await? {
+        Some(checkpoint) => checkpoint,
+        None => initial(study, row, &spec, &dataset).await?,
+    };
+    checkpoint::verify(&study.blobs, &checkpoint.model).await?;
+    let mut work = Work {
+        run: row.run,
+        history: history(study, row.run).await?,
+        spec,
+        dataset,
+        shards,
+        checkpoint,
+        round: None,
+        to_dispatch: Vec::new(),
+    };
+    if let Some(open) = study.store.unfinished_round(row.run).await? {
+        work.restore(study, open).await?;
+    }
+    Ok(work)
+}
+
+impl Work {
+    /// The model's shape.
+    #[must_use]
+    pub fn architecture(&self) -> &Architecture {
+        &self.checkpoint.architecture
+    }
+
+    async fn restore(&mut self, study: &Study, open: OpenRound) -> Result<(), Problem> {
+        let accepted = study.store.accepted(self.run, open.number).await?;
+        let received: BTreeSet<_> = accepted.iter().map(|receipt| receipt.client).collect();
+        let plan = Plan {
+            number: open.number,
+            cohort: open.cohort,
+            quorum: open.quorum,
+            base: open.base,
+            update_bytes: self.checkpoint.model.parameters.len,
+            opened_at: open.opened_at,
+            // The time while nobody was here to take reports does not count.
+            deadline: study.now().after(self.spec.cohort.deadline),
+        };
+        let closed = open.phase != Phase::Training;
+        let (round, effect) = Round::restore(plan, open.attempts, received, closed);
+        self.round = Some(round);
+        if let Effect::Dispatch(missing) = effect {
+            self.to_dispatch = missing;
+        }
+        Ok(())
+    }
+}
+
+async fn dataset(study: &Study, row: &RunRow) -> Result<datasets::Manifest, Problem> {
+    // By digest, not by name: the name may have gone to other data since.
+    let key = Key::content(Kind::Dataset, &row.dataset_digest);
+    let missing = || format!("data set manifest {} is not in the store", row.dataset_digest);
+    let len = artifacts::BlobStore::head(&study.blobs, &key).await?;
+    let len = len.ok_or_else(|| Problem::Fatal { message: missing() })?;
+    let blob = BlobRef { key, offset: 0, len, digest: row.dataset_digest };
+    let json = fetch(&study.blobs, &blob).await?;
+    serde_json::from_slice(&json).map_err(Problem::fatal("data set manifest"))
+}
+
+/// The newest committed checkpoint. If the process died between the manifest and the row that
+/// tells of it, the row is written now.
+async fn last_checkpoint(study: &Study, row: &RunRow) -> Result<Option<Manifest>, Problem> {
+    let next = row.rounds_committed + 1;
+    if let Some(manifest) = checkpoint::manifest(&study.blobs, row.run, next).await? {
+        if let Some(outcome) = &manifest.outcome {
+            study.store.commit_round(row.run, outcome, study.now()).await?;
+        }
+        return Ok(Some(manifest));
+    }
+    let last = checkpoint::manifest(&study.blobs, row.run, row.rounds_committed).await?;
+    if last.is_none() && row.rounds_committed > 0 {
+        let key = Key::checkpoint_manifest(row.run, row.rounds_committed);
+        let message = format!("checkpoint manifest {key} is not in the store");
+        return Err(Problem::Fatal { message });
+    }
+    Ok(last)
+}
+
+/// The model that the first round starts from.
+async fn initial(
+    study: &Study,
+    row: &RunRow,
+    spec: &JobSpec,
+    dataset: &datasets::Manifest,
+) -> Result<Manifest, Problem> {
+    let facts = dataset.facts();
+    let fresh = spec.check_against(facts).map_err(Problem::fatal("job"))?;
+    let (architecture, parameters, parent) = match (&spec.model, fresh) {
+        (_, Some(architecture)) => {
+            let seed = seed::derive(spec.seed, "init", &[]);
+            let (_, parameters) = study.engine.init(&architecture, seed).await?;
+            (architecture, parameters, None)
+        }
+        (ModelSource::Published { name, version }, None) => {
+            let model = study.store.model(name, *version).await?;
+            let model = model.ok_or_else(|| Problem::Fatal {
+                message: format!("model {name} is not published any more"),
+            })?;
+            let parameters = fetch(&study.blobs, &model.manifest.model.parameters).await?;
+            let parent = Some(model.manifest.model.digest);
+            (model.manifest.architecture, parameters, parent)
+        }
+        (ModelSource::Spec(_), None) => {
+            return Err(Problem::Fatal { message: "the model has no shape".to_owned() });
+        }
+    };
+    let model =
+        checkpoint::store_model(&study.blobs, row.run, 0, &architecture, parameters).await?;
+    let manifest = Manifest {
+        run: row.run,
+        round: 0,
+        job_digest: row.job_digest,
+        dataset_digest: row.dataset_digest,
+        architecture,
+        model,
+        parent,
+        updates: Vec::new(),
+        outcome: None,
+    };
+    checkpoint::commit(&study.blobs, &manifest).await?;
+    Ok(manifest)
+}
+
+async fn history(study: &Study, run: RunId) -> Result<Vec<RoundMetrics>, Problem> {
+    let mut history: Vec<RoundMetrics> = Vec::new();
+    loop {
+        let after = history.last().map_or(0, |metrics| metrics.round);
+        let rows = study.store.rounds(run, after, PAGE).await?;
+        let full = rows.len() == PAGE as usize;
+        let outcomes = rows.into_iter().filter_map(|row| row.outcome);
+        history.extend(outcomes.map(|outcome| RoundMetrics {
+            round: outcome.round,
+            loss: outcome.loss,
+            accuracy: outcome.accuracy,
+        }));
+        if !full {
+            return Ok(history);
+        }
+    }
+}

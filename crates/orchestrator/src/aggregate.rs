@@ -1,0 +1,146 @@
+//! From accepted updates to the next model, tile by tile from the spool.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use aggregation::{Contribution, FileSource, FoldError, fold};
+use artifacts::{BlobError, BlobRef, Key};
+use federation::digest::Digester;
+use proto::body;
+use thiserror::Error;
+
+use crate::admit::Work;
+use crate::checkpoint::{self, ModelFile};
+use crate::store::Receipt;
+use crate::study::Study;
+
+/// Why there is no next model.
+#[derive(Debug, Error)]
+pub enum AggregateError {
+    /// The updates cannot be folded.
+    #[error(transparent)]
+    Fold(#[from] FoldError),
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// An update's key is none.
+    #[error(transparent)]
+    Key(#[from] artifacts::InvalidKey),
+    /// The model cannot be stored.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The model has no canonical file.
+    #[error(transparent)]
+    Tensors(#[from] artifacts::tensors::TensorError),
+}
+
+/// Folds the updates into the base and stores the result as the model of `round`.
+///
+/// # Errors
+///
+/// [`AggregateError`].
+pub async fn aggregate(
+    study: &Study,
+    work: &Work,
+    round: u32,
+    receipts: &[Receipt],
+) -> Result<ModelFile, AggregateError> {
+    let key = Key::checkpoint_model(work.run, round);
+    let fold = Folding {
+        header: checkpoint::header(work.architecture())?,
+        base: (study.blobs.path_of(&work.checkpoint.model.parameters.key), &work.checkpoint.model)
+            .into(),
+        updates: receipts
+            .iter()
+            .map(|receipt| Ok((receipt.client, receipt.weight, path(study, receipt)?)))
+            .collect::<Result<_, AggregateError>>()?,
+        parameters: work.architecture().num_parameters(),
+        threads: study.threads,
+        output: study.spool.join(format!("{}-{round}.safetensors", work.run)),
+    };
+    let output = fold.output.clone();
+    let folded = tokio::task::spawn_blocking(move || fold.run(key)).await;
+    let model = folded.map_err(|panicked| at(&output, io::Error::other(panicked)))??;
+    study.blobs.adopt(&model.parameters.key, output).await?;
+    Ok(model)
+}
+
+fn path(study: &Study, receipt: &Receipt) -> Result<PathBuf, AggregateError> {
+    Ok(study.blobs.path_of(&receipt.key.parse()?))
+}
+
+struct Base {
+    path: PathBuf,
+    offset: u64,
+}
+
+impl From<(PathBuf, &ModelFile)> for Base {
+    fn from((path, model): (PathBuf, &ModelFile)) -> Self {
+        Self { path, offset: model.parameters.offset }
+    }
+}
+
+struct Folding {
+    header: bytes::Bytes,
+    base: Base,
+    updates: Vec<(federation::ClientId, f64, PathBuf)>,
+    parameters: usize,
+    threads: NonZeroUsize,
+    output: PathBuf,
+}
+
+impl Folding {
+    fn run(self, key: Key) -> Result<ModelFile, AggregateError> {
+        let base = FileSource { file: open(&self.base.path)?, byte_offset: self.base.offset };
+        let mut contributions = Vec::with_capacity(self.updates.len());
+        for (client, weight, path) in &self.updates {
+            let source = FileSource { file: open(path)?, byte_offset: 0 };
+            contributions.push(Contribution { client: *client, weight: *weight, source });
+        }
+        let file = File::create(&self.output).map_err(|error| at(&self.output, error))?;
+        let mut out = Output { file: BufWriter::new(file), whole: Digester::default() };
+        out.write(&self.header).map_err(|error| at(&self.output, error))?;
+        let mut data = Digester::default();
+        fold(&base, &contributions, self.parameters, self.threads, |_offset, tile| {
+            let bytes = body::as_bytes(tile);
+            data.update(bytes);
+            out.write(bytes)
+        })
+        .inspect_err(|_error| {
+            // The error is what matters; the half-written file is overwritten by the next try.
+            drop(fs::remove_file(&self.output));
+        })?;
+        out.file.flush().map_err(|error| at(&self.output, error))?;
+        let offset = self.header.len() as u64;
+        let len = self.parameters as u64 * 4;
+        let parameters = BlobRef { key, offset, len, digest: data.finish() };
+        Ok(ModelFile { digest: out.whole.finish(), len: offset + len, parameters })
+    }
+}
+
+struct Output {
+    file: BufWriter<File>,
+    whole: Digester,
+}
+
+impl Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.whole.update(bytes);
+        self.file.write_all(bytes)
+    }
+}
+
+fn open(path: &Path) -> Result<File, AggregateError> {
+    File::open(path).map_err(|error| at(path, error))
+}
+
+fn at(path: &Path, source: io::Error) -> AggregateError {
+    AggregateError::File { path: path.to_owned(), source }
+}

@@ -1,0 +1,220 @@
+//! Checkpoints: a model file, a manifest, a pointer; written in this order.
+//!
+//! The manifest is the commit point: a round whose manifest stands is committed, whatever else was
+//! or was not written when the process died.
+
+use std::collections::BTreeMap;
+
+use artifacts::tensors::{self, Dtype, TensorMeta};
+use artifacts::{BlobError, BlobRef, BlobStore, Key, fetch};
+use bytes::Bytes;
+use federation::event::RoundOutcome;
+use federation::model::Architecture;
+use federation::{ClientId, Digest, RunId};
+use proto::{body, v1};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// A model in the store: a safetensors file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelFile {
+    /// Of the whole file.
+    pub digest: Digest,
+    /// Size of the whole file.
+    pub len: u64,
+    /// The file's data: all parameters in layout order, as raw f32.
+    pub parameters: BlobRef,
+}
+
+impl ModelFile {
+    /// The parameters as compute-core takes them.
+    #[must_use]
+    pub fn body(&self, architecture: &Architecture) -> v1::Body {
+        v1::Body {
+            digest: self.parameters.digest.to_string(),
+            length_bytes: self.parameters.len,
+            tensors: body::parameter_tensors(architecture),
+        }
+    }
+
+    /// The parameters where workers find them.
+    #[must_use]
+    pub fn located(&self, architecture: &Architecture) -> v1::BlobRef {
+        v1::BlobRef {
+            key: self.parameters.key.to_string(),
+            offset_bytes: self.parameters.offset,
+            body: Some(self.body(architecture)),
+        }
+    }
+
+    fn whole(&self) -> BlobRef {
+        let key = self.parameters.key.clone();
+        BlobRef { key, offset: 0, len: self.len, digest: self.digest }
+    }
+}
+
+/// What a run can go on from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// The run.
+    pub run: RunId,
+    /// Rounds behind the model; 0 for the initial one.
+    pub round: u32,
+    /// Of the job.
+    pub job_digest: Digest,
+    /// Of the data set.
+    pub dataset_digest: Digest,
+    /// The model's shape.
+    pub architecture: Architecture,
+    /// The model.
+    pub model: ModelFile,
+    /// Of the model file before it.
+    pub parent: Option<Digest>,
+    /// The updates in the model.
+    pub updates: Vec<UpdateEntry>,
+    /// What the round achieved; none for the initial model.
+    pub outcome: Option<RoundOutcome>,
+}
+
+/// An update in a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateEntry {
+    /// Whose data.
+    pub client: ClientId,
+    /// Of the delta's bytes.
+    pub digest: Digest,
+    /// Loss terms behind it.
+    pub num_examples: u64,
+    /// How much it weighs.
+    pub weight: f64,
+}
+
+/// Why a checkpoint cannot be written or read.
+#[derive(Debug, Error)]
+pub enum CheckpointError {
+    /// The store did not do its part, or the bytes are damaged.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The model has no canonical file.
+    #[error(transparent)]
+    Tensors(#[from] tensors::TensorError),
+    /// The manifest does not read.
+    #[error("checkpoint manifest {key} cannot be read: {problem}")]
+    Manifest {
+        /// Which one.
+        key: Key,
+        /// Why not.
+        problem: String,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Pointer {
+    round: u32,
+}
+
+/// The bytes in front of a model's parameters in its file.
+///
+/// # Errors
+///
+/// [`tensors::TensorError`] when the model is too large for a file.
+pub fn header(architecture: &Architecture) -> Result<Bytes, tensors::TensorError> {
+    let meta = |tensor: federation::model::Tensor| TensorMeta {
+        name: tensor.name,
+        dtype: Dtype::F32,
+        shape: tensor.shape,
+    };
+    let tensors: Vec<_> = architecture.tensors().into_iter().map(meta).collect();
+    Ok(tensors::header(&tensors, &BTreeMap::new())?.into())
+}
+
+/// Stores parameters as the model of `round`.
+///
+/// # Errors
+///
+/// [`CheckpointError`].
+pub async fn store_model(
+    blobs: &dyn BlobStore,
+    run: RunId,
+    round: u32,
+    architecture: &Architecture,
+    parameters: Bytes,
+) -> Result<ModelFile, CheckpointError> {
+    let header = header(architecture)?;
+    let mut file = Vec::with_capacity(header.len() + parameters.len());
+    file.extend_from_slice(&header);
+    file.extend_from_slice(&parameters);
+    let digest = Digest::of(&file);
+    let len = file.len() as u64;
+    let key = Key::checkpoint_model(run, round);
+    blobs.put(&key, file.into()).await?;
+    let parameters = BlobRef {
+        key,
+        offset: header.len() as u64,
+        len: parameters.len() as u64,
+        digest: Digest::of(&parameters),
+    };
+    Ok(ModelFile { digest, len, parameters })
+}
+
+/// Commits a checkpoint whose model is stored.
+///
+/// # Errors
+///
+/// [`CheckpointError`].
+pub async fn commit(blobs: &dyn BlobStore, manifest: &Manifest) -> Result<(), CheckpointError> {
+    let key = Key::checkpoint_manifest(manifest.run, manifest.round);
+    blobs.put(&key, json(&key, manifest)?).await?;
+    let key = Key::checkpoint_pointer(manifest.run);
+    let pointer = Pointer { round: manifest.round };
+    blobs.put(&key, json(&key, &pointer)?).await?;
+    Ok(())
+}
+
+/// The manifest of `round`, if the round is committed.
+///
+/// # Errors
+///
+/// [`CheckpointError`].
+pub async fn manifest(
+    blobs: &dyn BlobStore,
+    run: RunId,
+    round: u32,
+) -> Result<Option<Manifest>, CheckpointError> {
+    let key = Key::checkpoint_manifest(run, round);
+    let Some(bytes) = small(blobs, &key).await? else { return Ok(None) };
+    let read = serde_json::from_slice(&bytes);
+    read.map(Some).map_err(|error| CheckpointError::Manifest { key, problem: error.to_string() })
+}
+
+/// Reads the whole model file and verifies it: bytes that rotted must not become a base.
+///
+/// # Errors
+///
+/// [`CheckpointError::Blob`] names the file and both digests.
+pub async fn verify(blobs: &dyn BlobStore, model: &ModelFile) -> Result<(), CheckpointError> {
+    fetch(blobs, &model.whole()).await?;
+    Ok(())
+}
+
+async fn small(blobs: &dyn BlobStore, key: &Key) -> Result<Option<Bytes>, BlobError> {
+    use futures::TryStreamExt;
+    let chunks = match blobs.get(key, None).await {
+        Ok(chunks) => chunks,
+        Err(BlobError::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let chunks: Vec<Bytes> = chunks.try_collect().await?;
+    Ok(Some(chunks.concat().into()))
+}
+
+fn json(key: &Key, value: &impl Serialize) -> Result<Bytes, CheckpointError> {
+    let bytes = serde_json::to_vec_pretty(value);
+    bytes.map(Bytes::from).map_err(|error| CheckpointError::Manifest {
+        key: key.clone(),
+        problem: error.to_string(),
+    })
+}

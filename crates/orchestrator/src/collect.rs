@@ -1,0 +1,253 @@
+//! From a worker's report to a receipt with its verdict.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use artifacts::{BlobRef, LocalStore};
+use federation::acceptance::{Consequence, Refusal, Report, judge};
+use federation::digest::Digester;
+use federation::job::{Strategy, Weighting};
+use federation::round::{Effect, Round};
+use federation::{TaskId, WorkerId};
+use proto::body;
+use proto::convert::InvalidMessage;
+use proto::v1::worker_message::Done;
+
+use crate::admit::Work;
+use crate::problem::Problem;
+use crate::store::{Receipt, StoreError, Verdict};
+use crate::study::Study;
+
+/// Bytes read at a time while an update is inspected.
+const BUFFER: usize = 1024 * 1024;
+
+/// A report as it came in.
+#[derive(Debug, Clone)]
+pub struct Incoming {
+    /// Who reports.
+    pub worker: WorkerId,
+    /// What it says.
+    pub report: Report,
+    /// Where the update stands.
+    pub update: BlobRef,
+    /// Which delivery of the task.
+    pub lease_epoch: u32,
+    /// Optimiser steps behind it.
+    pub num_steps: u32,
+}
+
+impl Incoming {
+    /// Understands a worker's message.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidMessage`] names the field.
+    pub fn new(worker: WorkerId, done: &Done) -> Result<Self, InvalidMessage> {
+        let invalid = |field: &'static str| {
+            move |error: &dyn std::fmt::Display| InvalidMessage::new(field, error)
+        };
+        let task: TaskId = done.task.parse().map_err(|error| invalid("task")(&error))?;
+        let update = done.update.as_ref().ok_or_else(|| InvalidMessage::missing("update"))?;
+        let body = update.body.as_ref().ok_or_else(|| InvalidMessage::missing("update.body"))?;
+        let digest =
+            body.digest.parse().map_err(|error| invalid("update.body.digest")(&error))?;
+        let update = BlobRef {
+            key: update.key.parse().map_err(|error| invalid("update.key")(&error))?,
+            offset: update.offset_bytes,
+            len: body.length_bytes,
+            digest,
+        };
+        let report = Report {
+            task,
+            base: done.base_digest.parse().map_err(|error| invalid("base_digest")(&error))?,
+            digest,
+            bytes: body.length_bytes,
+            num_examples: done.num_examples,
+            mean_loss: done.mean_loss,
+        };
+        let (lease_epoch, num_steps) = (done.lease_epoch, done.num_steps);
+        Ok(Self { worker, report, update, lease_epoch, num_steps })
+    }
+
+    fn receipt(&self, study: &Study, strategy: Strategy) -> Receipt {
+        let Strategy::FedAvg { weighting } = strategy;
+        let task = &self.report.task;
+        Receipt {
+            round: task.round,
+            client: task.client,
+            attempt: task.attempt,
+            lease_epoch: self.lease_epoch,
+            worker: self.worker.clone(),
+            num_examples: self.report.num_examples,
+            num_steps: self.num_steps,
+            weight: weight(self.report.num_examples, weighting),
+            mean_loss: self.report.mean_loss,
+            bytes: self.report.bytes,
+            digest: self.report.digest,
+            key: self.update.key.to_string(),
+            accepted: false,
+            reason: String::new(),
+            received_at: study.now(),
+        }
+    }
+}
+
+/// Judges a report to a run in work and keeps the receipt.
+///
+/// # Errors
+///
+/// [`Problem::Stalled`] when the receipt cannot be kept; then nothing has changed.
+pub async fn collect(
+    study: &Study,
+    work: &mut Work,
+    incoming: &Incoming,
+) -> Result<(Verdict, Option<Effect>), Problem> {
+    let client = incoming.report.task.client;
+    let Some(round) = &work.round else {
+        let current = work.checkpoint.round;
+        let verdict = Err(Refusal::Late { current });
+        keep(study, work.spec.strategy, incoming, &verdict, None).await?;
+        return Ok((verdict, None));
+    };
+    if round.has_update(client) && is_repeat(study, incoming).await? {
+        return Ok((Ok(()), None));
+    }
+    let mut next = round.clone();
+    let verdict = verdict(study, &next, incoming).await;
+    let effect = apply(&mut next, incoming, &verdict);
+    keep(study, work.spec.strategy, incoming, &verdict, effect.as_ref()).await?;
+    work.round = Some(next);
+    Ok((verdict, effect))
+}
+
+/// Keeps the receipt of a report that no run in work takes.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn refuse(
+    study: &Study,
+    incoming: &Incoming,
+    refusal: Refusal,
+) -> Result<Verdict, StoreError> {
+    let verdict = Err(refusal);
+    if study.store.run(incoming.report.task.run).await?.is_some() {
+        keep(study, Strategy::default(), incoming, &verdict, None).await?;
+    }
+    Ok(verdict)
+}
+
+async fn verdict(study: &Study, round: &Round, incoming: &Incoming) -> Verdict {
+    judge(round, &incoming.report)?;
+    inspect(&study.blobs, &incoming.update).await
+}
+
+fn apply(round: &mut Round, incoming: &Incoming, verdict: &Verdict) -> Option<Effect> {
+    let task = &incoming.report.task;
+    match verdict {
+        Ok(()) => round.receive(task.client),
+        Err(refusal) => match refusal.consequence() {
+            Consequence::None => None,
+            Consequence::Retry => {
+                round.fail(task.client, task.attempt, true, &refusal.to_string())
+            }
+            Consequence::GiveUp => {
+                round.fail(task.client, task.attempt, false, &refusal.to_string())
+            }
+        },
+    }
+}
+
+async fn keep(
+    study: &Study,
+    strategy: Strategy,
+    incoming: &Incoming,
+    verdict: &Verdict,
+    effect: Option<&Effect>,
+) -> Result<(), StoreError> {
+    let receipt = incoming.receipt(study, strategy);
+    let again: &[_] = match effect {
+        Some(Effect::Dispatch(again)) => again,
+        _ => &[],
+    };
+    study.store.receive(incoming.report.task.run, &receipt, verdict, again).await?;
+    match verdict {
+        Ok(()) => study.metrics.updates_accepted.inc(),
+        Err(refusal) => {
+            study.metrics.updates_refused.with_label_values(&[refusal.reason()]).inc();
+        }
+    }
+    Ok(())
+}
+
+/// Whether this very report was accepted before: its verdict got lost on the way.
+async fn is_repeat(study: &Study, incoming: &Incoming) -> Result<bool, StoreError> {
+    let task = &incoming.report.task;
+    let accepted = study.store.accepted(task.run, task.round).await?;
+    Ok(accepted.iter().any(|receipt| {
+        receipt.client == task.client
+            && receipt.attempt == task.attempt
+            && receipt.lease_epoch == incoming.lease_epoch
+            && receipt.worker == incoming.worker
+            && receipt.digest == incoming.report.digest
+    }))
+}
+
+/// Reads an update from end to end: it must be the bytes that were announced, and finite numbers.
+///
+/// # Errors
+///
+/// [`Refusal::Damaged`] and [`Refusal::NotFinite`].
+pub async fn inspect(blobs: &LocalStore, update: &BlobRef) -> Verdict {
+    let path = blobs.path_of(&update.key);
+    let update = update.clone();
+    let inspected = tokio::task::spawn_blocking(move || inspect_file(&path, &update)).await;
+    inspected.unwrap_or_else(|panicked| Err(Refusal::Damaged { problem: panicked.to_string() }))
+}
+
+fn inspect_file(path: &Path, update: &BlobRef) -> Verdict {
+    let damaged = |problem: String| Refusal::Damaged { problem };
+    let unreadable = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => damaged(format!("object {} is not in the store", update.key)),
+        _ => damaged(format!("object {}: {error}", update.key)),
+    };
+    let mut file = File::open(path).map_err(unreadable)?;
+    let len = file.metadata().map_err(unreadable)?.len();
+    if update.offset != 0 || len != update.len {
+        let problem = format!(
+            "object {} has {len} bytes where {} were announced",
+            update.key, update.len
+        );
+        return Err(damaged(problem));
+    }
+    let mut digester = Digester::default();
+    let mut finite = true;
+    // Whole numbers: the length of an update is the length of the model, a multiple of 4.
+    let mut buffer = vec![0; BUFFER];
+    let mut rest = usize::try_from(len).unwrap_or(usize::MAX);
+    while rest > 0 {
+        let part = &mut buffer[..rest.min(BUFFER)];
+        file.read_exact(part).map_err(unreadable)?;
+        digester.update(part);
+        finite &= body::as_numbers::<f32>(part).iter().all(|number| number.is_finite());
+        rest -= part.len();
+    }
+    let actual = digester.finish();
+    if actual != update.digest {
+        let problem = format!(
+            "object {} has digest {actual} where {} was announced",
+            update.key, update.digest
+        );
+        return Err(damaged(problem));
+    }
+    if finite { Ok(()) } else { Err(Refusal::NotFinite { what: "the update".to_owned() }) }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of rows are far below 2^53")]
+fn weight(num_examples: u64, weighting: Weighting) -> f64 {
+    match weighting {
+        Weighting::Examples => num_examples as f64,
+        Weighting::Uniform => 1.0,
+    }
+}

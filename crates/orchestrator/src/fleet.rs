@@ -1,0 +1,277 @@
+//! The workers that have a session, and what is known of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use federation::{RunId, Timestamp, WorkerId};
+use proto::v1::orchestrator_message::{Cancel, Drain, Kind};
+use proto::v1::worker_message::Hello;
+use proto::v1::{OrchestratorMessage, Worker, WorkerState};
+use tokio::sync::{mpsc, watch};
+
+/// Workers that are remembered after their session ended.
+const REMEMBERED_MAX: usize = 1000;
+
+/// A worker that is silent for longer than this many heartbeats is suspect.
+const SILENT_HEARTBEATS: u32 = 3;
+
+/// Everyone who works here.
+#[derive(Debug)]
+pub struct Fleet {
+    heartbeat: Duration,
+    members: Mutex<BTreeMap<WorkerId, Member>>,
+    sessions: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct Member {
+    hello: Hello,
+    // None once the session has ended.
+    outbox: Option<mpsc::Sender<OrchestratorMessage>>,
+    session: u64,
+    connected_at: Timestamp,
+    heard_at: Timestamp,
+    tasks: BTreeSet<String>,
+    accepted: u64,
+    refused: u64,
+    failed: u64,
+}
+
+/// One session of one worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionId {
+    worker: WorkerId,
+    session: u64,
+}
+
+impl SessionId {
+    /// Whose it is.
+    #[must_use]
+    pub fn worker(&self) -> &WorkerId {
+        &self.worker
+    }
+}
+
+/// How a task of a worker ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Its update counts.
+    Accepted,
+    /// Its update does not.
+    Refused,
+    /// There is no update.
+    Failed,
+}
+
+impl Fleet {
+    /// Nobody yet.
+    #[must_use]
+    pub fn new(heartbeat: Duration) -> Self {
+        Self { heartbeat, members: Mutex::default(), sessions: watch::Sender::new(0) }
+    }
+
+    /// How often workers should be heard of.
+    #[must_use]
+    pub fn heartbeat(&self) -> Duration {
+        self.heartbeat
+    }
+
+    /// A worker's session begins; an earlier one of the same name is over.
+    pub fn join(
+        &self,
+        hello: Hello,
+        outbox: mpsc::Sender<OrchestratorMessage>,
+        now: Timestamp,
+    ) -> SessionId {
+        let worker = WorkerId(hello.worker.clone());
+        let mut members = self.members();
+        let known = members.remove(&worker);
+        let session = known.as_ref().map_or(1, |member| member.session + 1);
+        let (accepted, refused, failed) =
+            known.map_or((0, 0, 0), |member| (member.accepted, member.refused, member.failed));
+        forget_oldest(&mut members);
+        let member = Member {
+            hello,
+            outbox: Some(outbox),
+            session,
+            connected_at: now,
+            heard_at: now,
+            tasks: BTreeSet::new(),
+            accepted,
+            refused,
+            failed,
+        };
+        members.insert(worker.clone(), member);
+        drop(members);
+        self.sessions.send_modify(|count| *count += 1);
+        SessionId { worker, session }
+    }
+
+    /// A worker's session is over.
+    pub fn leave(&self, id: &SessionId) {
+        self.with(id, |member| {
+            member.outbox = None;
+            member.tasks.clear();
+        });
+        self.sessions.send_modify(|count| *count += 1);
+    }
+
+    /// A worker was heard of; with the task it is working on, if it said so.
+    pub fn heard(&self, id: &SessionId, task: Option<String>, now: Timestamp) {
+        self.with(id, |member| {
+            member.heard_at = now;
+            member.tasks.extend(task);
+        });
+    }
+
+    /// A worker's task ended.
+    pub fn ended(&self, id: &SessionId, task: &str, ended: Ended, now: Timestamp) {
+        self.with(id, |member| {
+            member.heard_at = now;
+            member.tasks.remove(task);
+            match ended {
+                Ended::Accepted => member.accepted += 1,
+                Ended::Refused => member.refused += 1,
+                Ended::Failed => member.failed += 1,
+            }
+        });
+    }
+
+    /// Whether anybody has a session.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.connected() == 0
+    }
+
+    /// How many have a session.
+    #[must_use]
+    pub fn connected(&self) -> usize {
+        self.members().values().filter(|member| member.outbox.is_some()).count()
+    }
+
+    /// Changes whenever a session begins or ends.
+    #[must_use]
+    pub fn sessions(&self) -> watch::Receiver<u64> {
+        self.sessions.subscribe()
+    }
+
+    /// Tells everybody that work on `run` is of no use any more.
+    pub fn cancel(&self, run: RunId) {
+        self.tell(&Kind::Cancel(Cancel { run: run.to_string() }));
+    }
+
+    /// Tells everybody to finish what they have and lease nothing new.
+    pub fn drain(&self) {
+        self.tell(&Kind::Drain(Drain {}));
+    }
+
+    fn tell(&self, kind: &Kind) {
+        for member in self.members().values() {
+            if let Some(outbox) = &member.outbox {
+                // A worker that does not read misses advice and nothing else.
+                drop(outbox.try_send(OrchestratorMessage { kind: Some(kind.clone()) }));
+            }
+        }
+    }
+
+    /// Everybody who is or was here, by name.
+    #[must_use]
+    pub fn list(&self, now: Timestamp) -> Vec<Worker> {
+        let patience = self.heartbeat * SILENT_HEARTBEATS;
+        let row = |(id, member): (&WorkerId, &Member)| {
+            let state = match &member.outbox {
+                None => WorkerState::Lost,
+                Some(_) if now.since(member.heard_at) > patience => WorkerState::Suspect,
+                Some(_) => WorkerState::Healthy,
+            };
+            Worker {
+                worker: id.0.clone(),
+                state: state.into(),
+                slots: member.hello.slots,
+                version: member.hello.version.clone(),
+                host: member.hello.host.clone(),
+                connected_at_ms: member.connected_at.0,
+                last_heard_ms: member.heard_at.0,
+                tasks: member.tasks.iter().cloned().collect(),
+                updates_accepted: member.accepted,
+                updates_refused: member.refused,
+                tasks_failed: member.failed,
+            }
+        };
+        self.members().iter().map(row).collect()
+    }
+
+    fn with(&self, id: &SessionId, change: impl FnOnce(&mut Member)) {
+        let mut members = self.members();
+        let member = members.get_mut(&id.worker).filter(|member| member.session == id.session);
+        if let Some(member) = member {
+            change(member);
+        }
+    }
+
+    fn members(&self) -> MutexGuard<'_, BTreeMap<WorkerId, Member>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn forget_oldest(members: &mut BTreeMap<WorkerId, Member>) {
+    if members.len() < REMEMBERED_MAX {
+        return;
+    }
+    let gone = members.iter().filter(|(_, member)| member.outbox.is_none());
+    let oldest = gone.min_by_key(|(_, member)| member.heard_at).map(|(id, _)| id.clone());
+    if let Some(oldest) = oldest {
+        members.remove(&oldest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(worker: &str) -> Hello {
+        Hello { worker: worker.to_owned(), slots: 1, ..Hello::default() }
+    }
+
+    fn fleet() -> Fleet {
+        Fleet::new(Duration::from_secs(1))
+    }
+
+    fn outbox() -> mpsc::Sender<OrchestratorMessage> {
+        mpsc::channel(1).0
+    }
+
+    #[test]
+    fn a_silent_worker_becomes_suspect_and_one_that_left_is_lost() {
+        let fleet = fleet();
+        let id = fleet.join(hello("a"), outbox(), Timestamp(0));
+        assert_eq!(fleet.list(Timestamp(3_000))[0].state(), WorkerState::Healthy);
+        assert_eq!(fleet.list(Timestamp(3_001))[0].state(), WorkerState::Suspect);
+        fleet.heard(&id, None, Timestamp(3_001));
+        assert_eq!(fleet.list(Timestamp(3_001))[0].state(), WorkerState::Healthy);
+        fleet.leave(&id);
+        assert_eq!(fleet.list(Timestamp(3_001))[0].state(), WorkerState::Lost);
+        assert!(fleet.is_empty());
+    }
+
+    #[test]
+    fn the_end_of_an_old_session_does_not_end_the_new_one() {
+        let fleet = fleet();
+        let old = fleet.join(hello("a"), outbox(), Timestamp(0));
+        let _new = fleet.join(hello("a"), outbox(), Timestamp(1));
+        fleet.leave(&old);
+        assert_eq!(fleet.connected(), 1);
+    }
+
+    #[test]
+    fn a_worker_keeps_its_counts_over_sessions() {
+        let fleet = fleet();
+        let old = fleet.join(hello("a"), outbox(), Timestamp(0));
+        fleet.heard(&old, Some("t".to_owned()), Timestamp(1));
+        fleet.ended(&old, "t", Ended::Accepted, Timestamp(2));
+        fleet.join(hello("a"), outbox(), Timestamp(3));
+        let row = &fleet.list(Timestamp(3))[0];
+        assert_eq!((row.updates_accepted, row.tasks.len()), (1, 0));
+    }
+}

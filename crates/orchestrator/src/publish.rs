@@ -1,0 +1,103 @@
+//! From a checkpoint to a model version that never changes.
+
+use artifacts::{BlobError, BlobRef, BlobStore, Key, Kind};
+use bytes::Bytes;
+use federation::Digest;
+use federation::model::Architecture;
+use futures::TryStreamExt;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::checkpoint::{self, ModelFile, UpdateEntry};
+use crate::datasets::{self, Scaling};
+use crate::store::{ModelRow, StoreError};
+use crate::study::Study;
+
+/// What a model version is made of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelManifest {
+    /// The model's shape.
+    pub architecture: Architecture,
+    /// The model.
+    pub model: ModelFile,
+    /// The columns it reads, in the order of a row's numbers.
+    pub features: Vec<String>,
+    /// The column that it was trained to tell.
+    pub label: String,
+    /// The classes, in the order of their numbers.
+    pub classes: Vec<String>,
+    /// What is done to each number first.
+    pub scaling: Scaling,
+    /// Rounds behind it.
+    pub round: u32,
+    /// On the test rows.
+    pub accuracy: f64,
+    /// On the test rows.
+    pub loss: f64,
+    /// Of the job.
+    pub job_digest: Digest,
+    /// Of the data set.
+    pub dataset_digest: Digest,
+    /// Of the model file before it in its run.
+    pub parent: Option<Digest>,
+    /// The updates of its last round.
+    pub updates: Vec<UpdateEntry>,
+}
+
+/// Why a model was not published.
+#[derive(Debug, Error)]
+pub enum PublishError {
+    /// The store did not do its part.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The version cannot be stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Publishes the model of `checkpoint` under the next version of `name`: the file first, the
+/// manifest next, the version last.
+///
+/// # Errors
+///
+/// [`PublishError`].
+pub async fn publish(
+    study: &Study,
+    name: &str,
+    checkpoint: &checkpoint::Manifest,
+    dataset: &datasets::Manifest,
+) -> Result<ModelRow, PublishError> {
+    let model = keep(&study.blobs, &checkpoint.model).await?;
+    let outcome = checkpoint.outcome.as_ref();
+    let manifest = ModelManifest {
+        architecture: checkpoint.architecture.clone(),
+        model,
+        features: dataset.features.clone(),
+        label: dataset.label.clone(),
+        classes: dataset.classes.clone(),
+        scaling: dataset.scaling.clone(),
+        round: checkpoint.round,
+        accuracy: outcome.map_or(0.0, |outcome| outcome.accuracy),
+        loss: outcome.map_or(0.0, |outcome| outcome.loss),
+        job_digest: checkpoint.job_digest,
+        dataset_digest: checkpoint.dataset_digest,
+        parent: checkpoint.parent,
+        updates: checkpoint.updates.clone(),
+    };
+    let json = Bytes::from(crate::store::encoded(&manifest)?);
+    study.blobs.put(&Key::content(Kind::Model, &Digest::of(&json)), json).await?;
+    Ok(study.store.publish(name, checkpoint.run, &manifest, study.now()).await?)
+}
+
+/// Copies a model file to the place named by its content, where no retention of runs reaches it.
+async fn keep(blobs: &dyn BlobStore, model: &ModelFile) -> Result<ModelFile, BlobError> {
+    let key = Key::content(Kind::Model, &model.digest);
+    let mut upload = blobs.upload(&key, model.len, &model.digest).await?;
+    let mut chunks = blobs.get(&model.parameters.key, Some(upload.offset()..model.len)).await?;
+    while let Some(chunk) = chunks.try_next().await? {
+        upload.write(chunk).await?;
+    }
+    upload.finish().await?;
+    Ok(ModelFile { parameters: BlobRef { key, ..model.parameters.clone() }, ..model.clone() })
+}

@@ -1,0 +1,69 @@
+//! What all parts of the orchestrator share.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use artifacts::LocalStore;
+use clock::Clock;
+use federation::{RunId, Timestamp};
+use proto::engine::Engine;
+use rand::Rng;
+use task_queue::TaskQueue;
+use uuid::Uuid;
+
+use crate::fleet::Fleet;
+use crate::metrics::Metrics;
+use crate::store::Store;
+
+/// The orchestrator's store, artifacts, queue, engine and fleet.
+#[derive(Debug)]
+pub struct Study {
+    /// Facts.
+    pub store: Store,
+    /// Bytes.
+    pub blobs: LocalStore,
+    /// Where files are made before they become objects.
+    pub spool: PathBuf,
+    /// Tasks for workers.
+    pub queue: Arc<dyn TaskQueue>,
+    /// compute-core, for initial parameters and evaluation.
+    pub engine: Engine,
+    /// Workers.
+    pub fleet: Fleet,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Threads of an aggregation.
+    pub threads: NonZeroUsize,
+    /// Rounds after which update objects go.
+    pub keep_rounds: u32,
+    /// How often a run is looked at when nothing wakes it.
+    pub interval: Duration,
+}
+
+impl Study {
+    /// Now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// A new run's id: a `UUIDv7`, so that ids sort by the time of submission.
+    #[must_use]
+    pub fn new_run_id(&self) -> RunId {
+        let mut chance = [0_u8; 10];
+        rand::rng().fill_bytes(&mut chance);
+        RunId(uuid::Builder::from_unix_timestamp_millis(self.now().0, &chance).into_uuid())
+    }
+
+    /// A key for a caller that chose none.
+    #[must_use]
+    pub fn new_key() -> String {
+        let mut chance = [0_u8; 16];
+        rand::rng().fill_bytes(&mut chance);
+        Uuid::from_bytes(chance).to_string()
+    }
+}

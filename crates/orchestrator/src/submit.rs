@@ -1,0 +1,139 @@
+//! From a draft to a stored run.
+
+use federation::job::{InvalidJob, JobDraft, JobSpec, ModelSource, Violation};
+use federation::model::Architecture;
+use federation::{Digest, RunId};
+use thiserror::Error;
+
+use crate::datasets::Manifest;
+use crate::store::{NewRun, RunRow, Store, StoreError, Submission};
+use crate::study::Study;
+
+/// Most characters of an idempotency key.
+const KEY_MAX: usize = 200;
+
+/// Why a job was not taken. Nothing was changed then.
+#[derive(Debug, Error)]
+pub enum SubmitError {
+    /// The job says something impossible.
+    #[error(transparent)]
+    Invalid(#[from] InvalidJob),
+    /// The key is empty or too long.
+    #[error("idempotency key has {length} characters; must have 1 to {KEY_MAX}")]
+    Key {
+        /// Its length.
+        length: usize,
+    },
+    /// The key stands for another job.
+    #[error("idempotency key {key:?} belongs to run {run}, whose job is another one; choose a new key")]
+    KeyTaken {
+        /// The key.
+        key: String,
+        /// Its run.
+        run: RunId,
+    },
+    /// The run cannot be stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A job that can run here.
+#[derive(Debug)]
+pub struct Admissible {
+    /// The job.
+    pub spec: JobSpec,
+    /// The model's shape on its data set.
+    pub architecture: Architecture,
+    /// Of the data set as it is now.
+    pub dataset_digest: Digest,
+}
+
+/// Checks a job against what there is.
+///
+/// # Errors
+///
+/// [`SubmitError::Invalid`] names each field that is wrong.
+pub async fn check(store: &Store, draft: JobDraft) -> Result<Admissible, SubmitError> {
+    let spec = JobSpec::try_from(draft)?;
+    let Some(dataset) = store.dataset(&spec.dataset).await? else {
+        let known: Vec<_> =
+            store.datasets("", 20).await?.into_iter().map(|row| row.manifest.name).collect();
+        let hint = if known.is_empty() {
+            "there are none yet; import one with `pangea dataset import`".to_owned()
+        } else {
+            format!("there are {}", known.join(", "))
+        };
+        let message = format!("{:?} does not exist; {hint}", spec.dataset);
+        return Err(wrong("dataset.name", message));
+    };
+    let architecture = match spec.check_against(dataset.manifest.facts())? {
+        Some(architecture) => architecture,
+        None => published(store, &spec, &dataset.manifest).await?,
+    };
+    Ok(Admissible { spec, architecture, dataset_digest: dataset.digest })
+}
+
+/// The shape of the published model that a job starts from.
+async fn published(
+    store: &Store,
+    spec: &JobSpec,
+    dataset: &Manifest,
+) -> Result<Architecture, SubmitError> {
+    let ModelSource::Published { name, version } = &spec.model else {
+        return Err(wrong("model", "has no shape of its own".to_owned()));
+    };
+    let Some(model) = store.model(name, *version).await? else {
+        let which = version.map_or_else(String::new, |version| format!("@{version}"));
+        let message = format!("{name}{which} is not published; `pangea models` lists what is");
+        return Err(wrong("model.name", message));
+    };
+    let architecture = model.manifest.architecture;
+    let facts = dataset.facts();
+    if (architecture.inputs(), architecture.outputs()) != (facts.features, facts.classes) {
+        let message = format!(
+            "{name}@{} takes {} features to {} classes; data set {:?} has {} and {}",
+            model.version,
+            architecture.inputs(),
+            architecture.outputs(),
+            dataset.name,
+            facts.features,
+            facts.classes,
+        );
+        return Err(wrong("model", message));
+    }
+    Ok(architecture)
+}
+
+/// Stores a run of the job, once for each key. Says whether it was there before.
+///
+/// # Errors
+///
+/// [`SubmitError`].
+pub async fn submit(
+    study: &Study,
+    draft: JobDraft,
+    key: String,
+) -> Result<(RunRow, bool), SubmitError> {
+    let length = key.chars().count();
+    if length == 0 || length > KEY_MAX {
+        return Err(SubmitError::Key { length });
+    }
+    let Admissible { spec, dataset_digest, .. } = check(&study.store, draft).await?;
+    let new = NewRun {
+        run: study.new_run_id(),
+        idempotency_key: key.clone(),
+        job: spec.draft().clone(),
+        job_digest: spec.digest(),
+        dataset_digest,
+    };
+    match study.store.submit(&new, study.now()).await? {
+        Submission::Started(row) => Ok((row, false)),
+        Submission::Existed(row) => Ok((row, true)),
+        Submission::KeyTaken(row) => Err(SubmitError::KeyTaken { key, run: row.run }),
+    }
+}
+
+fn wrong(field: &str, message: String) -> SubmitError {
+    let violation = Violation { field: field.to_owned(), message };
+    InvalidJob { violations: vec![violation] }.into()
+}
