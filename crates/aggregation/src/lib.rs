@@ -1,1 +1,12 @@
 //! The arithmetic of updates: weighted folds in f64, tile by tile.
+//!
+//! Pure: no clock, no network; files only as sources of numbers. The same contributions give the
+//! same bits, whatever their order of arrival and however many threads fold them.
+
+mod fold;
+mod source;
+mod tile;
+
+pub use fold::{Contribution, FoldError, FoldReport, WEIGHT_MAX, fold};
+pub use source::{FileSource, SliceSource, TensorSource, check_finite};
+pub use tile::TILE;

@@ -1,1 +1,10 @@
 //! The wiring shaft: logs, metrics encoding, the operations endpoint.
+//!
+//! What every service has in common for the people who run it. It knows nothing of runs and rounds.
+
+pub mod logs;
+pub mod metrics;
+pub mod operations;
+mod readiness;
+
+pub use readiness::{Check, Readiness};

@@ -1,0 +1,152 @@
+//! Where numbers come from.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use crate::tile::TILE;
+
+/// Bytes read from a file at a time, on the stack.
+const READ_BUFFER: usize = 32 * 1024;
+
+/// A vector of numbers that can be read piece by piece, from several threads.
+pub trait TensorSource: Send + Sync {
+    /// Fills `out` with the numbers `offset .. offset + out.len()`.
+    ///
+    /// # Errors
+    ///
+    /// Of kind `UnexpectedEof` when there are not that many, and what the medium says.
+    fn read(&self, offset: usize, out: &mut [f32]) -> io::Result<()>;
+}
+
+/// Numbers in memory.
+#[derive(Debug, Clone, Copy)]
+pub struct SliceSource<'a>(pub &'a [f32]);
+
+impl TensorSource for SliceSource<'_> {
+    fn read(&self, offset: usize, out: &mut [f32]) -> io::Result<()> {
+        let numbers = offset
+            .checked_add(out.len())
+            .and_then(|end| self.0.get(offset..end))
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        out.copy_from_slice(numbers);
+        Ok(())
+    }
+}
+
+/// Little-endian numbers in a file, from a byte offset on.
+#[derive(Debug)]
+pub struct FileSource {
+    /// The file, which may hold other things before and after.
+    pub file: File,
+    /// Where the first number begins, in bytes.
+    pub byte_offset: u64,
+}
+
+impl TensorSource for FileSource {
+    fn read(&self, offset: usize, out: &mut [f32]) -> io::Result<()> {
+        let mut buffer = [0_u8; READ_BUFFER];
+        let mut position = (offset as u64)
+            .checked_mul(4)
+            .and_then(|bytes| bytes.checked_add(self.byte_offset))
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        for piece in out.chunks_mut(READ_BUFFER / 4) {
+            let bytes = &mut buffer[..piece.len() * 4];
+            self.file.read_exact_at(bytes, position)?;
+            position += bytes.len() as u64;
+            let (words, _) = bytes.as_chunks::<4>();
+            for (number, word) in piece.iter_mut().zip(words) {
+                *number = f32::from_le_bytes(*word);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The index of the first of `n` numbers that is NaN or infinite, if one is.
+///
+/// # Errors
+///
+/// What the source says.
+pub fn check_finite(source: &impl TensorSource, n: usize) -> io::Result<Option<usize>> {
+    let mut numbers = vec![0.0; TILE.min(n)];
+    for offset in (0..n).step_by(TILE) {
+        let numbers = &mut numbers[..TILE.min(n - offset)];
+        source.read(offset, numbers)?;
+        if let Some(index) = first_non_finite(numbers) {
+            return Ok(Some(offset + index));
+        }
+    }
+    Ok(None)
+}
+
+/// Looks at all numbers before it searches for one: the first loop has no exit, so it vectorises.
+pub(crate) fn first_non_finite(numbers: &[f32]) -> Option<usize> {
+    let all = numbers
+        .iter()
+        .fold(true, |all, number| all & number.is_finite());
+    if all {
+        None
+    } else {
+        numbers.iter().position(|number| !number.is_finite())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// A file of `numbers` after `skip` bytes of something else.
+    fn file_of(skip: usize, numbers: &[f32]) -> FileSource {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&vec![0xff; skip]).unwrap();
+        for number in numbers {
+            file.write_all(&number.to_le_bytes()).unwrap();
+        }
+        FileSource {
+            file,
+            byte_offset: skip as u64,
+        }
+    }
+
+    #[test]
+    fn a_file_gives_what_a_slice_gives() {
+        let numbers: Vec<f32> = (0..20_000_u16).map(|n| f32::from(n) / 7.0).collect();
+        let file = file_of(13, &numbers);
+        for (offset, len) in [(0, 20_000), (8_191, 3), (19_999, 1), (20_000, 0)] {
+            let (mut from_file, mut from_slice) = (vec![0.0; len], vec![0.0; len]);
+            file.read(offset, &mut from_file).unwrap();
+            SliceSource(&numbers).read(offset, &mut from_slice).unwrap();
+            assert_eq!(from_file, from_slice);
+        }
+    }
+
+    #[test]
+    fn reading_past_the_end_is_an_error() {
+        let file = file_of(0, &[1.0, 2.0]);
+        for offset in [1, 2, usize::MAX] {
+            for result in [
+                file.read(offset, &mut [0.0; 2]),
+                SliceSource(&[1.0, 2.0]).read(offset, &mut [0.0; 2]),
+            ] {
+                assert_eq!(result.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_number_that_is_none_is_found() {
+        let mut numbers = vec![f32::MAX; TILE + 10];
+        assert_eq!(
+            check_finite(&SliceSource(&numbers), TILE + 10).unwrap(),
+            None
+        );
+        numbers[TILE + 9] = f32::NEG_INFINITY;
+        numbers[TILE + 3] = f32::NAN;
+        let source = SliceSource(&numbers);
+        assert_eq!(check_finite(&source, TILE + 10).unwrap(), Some(TILE + 3));
+        assert_eq!(check_finite(&source, TILE + 3).unwrap(), None);
+    }
+}

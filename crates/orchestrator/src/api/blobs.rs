@@ -1,0 +1,135 @@
+//! The artifact store, for workers that know one address.
+//!
+//! A worker may read what tasks refer to and write updates; nothing else.
+
+use artifacts::{BlobError, BlobStore, Key};
+use federation::Digest;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use proto::v1::blobs_server::Blobs;
+use proto::v1::{
+    BlobChunk, GetBlobRequest, HeadBlobRequest, HeadBlobResponse, PutBlobRequest,
+    PutBlobResponse, UploadHeader, UploadOffsetResponse, put_blob_request,
+};
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use super::{Api, status};
+
+#[tonic::async_trait]
+impl Blobs for Api {
+    async fn head(
+        &self,
+        request: Request<HeadBlobRequest>,
+    ) -> Result<Response<HeadBlobResponse>, Status> {
+        let key = key(&request.into_inner().key)?;
+        let len = self.study.blobs.head(&key).await.map_err(status::blob)?;
+        let length_bytes = len.unwrap_or(0);
+        Ok(Response::new(HeadBlobResponse { found: len.is_some(), length_bytes }))
+    }
+
+    type GetStream = BoxStream<'static, Result<BlobChunk, Status>>;
+
+    async fn get(
+        &self,
+        request: Request<GetBlobRequest>,
+    ) -> Result<Response<Self::GetStream>, Status> {
+        let GetBlobRequest { key: text, offset_bytes, length_bytes } = request.into_inner();
+        let key = key(&text)?;
+        let range = match (offset_bytes, length_bytes) {
+            (0, None) => None,
+            (start, Some(len)) => Some(start..start.saturating_add(len)),
+            (start, None) => {
+                let len = self.study.blobs.head(&key).await.map_err(status::blob)?;
+                let missing = || status::blob(BlobError::NotFound { key: key.clone() });
+                Some(start..len.ok_or_else(missing)?)
+            }
+        };
+        let chunks = self.study.blobs.get(&key, range).await.map_err(status::blob)?;
+        let message = |chunk: Result<bytes::Bytes, BlobError>| {
+            chunk.map(|data| BlobChunk { data }).map_err(status::blob)
+        };
+        Ok(Response::new(chunks.map(message).boxed()))
+    }
+
+    async fn upload_offset(
+        &self,
+        request: Request<UploadHeader>,
+    ) -> Result<Response<UploadOffsetResponse>, Status> {
+        let upload = self.begin(&request.into_inner()).await?;
+        Ok(Response::new(UploadOffsetResponse { offset_bytes: upload.offset() }))
+    }
+
+    async fn put(
+        &self,
+        request: Request<Streaming<PutBlobRequest>>,
+    ) -> Result<Response<PutBlobResponse>, Status> {
+        let mut parts = request.into_inner();
+        let first = parts.message().await?.and_then(|message| message.part);
+        let Some(put_blob_request::Part::Header(header)) = first else {
+            return Err(status::invalid_field("part", "the header must come first"));
+        };
+        let mut upload = self.begin(&header).await?;
+        if upload.offset() != header.offset_bytes {
+            let message = format!(
+                "upload of {} goes on at {}, not at {}",
+                header.key,
+                upload.offset(),
+                header.offset_bytes
+            );
+            return Err(proto::fault::status(Code::Aborted, "UPLOAD_MOVED", message, &[]));
+        }
+        while let Some(message) = parts.message().await? {
+            let Some(put_blob_request::Part::Data(data)) = message.part else {
+                return Err(status::invalid_field("part", "there is one header, at the beginning"));
+            };
+            upload.write(data).await.map_err(status::blob)?;
+        }
+        upload.finish().await.map_err(status::blob)?;
+        Ok(Response::new(PutBlobResponse {}))
+    }
+}
+
+impl Api {
+    async fn begin(&self, header: &UploadHeader) -> Result<Box<dyn artifacts::Upload>, Status> {
+        let key = key(&header.key)?;
+        if !is_update(&key) {
+            let message = format!("{key} is not the place of an update; only updates are taken");
+            return Err(proto::fault::status(
+                Code::PermissionDenied,
+                "NOT_AN_UPDATE",
+                message,
+                &[],
+            ));
+        }
+        let digest: Digest = header
+            .digest
+            .parse()
+            .map_err(|error| status::invalid(proto::convert::InvalidMessage::new("digest", error)))?;
+        let upload = self.study.blobs.upload(&key, header.length_bytes, &digest);
+        upload.await.map_err(status::blob)
+    }
+}
+
+fn is_update(key: &Key) -> bool {
+    let segments: Vec<_> = key.as_str().split('/').collect();
+    matches!(segments[..], ["runs", _, "rounds", _, "updates", _])
+}
+
+fn key(text: &str) -> Result<Key, Status> {
+    text.parse()
+        .map_err(|error| status::invalid(proto::convert::InvalidMessage::new("key", error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_place_of_an_update_is_one() {
+        let update = "runs/r/rounds/00001/updates/client-0001-1";
+        assert!(is_update(&update.parse().unwrap()));
+        for other in ["models/ab/cd", "runs/r/checkpoints/00001/model.safetensors", "runs/r"] {
+            assert!(!is_update(&other.parse().unwrap()), "{other}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The task queue, for workers that know one address.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use proto::v1::tasks_server::Tasks;
+use proto::v1::{
+    AcknowledgeRequest, AcknowledgeResponse, Delivery, ExtendRequest, ExtendResponse,
+    GiveBackRequest, GiveBackResponse, LeaseRequest,
+};
+use task_queue::Receipt;
+use tonic::{Request, Response, Status};
+
+use super::{Api, status};
+
+/// Longest wait that one call may ask for.
+const WAIT_MAX: Duration = Duration::from_secs(300);
+
+/// Longest lease, as of SQS.
+const LEASE_MAX: Duration = Duration::from_secs(12 * 60 * 60);
+
+#[tonic::async_trait]
+impl Tasks for Api {
+    type LeaseStream = futures::stream::Iter<std::vec::IntoIter<Result<Delivery, Status>>>;
+
+    async fn lease(
+        &self,
+        request: Request<LeaseRequest>,
+    ) -> Result<Response<Self::LeaseStream>, Status> {
+        let request = request.into_inner();
+        let max = NonZeroUsize::new(request.max as usize)
+            .ok_or_else(|| status::invalid_field("max", "is 0; must be at least 1"))?;
+        let wait = Duration::from_millis(request.wait_ms).min(WAIT_MAX);
+        let lease_ttl = lease_ttl(request.lease_ttl_ms)?;
+        let deliveries = tokio::select! {
+            deliveries = self.study.queue.receive(max, lease_ttl, wait) => {
+                deliveries.map_err(status::queue)?
+            }
+            () = self.closing.cancelled() => Vec::new(),
+        };
+        let message = |delivery: task_queue::Delivery| {
+            Ok(Delivery {
+                receipt: delivery.receipt.0,
+                epoch: delivery.epoch,
+                body: delivery.body,
+                attributes: delivery.attributes.into_iter().collect(),
+                sent_at_ms: delivery.sent_at.0,
+            })
+        };
+        let messages: Vec<_> = deliveries.into_iter().map(message).collect();
+        Ok(Response::new(futures::stream::iter(messages)))
+    }
+
+    async fn extend(
+        &self,
+        request: Request<ExtendRequest>,
+    ) -> Result<Response<ExtendResponse>, Status> {
+        let ExtendRequest { receipt, lease_ttl_ms } = request.into_inner();
+        let extended = self.study.queue.extend(&Receipt(receipt), lease_ttl(lease_ttl_ms)?);
+        extended.await.map_err(status::queue)?;
+        Ok(Response::new(ExtendResponse {}))
+    }
+
+    async fn give_back(
+        &self,
+        request: Request<GiveBackRequest>,
+    ) -> Result<Response<GiveBackResponse>, Status> {
+        let GiveBackRequest { receipt, delay_ms } = request.into_inner();
+        let delay = Duration::from_millis(delay_ms).min(LEASE_MAX);
+        let given = self.study.queue.give_back(&Receipt(receipt), delay);
+        given.await.map_err(status::queue)?;
+        Ok(Response::new(GiveBackResponse {}))
+    }
+
+    async fn acknowledge(
+        &self,
+        request: Request<AcknowledgeRequest>,
+    ) -> Result<Response<AcknowledgeResponse>, Status> {
+        let receipt = Receipt(request.into_inner().receipt);
+        self.study.queue.acknowledge(&receipt).await.map_err(status::queue)?;
+        Ok(Response::new(AcknowledgeResponse {}))
+    }
+}
+
+fn lease_ttl(millis: u64) -> Result<Duration, Status> {
+    let span = Duration::from_millis(millis);
+    if span.is_zero() || span > LEASE_MAX {
+        return Err(status::invalid_field("lease_ttl_ms", "must be from 1 ms to 12 h"));
+    }
+    Ok(span)
+}

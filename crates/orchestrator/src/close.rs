@@ -1,0 +1,160 @@
+//! The end of a round: aggregate, evaluate, commit.
+
+use artifacts::{BlobRef, BlobStore, Key};
+use federation::acceptance::Refusal;
+use federation::event::RoundOutcome;
+use federation::round::{Effect, Round};
+use federation::stop::RoundMetrics;
+use tracing::{info, warn};
+
+use crate::admit::Work;
+use crate::aggregate::{AggregateError, aggregate};
+use crate::checkpoint::{self, Manifest, ModelFile, UpdateEntry};
+use crate::collect::inspect;
+use crate::evaluate::evaluate;
+use crate::problem::Problem;
+use crate::store::Receipt;
+use crate::study::Study;
+
+/// Brings a closed round to its commit. Every step can be repeated: the same updates give the same
+/// model. A damaged update reopens the round instead.
+///
+/// # Errors
+///
+/// [`Problem`]; the round stays closed and is brought on by the next call.
+pub async fn close_round(study: &Study, work: &mut Work) -> Result<(), Problem> {
+    let Some(round) = &work.round else { return Ok(()) };
+    let (number, opened_at) = (round.number(), round.plan().opened_at);
+    let receipts = study.store.accepted(work.run, number).await?;
+    if let Some((receipt, refusal)) = find_damage(study, &receipts).await? {
+        return reopen(study, work, receipt, &refusal).await;
+    }
+    let model = aggregate(study, work, number, &receipts).await.map_err(aggregation_problem)?;
+    let evaluation = evaluate(study, work, &model).await?;
+    let now = study.now();
+    let refused = study.store.receipts(work.run, number).await?.len() - receipts.len();
+    let outcome = RoundOutcome {
+        round: number,
+        accepted: u32::try_from(receipts.len()).unwrap_or(u32::MAX),
+        refused: u32::try_from(refused).unwrap_or(u32::MAX),
+        num_examples: receipts.iter().map(|receipt| receipt.num_examples).sum(),
+        accuracy: evaluation.accuracy,
+        loss: evaluation.loss,
+        train_loss: mean_loss(&receipts),
+        update_bytes: receipts.iter().map(|receipt| receipt.bytes).sum(),
+        model_digest: model.digest,
+        duration_ms: u64::try_from(now.since(opened_at).as_millis()).unwrap_or(u64::MAX),
+    };
+    if !outcome.loss.is_finite() {
+        let message = format!("round {number}: the loss on the test rows is not finite");
+        return Err(Problem::Fatal { message });
+    }
+    commit(study, work, model, &receipts, outcome).await
+}
+
+async fn commit(
+    study: &Study,
+    work: &mut Work,
+    model: ModelFile,
+    receipts: &[Receipt],
+    outcome: RoundOutcome,
+) -> Result<(), Problem> {
+    let manifest = Manifest {
+        round: outcome.round,
+        parent: Some(work.checkpoint.model.digest),
+        updates: receipts.iter().map(entry).collect(),
+        outcome: Some(outcome.clone()),
+        model,
+        ..work.checkpoint.clone()
+    };
+    checkpoint::commit(&study.blobs, &manifest).await?;
+    study.store.commit_round(work.run, &outcome, study.now()).await?;
+    let (round, accuracy, loss) = (outcome.round, outcome.accuracy, outcome.loss);
+    info!(round, accuracy, loss, accepted = outcome.accepted, "round committed");
+    study.metrics.rounds_committed.inc();
+    let millis = u32::try_from(outcome.duration_ms).unwrap_or(u32::MAX);
+    study.metrics.round_seconds.observe(f64::from(millis) / 1000.0);
+    work.history.push(RoundMetrics { round, loss, accuracy });
+    work.checkpoint = manifest;
+    work.round = None;
+    forget_updates(study, work, round).await;
+    Ok(())
+}
+
+/// Deletes the updates of the round that has now been committed for long enough.
+async fn forget_updates(study: &Study, work: &Work, round: u32) {
+    let Some(old) = round.checked_sub(study.keep_rounds).filter(|old| *old > 0) else { return };
+    let forgotten = async {
+        for key in study.blobs.list(&Key::updates_prefix(work.run, old)).await? {
+            study.blobs.delete(&key).await?;
+        }
+        Ok::<_, artifacts::BlobError>(())
+    };
+    if let Err(error) = forgotten.await {
+        // They take up room and do no other harm.
+        warn!(round = old, error = %error, "old updates were not deleted");
+    }
+}
+
+/// The first accepted update that is not any more what was accepted.
+async fn find_damage<'a>(
+    study: &Study,
+    receipts: &'a [Receipt],
+) -> Result<Option<(&'a Receipt, Refusal)>, Problem> {
+    for receipt in receipts {
+        let key = receipt.key.parse().map_err(Problem::fatal("update"))?;
+        let update = BlobRef { key, offset: 0, len: receipt.bytes, digest: receipt.digest };
+        if let Err(refusal) = inspect(&study.blobs, &update).await {
+            return Ok(Some((receipt, refusal)));
+        }
+    }
+    Ok(None)
+}
+
+async fn reopen(
+    study: &Study,
+    work: &mut Work,
+    receipt: &Receipt,
+    refusal: &Refusal,
+) -> Result<(), Problem> {
+    let Some(round) = &mut work.round else { return Ok(()) };
+    warn!(client = %receipt.client, error = %refusal, "an accepted update is damaged");
+    let mut next: Round = round.clone();
+    let again = match next.revoke(receipt.client) {
+        Some(Effect::Dispatch(again)) => again,
+        _ => Vec::new(),
+    };
+    next.postpone(study.now().after(work.spec.cohort.deadline));
+    study.store.revoke(work.run, receipt, refusal, &again, study.now()).await?;
+    study.metrics.updates_refused.with_label_values(&[refusal.reason()]).inc();
+    *round = next;
+    work.to_dispatch.extend(again);
+    Ok(())
+}
+
+fn aggregation_problem(error: AggregateError) -> Problem {
+    match error {
+        AggregateError::File { .. } => {
+            Problem::Stalled { step: "aggregate", message: error.to_string() }
+        }
+        AggregateError::Blob(error) => error.into(),
+        error => Problem::Fatal { message: format!("aggregation: {error}") },
+    }
+}
+
+fn entry(receipt: &Receipt) -> UpdateEntry {
+    UpdateEntry {
+        client: receipt.client,
+        digest: receipt.digest,
+        num_examples: receipt.num_examples,
+        weight: receipt.weight,
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of rows are far below 2^53")]
+fn mean_loss(receipts: &[Receipt]) -> f64 {
+    let examples: u64 = receipts.iter().map(|receipt| receipt.num_examples).sum();
+    let sum: f64 =
+        receipts.iter().map(|receipt| receipt.mean_loss * receipt.num_examples as f64).sum();
+    sum / examples as f64
+}

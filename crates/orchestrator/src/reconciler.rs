@@ -1,0 +1,171 @@
+//! Closes the gap between what runs should be and what they are.
+//!
+//! Each run that has not ended has a driver: one task that owns the run's state in memory, takes
+//! its signals one by one, and does the next step. A driver knows nothing that the run store and
+//! the artifacts do not, so starting one is the same as going on after a restart.
+
+mod driver;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use federation::acceptance::Refusal;
+use federation::{RunId, TaskId, WorkerId};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::warn;
+
+use crate::collect::{self, Incoming};
+use crate::store::{StoreError, Verdict};
+use crate::study::Study;
+use driver::Driver;
+
+/// Signals that wait for a driver which is aggregating.
+const INBOX: usize = 256;
+
+/// Something that a driver should know.
+#[derive(Debug)]
+pub enum Signal {
+    /// A worker reports an update.
+    Report {
+        /// What it says.
+        incoming: Box<Incoming>,
+        /// Where the verdict goes.
+        verdict: oneshot::Sender<Verdict>,
+    },
+    /// A worker could not do a task.
+    Failed(TaskFailure),
+    /// The stored state changed.
+    Wake,
+}
+
+/// A task that came to nothing.
+#[derive(Debug, Clone)]
+pub struct TaskFailure {
+    /// Which one.
+    pub task: TaskId,
+    /// Who tried.
+    pub worker: WorkerId,
+    /// What happened, for a person.
+    pub message: String,
+    /// Whether another attempt could succeed.
+    pub retryable: bool,
+}
+
+/// The drivers of all runs that have not ended.
+#[derive(Debug, Clone)]
+pub struct Reconciler {
+    study: Arc<Study>,
+    turns: Arc<Semaphore>,
+    drivers: Arc<Mutex<HashMap<RunId, mpsc::Sender<Signal>>>>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Reconciler {
+    /// Works on up to `concurrent_runs` at once; the others wait as pending.
+    #[must_use]
+    pub fn new(study: Arc<Study>, concurrent_runs: usize) -> Self {
+        Self {
+            study,
+            turns: Arc::new(Semaphore::new(concurrent_runs)),
+            drivers: Arc::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// Takes up every run that has not ended.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the runs cannot be read.
+    pub async fn recover(&self) -> Result<usize, StoreError> {
+        let runs = self.study.store.unfinished_runs().await?;
+        for &run in &runs {
+            self.start(run);
+        }
+        Ok(runs.len())
+    }
+
+    /// Drives `run` until it ends, if nobody does yet.
+    pub fn start(&self, run: RunId) {
+        let mut drivers = self.drivers();
+        if drivers.contains_key(&run) {
+            return;
+        }
+        let (signals, inbox) = mpsc::channel(INBOX);
+        drivers.insert(run, signals);
+        self.study.metrics.runs_active.set(i64::try_from(drivers.len()).unwrap_or(i64::MAX));
+        drop(drivers);
+        let driver = Driver::new(Arc::clone(&self.study), run, inbox, Arc::clone(&self.turns));
+        let this = self.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = driver.drive() => {}
+                () = this.stop.cancelled() => {}
+            }
+            let mut drivers = this.drivers();
+            drivers.remove(&run);
+            this.study.metrics.runs_active.set(i64::try_from(drivers.len()).unwrap_or(i64::MAX));
+        });
+    }
+
+    /// Has a run look at its stored state again.
+    pub async fn wake(&self, run: RunId) {
+        let driver = self.drivers().get(&run).cloned();
+        if let Some(driver) = driver {
+            // A driver that has just ended has nothing left to look at.
+            drop(driver.send(Signal::Wake).await);
+        }
+    }
+
+    /// The verdict on a worker's report.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the receipt cannot be kept; the worker should report again.
+    pub async fn report(&self, incoming: Incoming) -> Result<Verdict, StoreError> {
+        let driver = self.drivers().get(&incoming.report.task.run).cloned();
+        if let Some(driver) = driver {
+            let (verdict, answer) = oneshot::channel();
+            let signal = Signal::Report { incoming: Box::new(incoming.clone()), verdict };
+            if driver.send(signal).await.is_ok()
+                && let Ok(verdict) = answer.await
+            {
+                return Ok(verdict);
+            }
+        }
+        collect::refuse(&self.study, &incoming, Refusal::RunNotRunning).await
+    }
+
+    /// A worker could not do a task.
+    pub async fn failed(&self, failure: TaskFailure) {
+        let driver = self.drivers().get(&failure.task.run).cloned();
+        if let Some(driver) = driver {
+            // A run that has just ended needs the task no more.
+            drop(driver.send(Signal::Failed(failure)).await);
+        }
+    }
+
+    /// Stops all drivers where they stand; what they were doing is done again after a restart.
+    pub async fn stop(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Whether new work is taken.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    fn drivers(&self) -> MutexGuard<'_, HashMap<RunId, mpsc::Sender<Signal>>> {
+        self.drivers.lock().unwrap_or_else(|poisoned| {
+            warn!("a driver panicked while the table of drivers was held");
+            PoisonError::into_inner(poisoned)
+        })
+    }
+}

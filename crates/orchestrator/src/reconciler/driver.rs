@@ -1,0 +1,334 @@
+//! One run, step by step.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use federation::event::Event;
+use federation::round::{Effect, Phase, Plan, Round};
+use federation::run::RunState;
+use federation::{RunId, cohort, stop};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tracing::{debug, info, instrument, warn};
+
+use super::{Signal, TaskFailure};
+use crate::admit::{Work, admit};
+use crate::close::close_round;
+use crate::collect::{self, collect};
+use crate::dispatch::dispatch;
+use crate::problem::Problem;
+use crate::publish::publish;
+use crate::store::RunRow;
+use crate::study::Study;
+
+/// Waits after a stalled step, doubling from the first to the longest.
+const STALL_FIRST: Duration = Duration::from_millis(50);
+const STALL_LONGEST: Duration = Duration::from_secs(2);
+
+/// Drives one run.
+pub(super) struct Driver {
+    study: Arc<Study>,
+    run: RunId,
+    inbox: mpsc::Receiver<Signal>,
+    turns: Arc<Semaphore>,
+    turn: Option<OwnedSemaphorePermit>,
+    work: Option<Work>,
+    stall: Option<Stall>,
+}
+
+/// A step that cannot be taken now.
+struct Stall {
+    step: &'static str,
+    pause: Duration,
+}
+
+/// What follows a step.
+enum Next {
+    /// Another step can be taken.
+    Step,
+    /// Something must happen first.
+    Wait,
+    /// Nothing will happen any more.
+    Ended,
+}
+
+impl Driver {
+    pub(super) fn new(
+        study: Arc<Study>,
+        run: RunId,
+        inbox: mpsc::Receiver<Signal>,
+        turns: Arc<Semaphore>,
+    ) -> Self {
+        Self { study, run, inbox, turns, turn: None, work: None, stall: None }
+    }
+
+    #[instrument(name = "run", skip_all, fields(run = %self.run))]
+    pub(super) async fn drive(mut self) {
+        loop {
+            match self.step().await {
+                Ok(Next::Step) => self.stall = None,
+                Ok(Next::Wait) => {
+                    self.stall = None;
+                    self.wait(self.study.interval).await;
+                }
+                Ok(Next::Ended) => return,
+                Err(Problem::Stalled { step, message }) => {
+                    let pause = self.stalled(step, message).await;
+                    self.wait(pause).await;
+                }
+                Err(Problem::Fatal { message }) => {
+                    if self.fail(&message).await {
+                        return;
+                    }
+                    self.wait(STALL_LONGEST).await;
+                }
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Result<Next, Problem> {
+        let Some(row) = self.study.store.run(self.run).await? else { return Ok(Next::Ended) };
+        match row.state {
+            state if state.is_final() => {
+                self.study.fleet.cancel(self.run);
+                Ok(Next::Ended)
+            }
+            RunState::Paused => {
+                self.turn = None;
+                Ok(Next::Wait)
+            }
+            _ if self.turn.is_none() && !self.take_turn() => Ok(Next::Wait),
+            RunState::Pending => {
+                self.move_to(&row, RunState::Admitted, "its turn has come").await
+            }
+            _ => self.work_on(&row).await,
+        }
+    }
+
+    fn take_turn(&mut self) -> bool {
+        self.turn = Arc::clone(&self.turns).try_acquire_owned().ok();
+        self.turn.is_some()
+    }
+
+    async fn move_to(&self, row: &RunRow, to: RunState, reason: &str) -> Result<Next, Problem> {
+        // A command that came in between wins; the next step sees its state.
+        let moved = self.study.store.move_run(self.run, row.state, to, reason, self.study.now());
+        if moved.await? {
+            info!(state = %to, reason, "run moved");
+        }
+        Ok(Next::Step)
+    }
+
+    async fn work_on(&mut self, row: &RunRow) -> Result<Next, Problem> {
+        let study = Arc::clone(&self.study);
+        if self.work.is_none() {
+            self.work = Some(admit(&study, row).await?);
+        }
+        let Some(work) = &mut self.work else { return Ok(Next::Step) };
+        let wanted = if study.fleet.is_empty() {
+            (RunState::WaitingForWorkers, "no worker is connected")
+        } else {
+            (RunState::Running, "workers are connected")
+        };
+        if row.state != wanted.0 {
+            if let Some(round) = &mut work.round {
+                round.postpone(study.now().after(work.spec.cohort.deadline));
+            }
+            return self.move_to(row, wanted.0, wanted.1).await;
+        }
+        dispatch(&study, work).await?;
+        match work.round.as_ref().map(Round::phase) {
+            None => self.open_or_finish(row).await,
+            Some(Phase::Training) => self.train(row).await,
+            Some(_) => {
+                close_round(&study, work).await?;
+                Ok(Next::Step)
+            }
+        }
+    }
+
+    async fn open_or_finish(&mut self, row: &RunRow) -> Result<Next, Problem> {
+        let study = Arc::clone(&self.study);
+        let Some(work) = &mut self.work else { return Ok(Next::Step) };
+        let committed = work.checkpoint.round;
+        let stopped = stop::decide(&work.spec.stop, &work.history).map(|why| why.to_string());
+        let done = (committed >= work.spec.rounds.get()).then(|| "all rounds are done".to_owned());
+        if let Some(reason) = stopped.or(done) {
+            if let Some(name) = &work.spec.publish_as {
+                let model = publish(&study, name, &work.checkpoint, &work.dataset).await?;
+                info!(model = model.name, version = model.version, "model published");
+            }
+            return self.move_to(row, RunState::Completed, &reason).await;
+        }
+        let spec = &work.spec;
+        let number = committed + 1;
+        let cohort =
+            cohort::sample(spec.seed, number, spec.partition.clients.get(), &spec.cohort);
+        let now = study.now();
+        let plan = Plan {
+            number,
+            quorum: spec.cohort.quorum_of(cohort.len()),
+            cohort,
+            base: work.checkpoint.model.parameters.digest,
+            update_bytes: work.checkpoint.model.parameters.len,
+            opened_at: now,
+            deadline: now.after(spec.cohort.deadline),
+        };
+        study.store.open_round(self.run, &plan).await?;
+        let (round, effect) = Round::open(plan);
+        work.round = Some(round);
+        self.apply(effect).await
+    }
+
+    async fn train(&mut self, row: &RunRow) -> Result<Next, Problem> {
+        let now = self.study.now();
+        let Some(work) = &mut self.work else { return Ok(Next::Step) };
+        let Some(round) = &mut work.round else { return Ok(Next::Step) };
+        // A deadline is for workers that are slow, not for those that are not there.
+        if row.state != RunState::Running {
+            return Ok(Next::Wait);
+        }
+        match round.tick(now) {
+            Some(effect) => self.apply(effect).await,
+            None => Ok(Next::Wait),
+        }
+    }
+
+    async fn apply(&mut self, effect: Effect) -> Result<Next, Problem> {
+        let Some(work) = &mut self.work else { return Ok(Next::Step) };
+        let number = work.round.as_ref().map_or(0, Round::number);
+        match effect {
+            Effect::Dispatch(tasks) => work.to_dispatch.extend(tasks),
+            Effect::Aggregate => {
+                self.study.store.move_round(self.run, number, Phase::Aggregating).await?;
+            }
+            Effect::Abandon(why) => {
+                let reason = why.to_string();
+                let now = self.study.now();
+                self.study.store.abandon_round(self.run, number, &reason, now).await?;
+                let message = format!("round {number} was abandoned: {reason}");
+                return Err(Problem::Fatal { message });
+            }
+        }
+        Ok(Next::Step)
+    }
+
+    /// Returns after a signal, when workers came or went, or when `span` has passed.
+    async fn wait(&mut self, span: Duration) {
+        let clock = Arc::clone(&self.study.clock);
+        let mut sessions = self.study.fleet.sessions();
+        sessions.mark_unchanged();
+        let turns = Arc::clone(&self.turns);
+        let signal = tokio::select! {
+            signal = self.inbox.recv() => signal,
+            () = clock.sleep(span) => None,
+            changed = sessions.changed() => changed.err().and(None),
+            turn = turns.acquire_owned(), if self.turn.is_none() => {
+                self.turn = turn.ok();
+                None
+            }
+        };
+        let mut next = signal;
+        while let Some(signal) = next {
+            if let Err(problem) = self.take(signal).await {
+                warn!(error = %problem, "a signal was not taken");
+                self.wait_after(problem).await;
+            }
+            next = self.inbox.try_recv().ok();
+        }
+    }
+
+    async fn wait_after(&mut self, problem: Problem) {
+        match problem {
+            Problem::Stalled { step, message } => {
+                self.stalled(step, message).await;
+            }
+            Problem::Fatal { message } => {
+                self.fail(&message).await;
+            }
+        }
+    }
+
+    async fn take(&mut self, signal: Signal) -> Result<(), Problem> {
+        match signal {
+            Signal::Wake => Ok(()),
+            Signal::Failed(failure) => self.take_failure(failure).await,
+            Signal::Report { incoming, verdict } => {
+                let study = Arc::clone(&self.study);
+                let (judged, effect) = match &mut self.work {
+                    Some(work) => collect(&study, work, &incoming).await?,
+                    None => {
+                        let refusal = federation::acceptance::Refusal::RunNotRunning;
+                        (collect::refuse(&study, &incoming, refusal).await?, None)
+                    }
+                };
+                debug!(task = %incoming.report.task, accepted = judged.is_ok(), "update judged");
+                // A worker whose session ended reports again.
+                drop(verdict.send(judged));
+                match effect {
+                    Some(effect) => self.apply(effect).await.map(drop),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    async fn take_failure(&mut self, failure: TaskFailure) -> Result<(), Problem> {
+        let study = Arc::clone(&self.study);
+        let Some(work) = &mut self.work else { return Ok(()) };
+        let Some(round) = work.round.as_mut().filter(|round| round.number() == failure.task.round)
+        else {
+            return Ok(());
+        };
+        let TaskFailure { task, worker, message, retryable } = failure;
+        let mut next = round.clone();
+        let effect = next.fail(task.client, task.attempt, retryable, &message);
+        let again: &[_] = match &effect {
+            Some(Effect::Dispatch(again)) => again,
+            _ => &[],
+        };
+        let (client, attempt) = (task.client, task.attempt);
+        let event = Event::TaskFailed { round: task.round, client, worker, attempt, message };
+        study.store.retry(self.run, task.round, again, study.now(), &event).await?;
+        study.metrics.tasks_failed.inc();
+        *round = next;
+        match effect {
+            Some(effect) => self.apply(effect).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells once that a step cannot be taken; says how long to wait before it is tried again.
+    async fn stalled(&mut self, step: &'static str, message: String) -> Duration {
+        self.study.metrics.stalls.with_label_values(&[step]).inc();
+        let known = self.stall.take().filter(|stall| stall.step == step);
+        let pause = known.as_ref().map_or(STALL_FIRST, |stall| stall.pause);
+        if known.is_none() {
+            warn!(step, message, "run stalled");
+            let round = self.work.as_ref().map_or(0, |work| work.checkpoint.round + 1);
+            let event = Event::Stalled { round, step: step.to_owned(), message };
+            if let Err(error) = self.study.store.tell(self.run, self.study.now(), &event).await {
+                warn!(error = %error, "the stall could not be told");
+            }
+        }
+        self.stall = Some(Stall { step, pause: (pause * 2).min(STALL_LONGEST) });
+        pause
+    }
+
+    /// Ends the run as failed. Says whether that is stored.
+    async fn fail(&mut self, message: &str) -> bool {
+        warn!(message, "run failed");
+        let now = self.study.now();
+        for from in RunState::ALL.into_iter().filter(|state| !state.is_final()) {
+            match self.study.store.move_run(self.run, from, RunState::Failed, message, now).await {
+                Ok(true) => break,
+                Ok(false) => {}
+                Err(error) => {
+                    warn!(error = %error, "the failure could not be stored");
+                    return false;
+                }
+            }
+        }
+        self.study.fleet.cancel(self.run);
+        true
+    }
+}
