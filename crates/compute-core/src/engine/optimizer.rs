@@ -29,7 +29,8 @@ impl<'a> Part<'a> {
     /// Takes the first `count` parameters off, with their gradients and memory.
     pub(super) fn split_off(&mut self, count: usize) -> Part<'a> {
         fn take<'a>(slice: &mut &'a mut [f32], count: usize) -> &'a mut [f32] {
-            let (head, tail) = mem::take(slice).split_at_mut(count.min(slice.len()));
+            let count = count.min(slice.len());
+            let (head, tail) = mem::take(slice).split_at_mut(count);
             *slice = tail;
             head
         }
