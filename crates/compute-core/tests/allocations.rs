@@ -4,6 +4,7 @@
 //! per thread at its first. Naming a stream of chance allocates once per pass. Every allocation is
 //! therefore traced to its callers, and those two are told apart from the engine's own.
 #![expect(unsafe_code, reason = "counting allocations takes a global allocator")]
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 use compute_core::engine::{Examples, Trainer, initial_parameters};
 use federation::local::{LocalDuration, LocalTraining, Optimizer};
@@ -69,7 +70,8 @@ fn allocations_after_the_first_step(optimizer: Optimizer, activation: Activation
     let mut parameters = initial_parameters(&architecture, 3);
     let mut trainer = Trainer::new(&architecture, &training, rows, NonZeroUsize::MIN).unwrap();
 
-    (OWN.set(0), OTHERS.set(0));
+    OWN.set(0);
+    OTHERS.set(0);
     let report = trainer.train(&mut parameters, &examples, 5, &mut |progress| {
         ARMED.set(progress.step < progress.steps_total);
         ControlFlow::Continue(())

@@ -1,4 +1,5 @@
 //! Losses, probabilities and gradients against a plain model in `f64`.
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 use compute_core::engine::{Examples, Trainer, evaluate, initial_parameters, predict};
 use federation::local::{LocalDuration, LocalTraining, Optimizer};

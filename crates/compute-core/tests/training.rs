@@ -1,4 +1,5 @@
 //! What training promises: the same bits for any number of threads, learning, and named failures.
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 use compute_core::engine::{
     EvaluateError, Examples, PlanError, TrainError, TrainReport, Trainer, evaluate,
