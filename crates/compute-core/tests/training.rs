@@ -245,7 +245,7 @@ fn outcome(shard: &Shard, parameters: &mut [f32], learning_rate: f32) -> Result<
 #[test]
 fn a_training_that_diverges_names_the_step() {
     let architecture = mlp(30, &[20], Activation::Relu);
-    let fresh = initial_parameters(&architecture, 1);
+    let mut fresh = initial_parameters(&architecture, 1);
     let mut poisoned = Shard::new(50, 30);
     poisoned.features[77] = f32::NAN;
     assert_eq!(
@@ -258,7 +258,7 @@ fn a_training_that_diverges_names_the_step() {
         outcome(&shard, &mut fresh.clone(), f32::INFINITY),
         Err(TrainError::Diverged { step: 2 })
     );
-    assert_eq!(outcome(&shard, &mut fresh.clone(), 0.1), Ok(2));
+    assert_eq!(outcome(&shard, &mut fresh, 0.1), Ok(2));
 }
 
 #[test]
