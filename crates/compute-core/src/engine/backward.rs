@@ -22,8 +22,14 @@ pub(super) struct Gradients {
 
 /// A piece of a phase.
 enum Task<'a> {
-    /// Some columns of the gradient at a stage's input.
-    Input { first: usize, tile: Columns<'a> },
+    /// Some columns of the gradient at the input of stage `stage`, from `first` on.
+    Input {
+        stage: usize,
+        /// `[outputs, columns]`
+        weight: Matrix<'a>,
+        first: usize,
+        tile: Columns<'a>,
+    },
     /// Some outputs of stage `stage`, from `first` on.
     Update {
         stage: usize,
@@ -74,30 +80,23 @@ impl Gradients {
             first,
             second,
         };
-        for index in (1..count).rev() {
-            let (lower, upper) = all.split_at(network.start(index + 1));
-            let (targets, known) = self.hidden.split_at_mut(index);
-            let updates = index + 1..count.min(index + 2);
-            let target = Some((index, &mut *targets[index - 1], &*lower.values));
-            phase.run(
-                target,
-                updates,
-                upper,
-                Known {
-                    first: index,
-                    hidden: known,
-                },
-            );
+        for stage in (1..count).rev() {
+            let (lower, upper) = all.split_at(network.start(stage + 1));
+            let (targets, hidden) = self.hidden.split_at_mut(stage);
+            let target = Target {
+                stage,
+                gradient: &mut targets[stage - 1],
+                parameters: lower.values,
+            };
+            let first = stage;
+            let updates = stage + 1..count.min(stage + 2);
+            phase.run(Some(target), updates, upper, &Known { first, hidden });
         }
-        phase.run(
-            None,
-            0..count.min(2),
-            all,
-            Known {
-                first: 0,
-                hidden: &self.hidden,
-            },
-        );
+        let known = Known {
+            first: 0,
+            hidden: &self.hidden,
+        };
+        phase.run(None, 0..count.min(2), all, &known);
     }
 }
 
@@ -105,6 +104,15 @@ impl Gradients {
 struct Known<'a> {
     first: usize,
     hidden: &'a [Vec<f32>],
+}
+
+/// The gradient at the input of stage `stage`, to be filled in, and what it is read from.
+struct Target<'a> {
+    stage: usize,
+    /// `[rows_max, inputs]`
+    gradient: &'a mut [f32],
+    /// The parameters of that stage and of those below it.
+    parameters: &'a [f32],
 }
 
 /// What all phases of a step share.
@@ -116,53 +124,53 @@ struct Phase<'a> {
 }
 
 impl Phase<'_> {
-    /// Fills the gradient at the input of `target`'s stage and updates the stages of `updates`.
-    ///
-    /// `target` is a stage, the gradient to fill and the parameters to read; `parts` begins with
-    /// the parameters of the first stage of `updates`.
+    /// Fills `target` and updates the stages `updates`, whose parameters `parts` begins with.
     fn run(
         &mut self,
-        target: Option<(usize, &mut [f32], &[f32])>,
+        target: Option<Target<'_>>,
         updates: Range<usize>,
         parts: Part<'_>,
-        known: Known<'_>,
+        known: &Known<'_>,
     ) {
         let (network, activations, rule) = (self.network, self.activations, self.rule);
         let rows = activations.rows;
         let output = |stage: usize| -> Matrix<'_> {
+            let outputs = network.stages[stage].outputs;
             let values = match known.hidden.get(stage - known.first) {
-                Some(values) => &values[..rows * network.stages[stage].outputs],
+                Some(values) => &values[..rows * outputs],
                 None => activations.logits(network),
             };
-            Matrix::new(values, rows, network.stages[stage].outputs)
+            Matrix::new(values, rows, outputs)
         };
-        let (index, filled, parameters) = match target {
-            Some((index, filled, parameters)) => (index, filled, parameters),
-            None => (0, &mut [][..], &[][..]),
-        };
-        let stage = &network.stages[index];
-        let filled_rows = if filled.is_empty() { 0 } else { rows };
-        let tiles = Columns::new(
-            &mut filled[..filled_rows * stage.inputs],
-            filled_rows,
-            stage.inputs,
-        )
-        .tiles(stage.input_tile(rows))
-        .map(|(first, tile)| Task::Input { first, tile })
-        .filter(move |_| filled_rows > 0);
+        let tiles = target.into_iter().flat_map(|target| {
+            let stage = &network.stages[target.stage];
+            let weight = stage.weight(target.parameters);
+            Columns::new(
+                &mut target.gradient[..rows * stage.inputs],
+                rows,
+                stage.inputs,
+            )
+            .tiles(stage.input_tile(rows))
+            .map(move |(first, tile)| Task::Input {
+                stage: target.stage,
+                weight: weight.columns(first, tile.num_columns()),
+                first,
+                tile,
+            })
+        });
         let tasks = tiles.chain(update_tasks(&network.stages, updates, parts, rows));
 
         self.pool.each(tasks, |task| match task {
-            Task::Input { first, mut tile } => {
-                let columns = tile.num_columns();
-                tile.product(
-                    output(index),
-                    stage.weight(parameters).columns(first, columns),
-                );
-                let seen = activations
-                    .seen_by_curve(network, index - 1)
-                    .columns(first, columns);
-                let curve = &network.stages[index - 1].curve;
+            Task::Input {
+                stage,
+                weight,
+                first,
+                mut tile,
+            } => {
+                tile.product(output(stage), weight);
+                let seen = activations.seen_by_curve(network, stage - 1);
+                let seen = seen.columns(first, tile.num_columns());
+                let curve = &network.stages[stage - 1].curve;
                 Arch::new().dispatch(|| {
                     for row in 0..tile.num_rows() {
                         curve.chain(seen.row(row), tile.row(row));

@@ -97,8 +97,10 @@ mod tests {
         let mut batches = Batches::new(10, 4);
         batches.restart(10, 1);
         let seen: Vec<_> = (0..4)
-            .map(|_| batches.next())
-            .map(|(rows, opens)| (rows.len(), opens))
+            .map(|_| {
+                let (rows, opens) = batches.next();
+                (rows.len(), opens)
+            })
             .collect();
         assert_eq!(seen, [(4, true), (4, false), (2, false), (4, true)]);
     }

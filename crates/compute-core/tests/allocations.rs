@@ -1,0 +1,113 @@
+//! Steps after the first allocate nothing of ours.
+//!
+//! `gemm` allocates for itself: packing buffers and a list of flags in each product, and one slab
+//! per thread at its first. Naming a stream of chance allocates once per pass. Every allocation is
+//! therefore traced to its callers, and those two are told apart from the engine's own.
+#![expect(unsafe_code, reason = "counting allocations takes a global allocator")]
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
+use compute_core::engine::{Examples, Trainer, initial_parameters};
+use federation::local::{LocalDuration, LocalTraining, Optimizer};
+use federation::model::{Activation, ModelSpec};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::backtrace::Backtrace;
+use std::cell::Cell;
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+
+struct Counting;
+
+thread_local! {
+    static ARMED: Cell<bool> = const { Cell::new(false) };
+    static OWN: Cell<u64> = const { Cell::new(0) };
+    static OTHERS: Cell<u64> = const { Cell::new(0) };
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn count() {
+    // Disarmed while it looks, because a trace allocates too.
+    if ARMED.replace(false) {
+        let trace = Backtrace::force_capture().to_string();
+        let excused = trace.contains("gemm_f32::") || trace.contains("federation::seed::");
+        let counter = if excused { &OTHERS } else { &OWN };
+        counter.set(counter.get() + 1);
+        ARMED.set(true);
+    }
+}
+
+// SAFETY: every call is passed on to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promises are those of the system's allocator.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: as above; the memory came from the system's allocator.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+/// Allocations (of the engine, of others) from the end of step 1 to the end of the training.
+fn allocations_after_the_first_step(optimizer: Optimizer, activation: Activation) -> (u64, u64) {
+    let spec = ModelSpec::Mlp {
+        hidden: vec![96, 64],
+        activation,
+    };
+    let architecture = spec.architecture(80, 10).unwrap();
+    let training = LocalTraining {
+        duration: LocalDuration::Epochs(2),
+        batch_size: 48,
+        optimizer,
+    };
+    let rows = 220; // the last of the five batches of a pass is smaller
+    let features: Vec<f32> = (0..rows * 80).map(|i| (i % 17) as f32 / 17.0).collect();
+    let labels: Vec<u32> = (0..10).cycle().take(rows).collect();
+    let examples = Examples::new(&architecture, &features, &labels).unwrap();
+    let mut parameters = initial_parameters(&architecture, 3);
+    let mut trainer = Trainer::new(&architecture, &training, rows, NonZeroUsize::MIN).unwrap();
+
+    OWN.set(0);
+    OTHERS.set(0);
+    let report = trainer.train(&mut parameters, &examples, 5, &mut |progress| {
+        ARMED.set(progress.step < progress.steps_total);
+        ControlFlow::Continue(())
+    });
+    assert_eq!(report.unwrap().num_steps, 10);
+    (OWN.get(), OTHERS.get())
+}
+
+#[test]
+fn a_step_after_the_first_allocates_nothing_of_ours() {
+    let sgd = Optimizer::Sgd {
+        learning_rate: 0.01,
+        momentum: 0.9,
+        weight_decay: 0.0,
+    };
+    let adamw = Optimizer::AdamW {
+        learning_rate: 0.01,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        weight_decay: 0.01,
+    };
+    for (optimizer, activation) in [(sgd, Activation::Relu), (adamw, Activation::Gelu)] {
+        let (own, others) = allocations_after_the_first_step(optimizer, activation);
+        assert_eq!(own, 0);
+        // Proof that the counter counts at all.
+        assert!(others > 0);
+    }
+}
+
+#[test]
+fn an_allocation_outside_the_products_is_counted() {
+    OWN.set(0);
+    ARMED.set(true);
+    let memory = std::hint::black_box(Box::new([1_u8; 100]));
+    ARMED.set(false);
+    drop(memory);
+    assert_eq!(OWN.get(), 1);
+}

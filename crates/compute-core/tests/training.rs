@@ -1,0 +1,364 @@
+//! What training promises: the same bits for any number of threads, learning, and named failures.
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
+use compute_core::engine::{
+    EvaluateError, Examples, PlanError, TrainError, TrainReport, Trainer, evaluate,
+    initial_parameters, predict,
+};
+use federation::local::{LocalDuration, LocalTraining, Optimizer};
+use federation::model::{Activation, Architecture, ModelSpec};
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+
+const SGD: Optimizer = Optimizer::Sgd {
+    learning_rate: 0.05,
+    momentum: 0.9,
+    weight_decay: 1e-4,
+};
+
+const ADAMW: Optimizer = Optimizer::AdamW {
+    learning_rate: 1e-3,
+    beta1: 0.9,
+    beta2: 0.999,
+    epsilon: 1e-8,
+    weight_decay: 0.01,
+};
+
+fn threads(count: usize) -> NonZeroUsize {
+    NonZeroUsize::new(count).unwrap()
+}
+
+fn mlp(inputs: usize, hidden: &[usize], activation: Activation) -> Architecture {
+    let hidden = hidden.to_vec();
+    let spec = ModelSpec::Mlp { hidden, activation };
+    spec.architecture(inputs, 10).unwrap()
+}
+
+/// Rows of ten classes; a row is bright at every tenth place, from its label on.
+struct Shard {
+    features: Vec<f32>,
+    labels: Vec<u32>,
+}
+
+impl Shard {
+    fn new(rows: usize, inputs: usize) -> Self {
+        let labels: Vec<u32> = (0..10).cycle().take(rows).collect();
+        let value = |row: usize, column: usize| {
+            let noise = ((row * 31 + column * 17) % 101) as f32 / 101.0;
+            noise + if column % 10 == row % 10 { 1.0 } else { 0.0 }
+        };
+        let features = (0..rows * inputs).map(|i| value(i / inputs, i % inputs));
+        Self {
+            features: features.collect(),
+            labels,
+        }
+    }
+
+    fn examples(&self, architecture: &Architecture) -> Examples<'_> {
+        Examples::new(architecture, &self.features, &self.labels).unwrap()
+    }
+}
+
+fn training(duration: LocalDuration, batch_size: u32, optimizer: Optimizer) -> LocalTraining {
+    LocalTraining {
+        duration,
+        batch_size,
+        optimizer,
+    }
+}
+
+/// Trains fresh parameters and yields them as bits, so that equal means equal.
+fn train(
+    architecture: &Architecture,
+    training: &LocalTraining,
+    shard: &Shard,
+    seed: u64,
+    count: usize,
+) -> (Vec<u32>, TrainReport) {
+    let mut parameters = initial_parameters(architecture, 1);
+    let rows = shard.labels.len();
+    let report = Trainer::new(architecture, training, rows, threads(count))
+        .unwrap()
+        .train(
+            &mut parameters,
+            &shard.examples(architecture),
+            seed,
+            &mut |_| ControlFlow::Continue(()),
+        )
+        .unwrap();
+    (parameters.into_iter().map(f32::to_bits).collect(), report)
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    let relu = mlp(300, &[200, 130], Activation::Relu);
+    let gelu = mlp(300, &[260], Activation::Gelu);
+    let shard = Shard::new(330, 300);
+    for (architecture, optimizer) in [(&relu, SGD), (&gelu, ADAMW)] {
+        // 100 does not divide the 330 rows, 55 does.
+        for batch_size in [100, 55] {
+            let recipe = training(LocalDuration::Epochs(2), batch_size, optimizer);
+            let alone = train(architecture, &recipe, &shard, 9, 1);
+            for count in [2, 3, 4] {
+                assert_eq!(train(architecture, &recipe, &shard, 9, count), alone);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_used_trainer_gives_the_same_bits_as_a_fresh_one() {
+    let architecture = mlp(30, &[20], Activation::Relu);
+    let (small, large) = (Shard::new(33, 30), Shard::new(70, 30));
+    let recipe = training(LocalDuration::Epochs(2), 16, ADAMW);
+    let mut trainer = Trainer::new(&architecture, &recipe, 70, threads(1)).unwrap();
+    let mut on = |shard: &Shard| -> Vec<u32> {
+        let mut parameters = initial_parameters(&architecture, 1);
+        let examples = shard.examples(&architecture);
+        let watch = &mut |_| ControlFlow::Continue(());
+        trainer.train(&mut parameters, &examples, 9, watch).unwrap();
+        parameters.into_iter().map(f32::to_bits).collect()
+    };
+    on(&large);
+    assert_eq!(on(&small), train(&architecture, &recipe, &small, 9, 1).0);
+}
+
+#[test]
+fn another_seed_sees_the_rows_in_another_order() {
+    let architecture = mlp(30, &[20], Activation::Relu);
+    let shard = Shard::new(50, 30);
+    let recipe = training(LocalDuration::Epochs(1), 16, SGD);
+    let (first, _) = train(&architecture, &recipe, &shard, 1, 1);
+    assert_eq!(first, train(&architecture, &recipe, &shard, 1, 1).0);
+    assert_ne!(first, train(&architecture, &recipe, &shard, 2, 1).0);
+}
+
+#[test]
+fn measuring_gives_the_same_bits_for_any_number_of_threads() {
+    let architecture = mlp(300, &[200], Activation::Gelu);
+    let parameters = initial_parameters(&architecture, 1);
+    let shard = Shard::new(600, 300);
+    let measure = |count| {
+        let examples = shard.examples(&architecture);
+        let evaluation = evaluate(&architecture, &parameters, &examples, threads(count)).unwrap();
+        let probabilities =
+            predict(&architecture, &parameters, &shard.features, threads(count)).unwrap();
+        (evaluation, probabilities)
+    };
+    let alone = measure(1);
+    for count in [2, 3, 4] {
+        assert_eq!(measure(count), alone);
+    }
+}
+
+#[test]
+fn a_separable_problem_is_learnt_by_every_rule() {
+    let shard = Shard::new(500, 40);
+    for (optimizer, activation) in [(SGD, Activation::Relu), (ADAMW, Activation::Gelu)] {
+        let architecture = mlp(40, &[32], activation);
+        let recipe = training(LocalDuration::Epochs(30), 25, optimizer);
+        let (bits, report) = train(&architecture, &recipe, &shard, 3, 1);
+        let parameters: Vec<f32> = bits.into_iter().map(f32::from_bits).collect();
+        let examples = shard.examples(&architecture);
+        let evaluation = evaluate(&architecture, &parameters, &examples, threads(1)).unwrap();
+        assert!(evaluation.accuracy > 0.99, "{evaluation:?}");
+        assert_eq!(evaluation.num_examples, 500);
+        assert_eq!((report.num_examples, report.num_steps), (500, 600));
+        assert!(report.last_epoch_loss < 0.1, "{report:?}");
+    }
+}
+
+#[test]
+fn steps_count_the_rows_they_saw_and_at_most_the_shard() {
+    let architecture = mlp(30, &[20], Activation::Relu);
+    let shard = Shard::new(50, 30);
+    let seen = |steps| {
+        let recipe = training(LocalDuration::Steps(steps), 16, SGD);
+        train(&architecture, &recipe, &shard, 1, 1).1.num_examples
+    };
+    assert_eq!([seen(1), seen(3), seen(4), seen(9)], [16, 48, 50, 50]);
+}
+
+#[test]
+fn progress_tells_every_step_and_its_loss() {
+    let architecture = mlp(30, &[20], Activation::Relu);
+    let shard = Shard::new(50, 30);
+    let recipe = training(LocalDuration::Epochs(2), 16, SGD);
+    let mut trainer = Trainer::new(&architecture, &recipe, 50, threads(1)).unwrap();
+    let mut parameters = initial_parameters(&architecture, 1);
+    let mut told = vec![];
+    let report = trainer
+        .train(
+            &mut parameters,
+            &shard.examples(&architecture),
+            1,
+            &mut |progress| {
+                told.push(progress);
+                ControlFlow::Continue(())
+            },
+        )
+        .unwrap();
+    let steps: Vec<_> = told.iter().map(|p| (p.step, p.steps_total)).collect();
+    assert_eq!(steps, Vec::from_iter((1..=8).map(|step| (step, 8))));
+    assert_eq!(told[7].loss.to_bits(), report.final_loss.to_bits());
+    let weighted = [16.0, 16.0, 16.0, 2.0].iter().zip(&told[4..]);
+    let mean = weighted.map(|(rows, p)| rows * p.loss).sum::<f64>() / 50.0;
+    assert!((mean - report.last_epoch_loss).abs() < 1e-12);
+}
+
+#[test]
+fn breaking_off_cancels_after_that_step() {
+    let architecture = mlp(30, &[20], Activation::Relu);
+    let shard = Shard::new(50, 30);
+    let recipe = training(LocalDuration::Epochs(2), 16, SGD);
+    let mut trainer = Trainer::new(&architecture, &recipe, 50, threads(1)).unwrap();
+    let mut parameters = initial_parameters(&architecture, 1);
+    let cancelled = trainer.train(
+        &mut parameters,
+        &shard.examples(&architecture),
+        1,
+        &mut |p| match p.step {
+            3 => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        },
+    );
+    assert_eq!(cancelled, Err(TrainError::Cancelled { step: 3 }));
+}
+
+/// What becomes of training `parameters` with plain descent at rate `learning_rate`.
+fn outcome(shard: &Shard, parameters: &mut [f32], learning_rate: f32) -> Result<u64, TrainError> {
+    let architecture = mlp(30, &[20], Activation::Relu);
+    let optimizer = Optimizer::Sgd {
+        learning_rate,
+        momentum: 0.0,
+        weight_decay: 0.0,
+    };
+    let recipe = training(LocalDuration::Steps(2), 50, optimizer);
+    Trainer::new(&architecture, &recipe, 50, threads(1))
+        .unwrap()
+        .train(parameters, &shard.examples(&architecture), 1, &mut |_| {
+            ControlFlow::Continue(())
+        })
+        .map(|report| report.num_steps)
+}
+
+#[test]
+fn a_training_that_diverges_names_the_step() {
+    let architecture = mlp(30, &[20], Activation::Relu);
+    let mut fresh = initial_parameters(&architecture, 1);
+    let mut poisoned = Shard::new(50, 30);
+    poisoned.features[77] = f32::NAN;
+    assert_eq!(
+        outcome(&poisoned, &mut fresh.clone(), 0.1),
+        Err(TrainError::Diverged { step: 1 })
+    );
+
+    let shard = Shard::new(50, 30);
+    assert_eq!(
+        outcome(&shard, &mut fresh.clone(), f32::INFINITY),
+        Err(TrainError::Diverged { step: 2 })
+    );
+    assert_eq!(outcome(&shard, &mut fresh, 0.1), Ok(2));
+}
+
+#[test]
+fn a_first_step_that_diverges_leaves_the_parameters_alone() {
+    let architecture = mlp(30, &[20], Activation::Relu);
+    let fresh = initial_parameters(&architecture, 1);
+    let mut poisoned = Shard::new(50, 30);
+    poisoned.features[77] = f32::INFINITY;
+    let mut parameters = fresh.clone();
+    assert!(outcome(&poisoned, &mut parameters, 0.1).is_err());
+    assert_eq!(parameters, fresh);
+}
+
+#[test]
+fn arguments_of_another_model_are_refused() {
+    let shard = Shard::new(50, 30);
+    let expected = mlp(30, &[20], Activation::Relu).num_parameters();
+    assert_eq!(
+        outcome(&shard, &mut [0.0; 4], 0.1),
+        Err(TrainError::Parameters {
+            expected,
+            actual: 4
+        })
+    );
+
+    let architecture = mlp(30, &[20], Activation::Relu);
+    let mut parameters = initial_parameters(&architecture, 1);
+    let other = Shard::new(50, 31);
+    let recipe = training(LocalDuration::Epochs(1), 16, SGD);
+    let mut train = |examples: Examples<'_>| {
+        let mut trainer = Trainer::new(&architecture, &recipe, 40, threads(1)).unwrap();
+        let watch = &mut |_| ControlFlow::Continue(());
+        trainer
+            .train(&mut parameters, &examples, 1, watch)
+            .unwrap_err()
+    };
+    assert!(matches!(
+        train(other.examples(&mlp(31, &[20], Activation::Relu))),
+        TrainError::Examples {
+            inputs: 30,
+            example_inputs: 31,
+            ..
+        }
+    ));
+    assert_eq!(
+        train(shard.examples(&architecture)),
+        TrainError::TooManyRows {
+            rows: 50,
+            rows_max: 40
+        }
+    );
+    let none = Shard::new(0, 30);
+    assert_eq!(train(none.examples(&architecture)), TrainError::NoExamples);
+}
+
+#[test]
+fn measuring_what_does_not_fit_is_refused() {
+    let architecture = mlp(30, &[20], Activation::Relu);
+    let parameters = initial_parameters(&architecture, 1);
+    let (none, other) = (Shard::new(0, 30), Shard::new(50, 31));
+    let measure = |parameters: &[f32], examples: Examples<'_>| {
+        evaluate(&architecture, parameters, &examples, threads(1)).unwrap_err()
+    };
+    assert_eq!(
+        measure(&parameters, none.examples(&architecture)),
+        EvaluateError::NoExamples
+    );
+    assert!(matches!(
+        measure(&parameters[1..], none.examples(&architecture)),
+        EvaluateError::Parameters { .. }
+    ));
+    assert_eq!(
+        measure(
+            &parameters,
+            other.examples(&mlp(31, &[20], Activation::Relu))
+        ),
+        EvaluateError::Inputs {
+            expected: 30,
+            actual: 31
+        }
+    );
+    assert_eq!(
+        predict(&architecture, &parameters, &[0.0; 31], threads(1)),
+        Err(EvaluateError::Ragged {
+            features: 31,
+            inputs: 30
+        })
+    );
+}
+
+#[test]
+fn plans_without_work_are_refused() {
+    let architecture = mlp(30, &[20], Activation::Relu);
+    let plan = |duration, batch_size, rows_max| {
+        let recipe = training(duration, batch_size, SGD);
+        Trainer::new(&architecture, &recipe, rows_max, threads(1)).err()
+    };
+    let (one, none) = (LocalDuration::Epochs(1), LocalDuration::Steps(0));
+    assert_eq!(plan(one, 0, 5), Some(PlanError::EmptyBatch));
+    assert_eq!(plan(none, 4, 5), Some(PlanError::NoSteps));
+    assert_eq!(plan(one, 4, 0), Some(PlanError::NoRows));
+    assert_eq!(plan(one, 4, 5), None);
+}
