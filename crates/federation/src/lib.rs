@@ -4,14 +4,18 @@
 //! happen comes out as a value. No clock, no network, no storage, no async.
 
 pub mod acceptance;
+pub mod cohort;
 pub mod digest;
 pub mod event;
+pub mod fraction;
 pub mod ids;
 pub mod local;
 pub mod model;
+pub mod partition;
 pub mod round;
 pub mod run;
 pub mod seed;
+pub mod stop;
 pub mod time;
 
 pub use digest::Digest;
