@@ -9,6 +9,7 @@ pub mod digest;
 pub mod event;
 pub mod fraction;
 pub mod ids;
+pub mod job;
 pub mod local;
 pub mod model;
 pub mod partition;

@@ -1,0 +1,199 @@
+use super::*;
+use crate::local::LocalDuration;
+use crate::model::ModelSpec;
+use crate::stop::{Metric, Target};
+
+mod refused_text;
+mod refused_values;
+
+const DIGITS: &str = "
+name: digits
+model: { kind: mlp, hidden: [64], activation: relu }
+dataset:
+  name: digits
+  partition: { kind: dirichlet, alpha: 0.5, clients: 8 }
+local:
+  epochs: 2
+  batch_size: 32
+  optimizer: { kind: sgd, learning_rate: 0.05, momentum: 0.9 }
+strategy: { kind: fedavg }
+rounds: 20
+cohort: { fraction: 1.0, min_clients: 2, quorum: 1.0, deadline: 2m }
+seed: 7
+publish_as: digits
+";
+
+/// [`DIGITS`] with one part of the text replaced.
+fn digits_with(part: &str, replacement: &str) -> String {
+    assert!(DIGITS.contains(part), "{part:?} is not in the text");
+    DIGITS.replacen(part, replacement, 1)
+}
+
+fn parse(text: &str) -> JobSpec {
+    let draft: JobDraft = serde_yaml_ng::from_str(text).unwrap();
+    JobSpec::try_from(draft).unwrap()
+}
+
+fn digits_facts() -> DatasetFacts {
+    DatasetFacts {
+        train_rows: 1437,
+        features: 64,
+        classes: 10,
+    }
+}
+
+#[test]
+fn the_example_becomes_the_job_it_says() {
+    let spec = parse(DIGITS);
+    assert_eq!(spec.rounds.get(), 20);
+    assert_eq!(spec.partition.clients.get(), 8);
+    assert_eq!(spec.partition.seed, 7);
+    assert_eq!(spec.local.duration, LocalDuration::Epochs(2));
+    assert_eq!(spec.cohort.deadline.as_secs(), 120);
+    assert_eq!(spec.publish_as.as_deref(), Some("digits"));
+    assert_eq!(spec.stop, StopRule::default());
+}
+
+#[test]
+fn what_is_left_out_has_defaults() {
+    let spec = parse(
+        "
+name: short
+model: { kind: softmax_regression }
+dataset: { name: digits, partition: { kind: iid, clients: 4, seed: 9 } }
+local: { steps: 10, optimizer: { kind: sgd, learning_rate: 0.1 } }
+rounds: 1
+",
+    );
+    assert_eq!(spec.strategy, Strategy::default());
+    assert_eq!(spec.draft().cohort, CohortDraft::default());
+    assert_eq!(spec.cohort.deadline.as_secs(), 600);
+    assert_eq!(spec.local.batch_size, 32);
+    assert_eq!((spec.seed, spec.partition.seed), (0, 9));
+    assert_eq!(spec.publish_as, None);
+}
+
+#[test]
+fn every_kind_of_part_is_read_and_stored() {
+    let texts = [
+        digits_with(
+            "kind: mlp, hidden: [64], activation: relu",
+            "kind: published, name: mnist, version: 3",
+        ),
+        digits_with(
+            "kind: mlp, hidden: [64], activation: relu",
+            "kind: softmax_regression",
+        ),
+        digits_with("dirichlet, alpha: 0.5", "labels_per_client, labels: 2"),
+        digits_with("kind: dirichlet", "kind: quantity_skew"),
+        digits_with("kind: fedavg", "kind: fedavg, weighting: uniform"),
+        digits_with(
+            "seed: 7",
+            "seed: 18446744073709551615\nstop: { target: { metric: accuracy, value: 0.97 }, \
+             patience: 5 }",
+        ),
+        digits_with("deadline: 2m", "deadline: 1m 30s 5ms"),
+    ];
+    for text in texts {
+        let spec = parse(&text);
+        let stored = serde_json::to_string(&spec).unwrap();
+        assert_eq!(serde_json::from_str::<JobSpec>(&stored).unwrap(), spec);
+    }
+}
+
+#[test]
+fn a_stop_rule_is_read() {
+    let text = digits_with(
+        "seed: 7",
+        "stop: { target: { metric: loss, value: 0.1 }, patience: 5 }",
+    );
+    let target = Target {
+        metric: Metric::Loss,
+        value: 0.1,
+    };
+    let stop = StopRule {
+        target: Some(target),
+        patience: NonZeroU32::new(5),
+    };
+    assert_eq!(parse(&text).stop, stop);
+}
+
+#[test]
+fn the_digest_sees_values_and_not_layout() {
+    let digest = parse(DIGITS).digest();
+    assert_eq!(parse(&digits_with("fraction: 1.0, ", "")).digest(), digest);
+    assert_eq!(
+        parse(&digits_with("seed: 7\n", "seed:   7\n")).digest(),
+        digest
+    );
+    assert_ne!(parse(&digits_with("seed: 7", "seed: 8")).digest(), digest);
+}
+
+#[test]
+fn the_canonical_form_stays_as_it_is() {
+    // Digests of stored jobs are held against this form.
+    let spec = parse(DIGITS);
+    assert_eq!(
+        String::from_utf8(canonical_json(spec.draft())).unwrap(),
+        concat!(
+            r#"{"name":"digits","model":{"kind":"mlp","hidden":[64],"activation":"relu"},"#,
+            r#""dataset":{"name":"digits","#,
+            r#""partition":{"kind":"dirichlet","alpha":0.5,"clients":8}},"#,
+            r#""local":{"epochs":2,"batch_size":32,"optimizer":{"kind":"sgd","#,
+            r#""learning_rate":0.05,"momentum":0.9,"weight_decay":0.0}},"#,
+            r#""strategy":{"kind":"fedavg","weighting":"examples"},"rounds":20,"#,
+            r#""cohort":{"fraction":1.0,"min_clients":2,"quorum":1.0,"deadline":"2m"},"#,
+            r#""seed":7,"publish_as":"digits"}"#
+        )
+    );
+}
+
+#[test]
+fn a_data_set_gives_the_model_its_shape() {
+    let architecture = parse(DIGITS).check_against(digits_facts()).unwrap();
+    let expected = ModelSpec::Mlp {
+        hidden: vec![64],
+        activation: crate::model::Activation::Relu,
+    };
+    assert_eq!(architecture, expected.architecture(64, 10).ok());
+}
+
+#[test]
+fn a_published_model_brings_its_own_shape() {
+    let text = digits_with(
+        "kind: mlp, hidden: [64], activation: relu",
+        "kind: published, name: mnist",
+    );
+    assert_eq!(parse(&text).check_against(digits_facts()), Ok(None));
+}
+
+#[test]
+fn a_data_set_that_does_not_suffice_is_refused_with_all_its_numbers() {
+    let text = digits_with("dirichlet, alpha: 0.5", "labels_per_client, labels: 12")
+        .replace("hidden: [64]", "hidden: [1000000]");
+    let facts = DatasetFacts {
+        train_rows: 5,
+        features: 3000,
+        classes: 10,
+    };
+    assert_eq!(
+        parse(&text).check_against(facts).unwrap_err().to_string(),
+        "dataset.partition.clients: is 8; the data set has only 5 training rows, and each client \
+         needs one\n\
+         dataset.partition.labels: is 12; the data set has only 10 classes\n\
+         model: does not fit rows of 3000 features and 10 classes: the model has more than \
+         2147483648 parameters; make its layers narrower"
+    );
+}
+
+#[test]
+fn labels_that_nobody_could_hold_are_refused() {
+    let text = digits_with("dirichlet, alpha: 0.5", "labels_per_client, labels: 1");
+    assert_eq!(
+        parse(&text)
+            .check_against(digits_facts())
+            .unwrap_err()
+            .to_string(),
+        "dataset.partition.labels: is 1; 8 clients with so few labels cannot hold all 10 classes"
+    );
+}
