@@ -81,7 +81,7 @@ impl Client {
 }
 
 fn cannot_write(path: &Path) -> impl FnOnce(std::io::Error) -> ClientError + '_ {
-    |source| ClientError::file("write", path, source)
+    |cause| ClientError::file("write", path, cause)
 }
 
 /// A file in the same folder, so that renaming it is one step. Removed when dropped.
@@ -102,4 +102,90 @@ fn create_beside(path: &Path) -> std::io::Result<(std::fs::File, TempPath)> {
 fn shared_as_usual() -> Permissions {
     use std::os::unix::fs::PermissionsExt;
     Permissions::from_mode(0o666)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tonic::Status;
+
+    use super::*;
+    use crate::server::{Script, Server};
+
+    fn client(chunks: Vec<Result<Bytes, Status>>) -> Client {
+        let model = v1::PublishedModel {
+            name: "digits".into(),
+            version: 3,
+            digest: Digest::of(b"safetensors").to_string(),
+            ..v1::PublishedModel::default()
+        };
+        let script = Script {
+            model,
+            model_chunks: chunks,
+            ..Script::default()
+        };
+        Server::new(script).models()
+    }
+
+    async fn download(client: &Client, to: &Path) -> Result<v1::PublishedModel, ClientError> {
+        client.download(&"digits".parse().unwrap(), to).await
+    }
+
+    fn files_in(folder: &Path) -> usize {
+        std::fs::read_dir(folder).unwrap().count()
+    }
+
+    #[tokio::test]
+    async fn a_model_arrives_whole_in_place_of_the_old_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let to = folder.path().join("digits.safetensors");
+        std::fs::write(&to, "old").unwrap();
+        let chunks = vec![
+            Ok(Bytes::from_static(b"safe")),
+            Ok(Bytes::from_static(b"tensors")),
+        ];
+        let model = download(&client(chunks), &to).await.unwrap();
+        assert_eq!(model.version, 3);
+        assert_eq!(std::fs::read(&to).unwrap(), b"safetensors");
+        assert_eq!(files_in(folder.path()), 1);
+    }
+
+    #[tokio::test]
+    async fn a_tampered_download_is_refused_and_leaves_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let chunks = vec![Ok(Bytes::from_static(b"safeTensors"))];
+        let to = folder.path().join("digits.safetensors");
+        let error = download(&client(chunks), &to).await.unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("model digits@3 arrived as blake3:"),
+            "{error}"
+        );
+        assert_eq!(files_in(folder.path()), 0);
+    }
+
+    #[tokio::test]
+    async fn a_broken_download_leaves_the_old_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let to = folder.path().join("digits.safetensors");
+        std::fs::write(&to, "old").unwrap();
+        let broken = Err(Status::unavailable("shutting down"));
+        let chunks = vec![Ok(Bytes::from_static(b"safe")), broken];
+        let error = download(&client(chunks), &to).await.unwrap_err();
+        assert_eq!(error.to_string(), "shutting down");
+        assert_eq!(std::fs::read(&to).unwrap(), b"old");
+        assert_eq!(files_in(folder.path()), 1);
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_not_there_is_named() {
+        let error = download(&client(vec![]), Path::new("/nowhere/m"))
+            .await
+            .unwrap_err();
+        assert!(
+            error.to_string().starts_with("cannot write /nowhere/m: "),
+            "{error}"
+        );
+    }
 }

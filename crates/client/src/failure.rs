@@ -50,14 +50,14 @@ pub enum ClientError {
         what: &'static str,
     },
     /// A file cannot be read or written.
-    #[error("cannot {action} {}: {source}", .path.display())]
+    #[error("cannot {action} {}: {cause}", .path.display())]
     File {
         /// What was tried, as in `read`.
         action: &'static str,
         /// On which file.
         path: PathBuf,
         /// What came of it.
-        source: io::Error,
+        cause: io::Error,
     },
     /// What was downloaded is not the model.
     #[error("model {model} arrived as {actual} but is {expected}; nothing was written")]
@@ -118,12 +118,12 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// `action` on `path` came to `source`.
-    pub(crate) fn file(action: &'static str, path: &Path, source: io::Error) -> Self {
+    /// `action` on `path` came to `cause`.
+    pub(crate) fn file(action: &'static str, path: &Path, cause: io::Error) -> Self {
         Self::File {
             action,
             path: path.to_owned(),
-            source,
+            cause,
         }
     }
 }

@@ -14,12 +14,12 @@ const JOB_FILE_BYTES_MAX: u64 = 1024 * 1024;
 #[derive(Debug, Error)]
 pub enum JobFileError {
     /// It cannot be read.
-    #[error("cannot read {file}: {source}")]
+    #[error("cannot read {file}: {cause}")]
     Read {
         /// Which file.
         file: String,
         /// Why not.
-        source: io::Error,
+        cause: io::Error,
     },
     /// It is not what a person writes.
     #[error("{file}: has more than {JOB_FILE_BYTES_MAX} bytes; a job has fewer")]
@@ -60,7 +60,7 @@ pub fn read(path: &Path) -> Result<JobDraft, JobFileError> {
     match read {
         Ok(bytes) if bytes as u64 > JOB_FILE_BYTES_MAX => Err(JobFileError::TooLarge { file }),
         Ok(_) => parse(&text, &file),
-        Err(source) => Err(JobFileError::Read { file, source }),
+        Err(cause) => Err(JobFileError::Read { file, cause }),
     }
 }
 

@@ -197,3 +197,96 @@ impl Client {
         JobsClient::new(self.channel.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::{Script, Server};
+
+    const RUNS: [&str; 3] = [
+        "0199f0c3-6a1e-7cc0-8000-2f5d9a1b3c4d",
+        "0199f0c2-6a1e-7cc0-8000-2f5d9a1b3c4d",
+        "0199f0c2-0000-7cc0-8000-2f5d9a1b3c4d",
+    ];
+
+    fn client(runs: &[&str]) -> Client {
+        let run = |id: &&str| v1::Run {
+            run: (*id).to_owned(),
+            ..v1::Run::default()
+        };
+        let runs = runs.iter().map(run).collect();
+        Server::new(Script {
+            runs,
+            ..Script::default()
+        })
+        .jobs()
+    }
+
+    #[tokio::test]
+    async fn a_list_is_followed_to_its_last_page() {
+        let runs = client(&RUNS).runs().await.unwrap();
+        assert_eq!(
+            runs.iter().map(|run| &run.run[..]).collect::<Vec<_>>(),
+            RUNS
+        );
+    }
+
+    #[tokio::test]
+    async fn a_run_is_found_by_id_by_beginning_and_as_the_latest() {
+        let client = client(&RUNS);
+        for (text, found) in [
+            ("latest", 0),
+            (RUNS[1], 1),
+            ("0199f0c3", 0),
+            ("0199f0c2-0", 2),
+        ] {
+            assert_eq!(
+                client.find_run(text).await.unwrap().run,
+                RUNS[found],
+                "{text}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn what_means_no_run_or_two_is_refused() {
+        let told = client(&RUNS)
+            .find_run("0199f0c2")
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            told.starts_with("2 runs have an id that begins with \"0199f0c2\""),
+            "{told}"
+        );
+        let told = client(&RUNS)
+            .find_run("ffff")
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            told.starts_with("no run has an id that begins with \"ffff\""),
+            "{told}"
+        );
+        let none = client(&[]).find_run("latest").await.unwrap_err();
+        assert!(matches!(none, ClientError::NoRuns));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_carries_the_servers_words_and_reason() {
+        let error = client(&[]).run(RUNS[0]).await.unwrap_err();
+        let expected = format!("run {} is not known (RUN_NOT_FOUND)", RUNS[0]);
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[tokio::test]
+    async fn a_place_where_nobody_listens_is_told_with_what_to_do() {
+        let nobody = Client::connect(&crate::Address::Pipe(proto::transport::Pipe::default()));
+        let told = nobody.runs().await.unwrap_err().to_string();
+        assert!(
+            told.starts_with("nobody answers at this process (is the orch"),
+            "{told}"
+        );
+        assert!(told.ends_with("connection refused"), "{told}");
+    }
+}

@@ -22,7 +22,7 @@ use tonic::transport::Channel;
 
 pub use datasets::ImportOptions;
 pub use failure::ClientError;
-pub use federation::job::{JobSpec, PartitionDraft, SchemeDraft};
+pub use federation::job::{JobDraft, JobSpec, PartitionDraft, SchemeDraft};
 pub use federation::run::RunState;
 pub use federation::time::Timestamp;
 pub use jobs::{Submitted, random_key};
