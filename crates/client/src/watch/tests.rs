@@ -16,20 +16,20 @@ fn quick() -> Patience {
     }
 }
 
-fn event(sequence: u64, kind: Kind) -> Result<v1::Event, Status> {
-    Ok(v1::Event {
+fn event(sequence: u64, kind: Kind) -> v1::Event {
+    v1::Event {
         run: RUN.into(),
         sequence,
         time_ms: 0,
         kind: Some(kind),
-    })
+    }
 }
 
-fn round(sequence: u64) -> Result<v1::Event, Status> {
+fn round(sequence: u64) -> v1::Event {
     event(sequence, Kind::RoundOpened(RoundOpened::default()))
 }
 
-fn end(sequence: u64) -> Result<v1::Event, Status> {
+fn end(sequence: u64) -> v1::Event {
     let state = v1::RunState::Completed.into();
     let reason = String::new();
     event(
@@ -38,8 +38,15 @@ fn end(sequence: u64) -> Result<v1::Event, Status> {
     )
 }
 
-fn broken() -> Result<v1::Event, Status> {
-    Err(Status::unavailable("shutting down"))
+type Answer = Vec<Result<v1::Event, Status>>;
+
+fn ends<const N: usize>(events: [v1::Event; N]) -> Answer {
+    events.into_iter().map(Ok).collect()
+}
+
+fn breaks<const N: usize>(events: [v1::Event; N]) -> Answer {
+    let broken = Err(Status::unavailable("shutting down"));
+    events.into_iter().map(Ok).chain([broken]).collect()
 }
 
 fn run(state: v1::RunState) -> v1::Run {
@@ -50,10 +57,7 @@ fn run(state: v1::RunState) -> v1::Run {
     }
 }
 
-fn server(
-    state: v1::RunState,
-    watches: impl IntoIterator<Item = Vec<Result<v1::Event, Status>>>,
-) -> Server {
+fn server(state: v1::RunState, watches: impl IntoIterator<Item = Answer>) -> Server {
     Server::new(Script {
         watches: watches.into_iter().collect(),
         runs: vec![run(state)],
@@ -69,10 +73,10 @@ async fn sequences(client: &Client, cursor: u64) -> Result<Vec<u64>, ClientError
 #[tokio::test]
 async fn a_watch_resumes_from_its_cursor_without_gap_or_repeat() {
     let streams = [
-        vec![round(1), round(2), broken()],
-        vec![broken()],
+        breaks([round(1), round(2)]),
+        breaks([]),
         // A server that repeats itself is not believed.
-        vec![round(2), round(3), end(4)],
+        ends([round(2), round(3), end(4)]),
     ];
     let server = server(v1::RunState::Completed, streams);
     let seen = sequences(&server.jobs(), 0).await.unwrap();
@@ -82,7 +86,7 @@ async fn a_watch_resumes_from_its_cursor_without_gap_or_repeat() {
 
 #[tokio::test]
 async fn a_stream_that_ends_before_its_run_is_asked_for_the_rest() {
-    let streams = [vec![round(1)], vec![round(2), end(3)]];
+    let streams = [ends([round(1)]), ends([round(2), end(3)])];
     let server = server(v1::RunState::Running, streams);
     assert_eq!(sequences(&server.jobs(), 0).await.unwrap(), [1, 2, 3]);
 }
@@ -96,7 +100,7 @@ async fn a_watch_from_the_last_event_ends() {
 
 #[tokio::test]
 async fn a_missing_event_is_an_error_and_not_a_gap() {
-    let server = server(v1::RunState::Running, [vec![round(1), round(3)]]);
+    let server = server(v1::RunState::Running, [ends([round(1), round(3)])]);
     let error = sequences(&server.jobs(), 0).await.unwrap_err();
     let missing = matches!(
         error,
@@ -111,7 +115,7 @@ async fn a_missing_event_is_an_error_and_not_a_gap() {
 
 #[tokio::test]
 async fn a_watch_waits_for_a_server_that_starts() {
-    let server = server(v1::RunState::Running, [vec![round(1), end(2)]]);
+    let server = server(v1::RunState::Running, [ends([round(1), end(2)])]);
     let pipe = Pipe::default();
     let client = Client::connect(&Address::Pipe(pipe.clone()));
     let start = async {
@@ -124,7 +128,7 @@ async fn a_watch_waits_for_a_server_that_starts() {
 
 #[tokio::test]
 async fn a_watch_without_contact_gives_up_and_says_where() {
-    let server = server(v1::RunState::Running, [vec![round(1), broken()]]);
+    let server = server(v1::RunState::Running, [breaks([round(1)])]);
     let error = sequences(&server.jobs(), 0).await.unwrap_err();
     let told = error.to_string();
     assert!(
