@@ -1,1 +1,62 @@
-//! The library for users of the orchestrator.
+//! The library for users of the orchestrator: data sets in, jobs, events, models out.
+//!
+//! A [`Client`] knows one address and answers in the messages of [`v1`]. Files are streamed both
+//! ways and never held whole; a watch outlives broken connections.
+
+pub mod failure;
+pub mod job_file;
+
+mod datasets;
+mod download;
+mod jobs;
+mod models;
+mod upload;
+mod watch;
+mod workers;
+
+#[cfg(test)]
+mod server;
+
+use proto::transport;
+use tonic::transport::Channel;
+
+pub use datasets::ImportOptions;
+pub use failure::ClientError;
+pub use federation::job::{JobDraft, JobSpec, PartitionDraft, SchemeDraft};
+pub use federation::run::RunState;
+pub use federation::time::Timestamp;
+pub use jobs::{Submitted, random_key};
+pub use models::{InvalidModelRef, ModelRef};
+pub use proto::transport::{Address, InvalidAddress};
+pub use proto::v1;
+pub use watch::Patience;
+
+/// Items asked for in one page of a list; the server may give fewer.
+const PAGE_SIZE: u32 = 500;
+
+/// Speaks to one orchestrator. Cheap to clone; clones share the connection.
+#[derive(Debug, Clone)]
+pub struct Client {
+    address: Address,
+    channel: Channel,
+}
+
+impl Client {
+    /// A client of the orchestrator at `address`. Connects when first used, and again whenever
+    /// the connection is lost.
+    ///
+    /// Must be called inside a tokio runtime.
+    #[must_use]
+    pub fn connect(address: &Address) -> Self {
+        Self {
+            address: address.clone(),
+            channel: transport::channel(address),
+        }
+    }
+
+    /// Where the orchestrator is.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+}

@@ -1,5 +1,9 @@
 //! Between messages and the rules' own types.
 
+mod event;
+mod job;
+mod partition;
+mod run;
 mod training;
 
 use thiserror::Error;

@@ -8,7 +8,7 @@ use crate::v1;
 use crate::v1::{layer, local_training, optimizer};
 
 /// Batch size of a message that names none.
-const DEFAULT_BATCH_SIZE: u32 = 32;
+pub(super) const DEFAULT_BATCH_SIZE: u32 = 32;
 
 impl From<&Architecture> for v1::Architecture {
     fn from(architecture: &Architecture) -> Self {
