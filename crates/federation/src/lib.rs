@@ -3,40 +3,18 @@
 //! Pure functions and plain data. Time comes in as a [`Timestamp`], chance as a seed; what should
 //! happen comes out as a value. No clock, no network, no storage, no async.
 
-<<<<<<< HEAD
-<<<<<<< HEAD
-=======
->>>>>>> cli
 pub mod acceptance;
 pub mod cohort;
 pub mod digest;
 pub mod event;
 pub mod fraction;
 pub mod ids;
-<<<<<<< HEAD
-pub mod local;
-pub mod model;
-pub mod round;
-pub mod run;
-=======
-pub mod cohort;
-=======
->>>>>>> cli
 pub mod job;
 pub mod local;
 pub mod model;
 pub mod partition;
-<<<<<<< HEAD
-pub mod stop;
-
-pub mod digest;
-pub mod fraction;
-pub mod ids;
->>>>>>> jobs
-=======
 pub mod round;
 pub mod run;
->>>>>>> cli
 pub mod seed;
 pub mod stop;
 pub mod time;

@@ -2,9 +2,11 @@
 //!
 //! What every service has in common for the people who run it. It knows nothing of runs and rounds.
 
+pub mod config;
 pub mod logs;
-pub mod metrics;
 pub mod operations;
+pub mod process;
+pub mod metrics;
 mod readiness;
 
 pub use readiness::{Check, Readiness};

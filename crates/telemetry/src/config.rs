@@ -1,0 +1,113 @@
+//! How every service reads its settings: defaults, then a TOML file, then the environment.
+
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::logs::LogFormat;
+
+/// What is logged, and how.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// Which lines, as `RUST_LOG` would say it; `RUST_LOG` itself wins.
+    pub filter: String,
+    /// `text`, `json`, or `auto`: text on a terminal, JSON elsewhere.
+    pub format: LogFormat,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), format: LogFormat::Auto }
+    }
+}
+
+/// Settings that cannot be used. The message names the source and the key.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// There is no such file.
+    #[error("config file {} does not exist", path.display())]
+    Missing {
+        /// Which one.
+        path: PathBuf,
+    },
+    /// A key is unknown or a value is wrong.
+    #[error("{}", .0.to_string())]
+    Invalid(#[from] Box<figment::Error>),
+}
+
+/// The settings in `file`, under those in variables that begin with `prefix`; `__` stands between
+/// the parts of a key.
+///
+/// # Errors
+///
+/// [`ConfigError`].
+pub fn load<C>(file: Option<&Path>, prefix: &str) -> Result<C, ConfigError>
+where
+    C: Default + Serialize + DeserializeOwned,
+{
+    let mut settings = Figment::from(Serialized::defaults(C::default()));
+    if let Some(path) = file {
+        if !path.is_file() {
+            return Err(ConfigError::Missing { path: path.to_owned() });
+        }
+        settings = settings.merge(Toml::file_exact(path));
+    }
+    let settings = settings.merge(Env::prefixed(prefix).split("__"));
+    Ok(settings.extract().map_err(Box::new)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[derive(Debug, Default, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Settings {
+        port: u16,
+        log: LogConfig,
+    }
+
+    fn written(text: &str) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file
+    }
+
+    fn refused(text: &str) -> String {
+        let file = written(text);
+        load::<Settings>(Some(file.path()), "PANGEA_TEST_NONE__").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_file_overrides_defaults() {
+        let file = written("port = 7\n[log]\nfilter = \"debug\"\n");
+        let settings: Settings = load(Some(file.path()), "PANGEA_TEST_NONE__").unwrap();
+        assert_eq!((settings.port, settings.log.filter.as_str()), (7, "debug"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_known_ones() {
+        let message = refused("prot = 7\n");
+        assert!(message.contains("prot") && message.contains("port"), "{message}");
+    }
+
+    #[test]
+    fn a_wrong_value_is_refused_with_its_key_and_file() {
+        let message = refused("port = \"seven\"\n");
+        assert!(message.contains("port") && message.contains(".tmp"), "{message}");
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let path = Path::new("/nowhere/pangea.toml");
+        let error = load::<Settings>(Some(path), "PANGEA_TEST_NONE__").unwrap_err();
+        assert!(error.to_string().contains("/nowhere/pangea.toml"));
+    }
+}
