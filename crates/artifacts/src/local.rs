@@ -63,7 +63,10 @@ impl LocalStore {
         let (root, target) = (Arc::clone(&self.root), self.path_of(key));
         blocking(move || files::commit(&root, &File::open(&path)?, &path, &target))
             .await
-            .map_err(|source| BlobError::Io { key: key.clone(), source })
+            .map_err(|source| BlobError::Io {
+                key: key.clone(),
+                source,
+            })
     }
 
     /// Where an object's file is, whether or not there is one.

@@ -40,7 +40,10 @@ impl Cache {
     /// An empty cache.
     #[must_use]
     pub fn new(budget_bytes: usize) -> Self {
-        Self { budget_bytes, inner: Mutex::default() }
+        Self {
+            budget_bytes,
+            inner: Mutex::default(),
+        }
     }
 
     /// How much it may hold.
@@ -77,7 +80,10 @@ impl Cache {
         while inner.bytes + size > self.budget_bytes && !inner.bodies.is_empty() {
             inner.evict_oldest();
         }
-        let entry = Entry { held: Arc::new(held), last_use };
+        let entry = Entry {
+            held: Arc::new(held),
+            last_use,
+        };
         inner.bytes += size;
         if let Some(replaced) = inner.bodies.insert(digest, entry) {
             inner.bytes -= replaced.held.bytes.len();
@@ -92,7 +98,9 @@ impl Cache {
 impl Inner {
     fn evict_oldest(&mut self) {
         let oldest = self.bodies.iter().min_by_key(|(_, entry)| entry.last_use);
-        let Some(digest) = oldest.map(|(digest, _)| *digest) else { return };
+        let Some(digest) = oldest.map(|(digest, _)| *digest) else {
+            return;
+        };
         if let Some(entry) = self.bodies.remove(&digest) {
             self.bytes -= entry.held.bytes.len();
         }
@@ -105,7 +113,13 @@ mod tests {
 
     fn body(fill: u8) -> (Digest, Held) {
         let bytes = Bytes::from(vec![fill; 10]);
-        (Digest::of(&bytes), Held { tensors: Vec::new(), bytes })
+        (
+            Digest::of(&bytes),
+            Held {
+                tensors: Vec::new(),
+                bytes,
+            },
+        )
     }
 
     #[test]

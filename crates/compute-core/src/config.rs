@@ -65,20 +65,29 @@ impl Default for Config {
 
 impl Default for GrpcConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 50053)), unix_socket: PathBuf::new() }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 50053)),
+            unix_socket: PathBuf::new(),
+        }
     }
 }
 
 impl Default for HttpConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9091)) }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9091)),
+        }
     }
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
         let cores = available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        Self { threads: NonZeroUsize::MIN, concurrency: cores, cache_mib: 1024 }
+        Self {
+            threads: NonZeroUsize::MIN,
+            concurrency: cores,
+            cache_mib: 1024,
+        }
     }
 }
 

@@ -48,6 +48,11 @@ impl Metrics {
         registry.register(Box::new(steps.clone()))?;
         registry.register(Box::new(train_failures.clone()))?;
         registry.register(Box::new(cache_bytes.clone()))?;
-        Ok(Self { train_seconds, steps, train_failures, cache_bytes })
+        Ok(Self {
+            train_seconds,
+            steps,
+            train_failures,
+            cache_bytes,
+        })
     }
 }

@@ -52,11 +52,19 @@ impl Service {
         metrics: Metrics,
     ) -> Self {
         let running = Arc::new(Semaphore::new(concurrency.get()));
-        Self { cache: Arc::new(cache), running, threads, metrics }
+        Self {
+            cache: Arc::new(cache),
+            running,
+            threads,
+            metrics,
+        }
     }
 
     async fn turn(&self) -> Result<SemaphorePermit<'_>, Status> {
-        self.running.acquire().await.map_err(|_closed| Status::unavailable("shutting down"))
+        self.running
+            .acquire()
+            .await
+            .map_err(|_closed| Status::unavailable("shutting down"))
     }
 
     async fn compute<T: Send + 'static>(
@@ -93,7 +101,10 @@ impl Compute for Service {
             self.compute(move || Ok(body::into_bytes(engine::initial_parameters(&model, seed))))
         };
         let bytes = made.await?;
-        Ok(Response::new(chunks(body::parameters_header(&model, &bytes), bytes)))
+        Ok(Response::new(chunks(
+            body::parameters_header(&model, &bytes),
+            bytes,
+        )))
     }
 
     async fn has(&self, request: Request<HasRequest>) -> Result<Response<HasResponse>, Status> {
@@ -116,9 +127,19 @@ impl Compute for Service {
         let received = body::receive(request.into_inner()).await;
         let (header, bytes) = received.map_err(fault::body)?;
         let digest = fault::digest("header.digest", &header.digest)?;
-        self.cache.put(digest, Held { tensors: header.tensors, bytes });
-        self.metrics.cache_bytes.set(i64::try_from(self.cache.bytes()).unwrap_or(i64::MAX));
-        Ok(Response::new(PutResponse { digest: header.digest }))
+        self.cache.put(
+            digest,
+            Held {
+                tensors: header.tensors,
+                bytes,
+            },
+        );
+        self.metrics
+            .cache_bytes
+            .set(i64::try_from(self.cache.bytes()).unwrap_or(i64::MAX));
+        Ok(Response::new(PutResponse {
+            digest: header.digest,
+        }))
     }
 
     type TrainStream = ReceiverStream<Result<TrainReply, Status>>;
@@ -129,17 +150,28 @@ impl Compute for Service {
     ) -> Result<Response<Self::TrainStream>, Status> {
         let request = request.into_inner();
         let model = fault::architecture(request.model.as_ref())?;
-        let local = request.local.as_ref().ok_or_else(|| fault::missing("local"))?;
+        let local = request
+            .local
+            .as_ref()
+            .ok_or_else(|| fault::missing("local"))?;
         let local = LocalTraining::try_from(local).map_err(fault::invalid)?;
         let parameters = Parameters::held(&self.cache, &request.parameters_digest, &model)?;
         let examples = Labelled::held(&self.cache, &request.examples_digest, &model)?;
-        let training =
-            Training { model, local, parameters, examples, seed: request.seed, threads: self.threads };
+        let training = Training {
+            model,
+            local,
+            parameters,
+            examples,
+            seed: request.seed,
+            threads: self.threads,
+        };
 
         let (replies, stream) = mpsc::channel(REPLIES);
         let service = self.clone();
         tokio::spawn(async move {
-            let Ok(_turn) = service.turn().await else { return };
+            let Ok(_turn) = service.turn().await else {
+                return;
+            };
             let timer = service.metrics.train_seconds.start_timer();
             let progress = replies.clone();
             let trained = tokio::task::spawn_blocking(move || training.run(&progress)).await;
@@ -172,8 +204,7 @@ impl Compute for Service {
         let threads = self.threads;
         let work = move || {
             let rows = examples.examples(&model)?;
-            engine::evaluate(&model, &parameters.numbers(), &rows, threads)
-                .map_err(fault::evaluate)
+            engine::evaluate(&model, &parameters.numbers(), &rows, threads).map_err(fault::evaluate)
         };
         let evaluation = self.compute(work).await?;
         Ok(Response::new(EvaluateResponse {
@@ -194,9 +225,8 @@ impl Compute for Service {
         let threads = self.threads;
         let work = move || {
             let features = body::as_numbers::<f32>(&features);
-            let probabilities =
-                engine::predict(&model, &parameters.numbers(), &features, threads)
-                    .map_err(fault::evaluate)?;
+            let probabilities = engine::predict(&model, &parameters.numbers(), &features, threads)
+                .map_err(fault::evaluate)?;
             Ok(body::into_bytes(probabilities))
         };
         let bytes = self.compute(work).await?;
@@ -262,7 +292,10 @@ impl Training {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a loss is shown, not computed with")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a loss is shown, not computed with"
+)]
 fn told(progress: engine::Progress) -> TrainProgress {
     TrainProgress {
         step: u32::try_from(progress.step).unwrap_or(u32::MAX),
@@ -279,7 +312,11 @@ async fn send_result(
     let first = train_reply::Part::Result(result);
     let rest = body::chunks(delta).map(train_reply::Part::Data);
     for part in std::iter::once(first).chain(rest) {
-        if replies.send(Ok(TrainReply { part: Some(part) })).await.is_err() {
+        if replies
+            .send(Ok(TrainReply { part: Some(part) }))
+            .await
+            .is_err()
+        {
             return;
         }
     }

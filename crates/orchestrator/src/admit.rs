@@ -50,9 +50,14 @@ pub struct Work {
 pub async fn admit(study: &Study, row: &RunRow) -> Result<Work, Problem> {
     let spec = JobSpec::try_from(row.job.clone()).map_err(Problem::fatal("job"))?;
     let dataset = dataset(study, row).await?;
-    let shards =
-        shards::shards(&study.store, &study.blobs, &dataset, &row.dataset_digest, &spec.partition)
-            .await?;
+    let shards = shards::shards(
+        &study.store,
+        &study.blobs,
+        &dataset,
+        &row.dataset_digest,
+        &spec.partition,
+    )
+    .await?;
     let checkpoint = match last_checkpoint(study, row).await? {
         Some(checkpoint) => checkpoint,
         None => initial(study, row, &spec, &dataset).await?,
@@ -107,10 +112,20 @@ impl Work {
 async fn dataset(study: &Study, row: &RunRow) -> Result<datasets::Manifest, Problem> {
     // By digest, not by name: the name may have gone to other data since.
     let key = Key::content(Kind::Dataset, &row.dataset_digest);
-    let missing = || format!("data set manifest {} is not in the store", row.dataset_digest);
+    let missing = || {
+        format!(
+            "data set manifest {} is not in the store",
+            row.dataset_digest
+        )
+    };
     let len = artifacts::BlobStore::head(&study.blobs, &key).await?;
     let len = len.ok_or_else(|| Problem::Fatal { message: missing() })?;
-    let blob = BlobRef { key, offset: 0, len, digest: row.dataset_digest };
+    let blob = BlobRef {
+        key,
+        offset: 0,
+        len,
+        digest: row.dataset_digest,
+    };
     let json = fetch(&study.blobs, &blob).await?;
     serde_json::from_slice(&json).map_err(Problem::fatal("data set manifest"))
 }
@@ -121,7 +136,10 @@ async fn last_checkpoint(study: &Study, row: &RunRow) -> Result<Option<Manifest>
     let next = row.rounds_committed + 1;
     if let Some(manifest) = checkpoint::manifest(&study.blobs, row.run, next).await? {
         if let Some(outcome) = &manifest.outcome {
-            study.store.commit_round(row.run, outcome, study.now()).await?;
+            study
+                .store
+                .commit_round(row.run, outcome, study.now())
+                .await?;
         }
         return Ok(Some(manifest));
     }
@@ -159,7 +177,9 @@ async fn initial(
             (model.manifest.architecture, parameters, parent)
         }
         (ModelSource::Spec(_), None) => {
-            return Err(Problem::Fatal { message: "the model has no shape".to_owned() });
+            return Err(Problem::Fatal {
+                message: "the model has no shape".to_owned(),
+            });
         }
     };
     let model =

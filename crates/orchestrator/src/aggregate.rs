@@ -55,7 +55,10 @@ pub async fn aggregate(
     let key = Key::checkpoint_model(work.run, round);
     let fold = Folding {
         header: checkpoint::header(work.architecture())?,
-        base: (study.blobs.path_of(&work.checkpoint.model.parameters.key), &work.checkpoint.model)
+        base: (
+            study.blobs.path_of(&work.checkpoint.model.parameters.key),
+            &work.checkpoint.model,
+        )
             .into(),
         updates: receipts
             .iter()
@@ -63,7 +66,9 @@ pub async fn aggregate(
             .collect::<Result<_, AggregateError>>()?,
         parameters: work.architecture().num_parameters(),
         threads: study.threads,
-        output: study.spool.join(format!("{}-{round}.safetensors", work.run)),
+        output: study
+            .spool
+            .join(format!("{}-{round}.safetensors", work.run)),
     };
     let output = fold.output.clone();
     let folded = tokio::task::spawn_blocking(move || fold.run(key)).await;
@@ -83,7 +88,10 @@ struct Base {
 
 impl From<(PathBuf, &ModelFile)> for Base {
     fn from((path, model): (PathBuf, &ModelFile)) -> Self {
-        Self { path, offset: model.parameters.offset }
+        Self {
+            path,
+            offset: model.parameters.offset,
+        }
     }
 }
 
@@ -98,21 +106,41 @@ struct Folding {
 
 impl Folding {
     fn run(self, key: Key) -> Result<ModelFile, AggregateError> {
-        let base = FileSource { file: open(&self.base.path)?, byte_offset: self.base.offset };
+        let base = FileSource {
+            file: open(&self.base.path)?,
+            byte_offset: self.base.offset,
+        };
         let mut contributions = Vec::with_capacity(self.updates.len());
         for (client, weight, path) in &self.updates {
-            let source = FileSource { file: open(path)?, byte_offset: 0 };
-            contributions.push(Contribution { client: *client, weight: *weight, source });
+            let source = FileSource {
+                file: open(path)?,
+                byte_offset: 0,
+            };
+            contributions.push(Contribution {
+                client: *client,
+                weight: *weight,
+                source,
+            });
         }
         let file = File::create(&self.output).map_err(|error| at(&self.output, error))?;
-        let mut out = Output { file: BufWriter::new(file), whole: Digester::default() };
-        out.write(&self.header).map_err(|error| at(&self.output, error))?;
+        let mut out = Output {
+            file: BufWriter::new(file),
+            whole: Digester::default(),
+        };
+        out.write(&self.header)
+            .map_err(|error| at(&self.output, error))?;
         let mut data = Digester::default();
-        fold(&base, &contributions, self.parameters, self.threads, |_offset, tile| {
-            let bytes = body::as_bytes(tile);
-            data.update(bytes);
-            out.write(bytes)
-        })
+        fold(
+            &base,
+            &contributions,
+            self.parameters,
+            self.threads,
+            |_offset, tile| {
+                let bytes = body::as_bytes(tile);
+                data.update(bytes);
+                out.write(bytes)
+            },
+        )
         .inspect_err(|_error| {
             // The error is what matters; the half-written file is overwritten by the next try.
             drop(fs::remove_file(&self.output));
@@ -120,8 +148,17 @@ impl Folding {
         out.file.flush().map_err(|error| at(&self.output, error))?;
         let offset = self.header.len() as u64;
         let len = self.parameters as u64 * 4;
-        let parameters = BlobRef { key, offset, len, digest: data.finish() };
-        Ok(ModelFile { digest: out.whole.finish(), len: offset + len, parameters })
+        let parameters = BlobRef {
+            key,
+            offset,
+            len,
+            digest: data.finish(),
+        };
+        Ok(ModelFile {
+            digest: out.whole.finish(),
+            len: offset + len,
+            parameters,
+        })
     }
 }
 
@@ -142,5 +179,8 @@ fn open(path: &Path) -> Result<File, AggregateError> {
 }
 
 fn at(path: &Path, source: io::Error) -> AggregateError {
-    AggregateError::File { path: path.to_owned(), source }
+    AggregateError::File {
+        path: path.to_owned(),
+        source,
+    }
 }

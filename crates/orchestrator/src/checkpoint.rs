@@ -50,7 +50,12 @@ impl ModelFile {
 
     fn whole(&self) -> BlobRef {
         let key = self.parameters.key.clone();
-        BlobRef { key, offset: 0, len: self.len, digest: self.digest }
+        BlobRef {
+            key,
+            offset: 0,
+            len: self.len,
+            digest: self.digest,
+        }
     }
 }
 
@@ -157,7 +162,11 @@ pub async fn store_model(
         len: parameters.len() as u64,
         digest: Digest::of(&parameters),
     };
-    Ok(ModelFile { digest, len, parameters })
+    Ok(ModelFile {
+        digest,
+        len,
+        parameters,
+    })
 }
 
 /// Commits a checkpoint whose model is stored.
@@ -169,7 +178,9 @@ pub async fn commit(blobs: &dyn BlobStore, manifest: &Manifest) -> Result<(), Ch
     let key = Key::checkpoint_manifest(manifest.run, manifest.round);
     blobs.put(&key, json(&key, manifest)?).await?;
     let key = Key::checkpoint_pointer(manifest.run);
-    let pointer = Pointer { round: manifest.round };
+    let pointer = Pointer {
+        round: manifest.round,
+    };
     blobs.put(&key, json(&key, &pointer)?).await?;
     Ok(())
 }
@@ -185,9 +196,14 @@ pub async fn manifest(
     round: u32,
 ) -> Result<Option<Manifest>, CheckpointError> {
     let key = Key::checkpoint_manifest(run, round);
-    let Some(bytes) = small(blobs, &key).await? else { return Ok(None) };
+    let Some(bytes) = small(blobs, &key).await? else {
+        return Ok(None);
+    };
     let read = serde_json::from_slice(&bytes);
-    read.map(Some).map_err(|error| CheckpointError::Manifest { key, problem: error.to_string() })
+    read.map(Some).map_err(|error| CheckpointError::Manifest {
+        key,
+        problem: error.to_string(),
+    })
 }
 
 /// Reads the whole model file and verifies it: bytes that rotted must not become a base.
@@ -213,8 +229,10 @@ async fn small(blobs: &dyn BlobStore, key: &Key) -> Result<Option<Bytes>, BlobEr
 
 fn json(key: &Key, value: &impl Serialize) -> Result<Bytes, CheckpointError> {
     let bytes = serde_json::to_vec_pretty(value);
-    bytes.map(Bytes::from).map_err(|error| CheckpointError::Manifest {
-        key: key.clone(),
-        problem: error.to_string(),
-    })
+    bytes
+        .map(Bytes::from)
+        .map_err(|error| CheckpointError::Manifest {
+            key: key.clone(),
+            problem: error.to_string(),
+        })
 }

@@ -23,13 +23,17 @@ use crate::study::Study;
 ///
 /// [`Problem`]; the round stays closed and is brought on by the next call.
 pub async fn close_round(study: &Study, work: &mut Work) -> Result<(), Problem> {
-    let Some(round) = &work.round else { return Ok(()) };
+    let Some(round) = &work.round else {
+        return Ok(());
+    };
     let (number, opened_at) = (round.number(), round.plan().opened_at);
     let receipts = study.store.accepted(work.run, number).await?;
     if let Some((receipt, refusal)) = find_damage(study, &receipts).await? {
         return reopen(study, work, receipt, &refusal).await;
     }
-    let model = aggregate(study, work, number, &receipts).await.map_err(aggregation_problem)?;
+    let model = aggregate(study, work, number, &receipts)
+        .await
+        .map_err(aggregation_problem)?;
     let evaluation = evaluate(study, work, &model).await?;
     let now = study.now();
     let refused = study.store.receipts(work.run, number).await?.len() - receipts.len();
@@ -68,13 +72,29 @@ async fn commit(
         ..work.checkpoint.clone()
     };
     checkpoint::commit(&study.blobs, &manifest).await?;
-    study.store.commit_round(work.run, &outcome, study.now()).await?;
+    study
+        .store
+        .commit_round(work.run, &outcome, study.now())
+        .await?;
     let (round, accuracy, loss) = (outcome.round, outcome.accuracy, outcome.loss);
-    info!(round, accuracy, loss, accepted = outcome.accepted, "round committed");
+    info!(
+        round,
+        accuracy,
+        loss,
+        accepted = outcome.accepted,
+        "round committed"
+    );
     study.metrics.rounds_committed.inc();
     let millis = u32::try_from(outcome.duration_ms).unwrap_or(u32::MAX);
-    study.metrics.round_seconds.observe(f64::from(millis) / 1000.0);
-    work.history.push(RoundMetrics { round, loss, accuracy });
+    study
+        .metrics
+        .round_seconds
+        .observe(f64::from(millis) / 1000.0);
+    work.history.push(RoundMetrics {
+        round,
+        loss,
+        accuracy,
+    });
     work.checkpoint = manifest;
     work.round = None;
     forget_updates(study, work, round).await;
@@ -83,9 +103,15 @@ async fn commit(
 
 /// Deletes the updates of the round that has now been committed for long enough.
 async fn forget_updates(study: &Study, work: &Work, round: u32) {
-    let Some(old) = round.checked_sub(study.keep_rounds).filter(|old| *old > 0) else { return };
+    let Some(old) = round.checked_sub(study.keep_rounds).filter(|old| *old > 0) else {
+        return;
+    };
     let forgotten = async {
-        for key in study.blobs.list(&Key::updates_prefix(work.run, old)).await? {
+        for key in study
+            .blobs
+            .list(&Key::updates_prefix(work.run, old))
+            .await?
+        {
             study.blobs.delete(&key).await?;
         }
         Ok::<_, artifacts::BlobError>(())
@@ -103,7 +129,12 @@ async fn find_damage<'a>(
 ) -> Result<Option<(&'a Receipt, Refusal)>, Problem> {
     for receipt in receipts {
         let key = receipt.key.parse().map_err(Problem::fatal("update"))?;
-        let update = BlobRef { key, offset: 0, len: receipt.bytes, digest: receipt.digest };
+        let update = BlobRef {
+            key,
+            offset: 0,
+            len: receipt.bytes,
+            digest: receipt.digest,
+        };
         if let Err(refusal) = inspect(&study.blobs, &update).await {
             return Ok(Some((receipt, refusal)));
         }
@@ -117,7 +148,9 @@ async fn reopen(
     receipt: &Receipt,
     refusal: &Refusal,
 ) -> Result<(), Problem> {
-    let Some(round) = &mut work.round else { return Ok(()) };
+    let Some(round) = &mut work.round else {
+        return Ok(());
+    };
     warn!(client = %receipt.client, error = %refusal, "an accepted update is damaged");
     let mut next: Round = round.clone();
     let again = match next.revoke(receipt.client) {
@@ -125,8 +158,15 @@ async fn reopen(
         _ => Vec::new(),
     };
     next.postpone(study.now().after(work.spec.cohort.deadline));
-    study.store.revoke(work.run, receipt, refusal, &again, study.now()).await?;
-    study.metrics.updates_refused.with_label_values(&[refusal.reason()]).inc();
+    study
+        .store
+        .revoke(work.run, receipt, refusal, &again, study.now())
+        .await?;
+    study
+        .metrics
+        .updates_refused
+        .with_label_values(&[refusal.reason()])
+        .inc();
     *round = next;
     work.to_dispatch.extend(again);
     Ok(())
@@ -134,11 +174,14 @@ async fn reopen(
 
 fn aggregation_problem(error: AggregateError) -> Problem {
     match error {
-        AggregateError::File { .. } => {
-            Problem::Stalled { step: "aggregate", message: error.to_string() }
-        }
+        AggregateError::File { .. } => Problem::Stalled {
+            step: "aggregate",
+            message: error.to_string(),
+        },
         AggregateError::Blob(error) => error.into(),
-        error => Problem::Fatal { message: format!("aggregation: {error}") },
+        error => Problem::Fatal {
+            message: format!("aggregation: {error}"),
+        },
     }
 }
 
@@ -151,10 +194,15 @@ fn entry(receipt: &Receipt) -> UpdateEntry {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts of rows are far below 2^53")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of rows are far below 2^53"
+)]
 fn mean_loss(receipts: &[Receipt]) -> f64 {
     let examples: u64 = receipts.iter().map(|receipt| receipt.num_examples).sum();
-    let sum: f64 =
-        receipts.iter().map(|receipt| receipt.mean_loss * receipt.num_examples as f64).sum();
+    let sum: f64 = receipts
+        .iter()
+        .map(|receipt| receipt.mean_loss * receipt.num_examples as f64)
+        .sum();
     sum / examples as f64
 }

@@ -48,26 +48,46 @@ impl Incoming {
             move |error: &dyn std::fmt::Display| InvalidMessage::new(field, error)
         };
         let task: TaskId = done.task.parse().map_err(|error| invalid("task")(&error))?;
-        let update = done.update.as_ref().ok_or_else(|| InvalidMessage::missing("update"))?;
-        let body = update.body.as_ref().ok_or_else(|| InvalidMessage::missing("update.body"))?;
-        let digest =
-            body.digest.parse().map_err(|error| invalid("update.body.digest")(&error))?;
+        let update = done
+            .update
+            .as_ref()
+            .ok_or_else(|| InvalidMessage::missing("update"))?;
+        let body = update
+            .body
+            .as_ref()
+            .ok_or_else(|| InvalidMessage::missing("update.body"))?;
+        let digest = body
+            .digest
+            .parse()
+            .map_err(|error| invalid("update.body.digest")(&error))?;
         let update = BlobRef {
-            key: update.key.parse().map_err(|error| invalid("update.key")(&error))?,
+            key: update
+                .key
+                .parse()
+                .map_err(|error| invalid("update.key")(&error))?,
             offset: update.offset_bytes,
             len: body.length_bytes,
             digest,
         };
         let report = Report {
             task,
-            base: done.base_digest.parse().map_err(|error| invalid("base_digest")(&error))?,
+            base: done
+                .base_digest
+                .parse()
+                .map_err(|error| invalid("base_digest")(&error))?,
             digest,
             bytes: body.length_bytes,
             num_examples: done.num_examples,
             mean_loss: done.mean_loss,
         };
         let (lease_epoch, num_steps) = (done.lease_epoch, done.num_steps);
-        Ok(Self { worker, report, update, lease_epoch, num_steps })
+        Ok(Self {
+            worker,
+            report,
+            update,
+            lease_epoch,
+            num_steps,
+        })
     }
 
     fn receipt(&self, study: &Study, strategy: Strategy) -> Receipt {
@@ -116,7 +136,14 @@ pub async fn collect(
     let mut next = round.clone();
     let verdict = verdict(study, &next, incoming).await;
     let effect = apply(&mut next, incoming, &verdict);
-    keep(study, work.spec.strategy, incoming, &verdict, effect.as_ref()).await?;
+    keep(
+        study,
+        work.spec.strategy,
+        incoming,
+        &verdict,
+        effect.as_ref(),
+    )
+    .await?;
     work.round = Some(next);
     Ok((verdict, effect))
 }
@@ -149,9 +176,7 @@ fn apply(round: &mut Round, incoming: &Incoming, verdict: &Verdict) -> Option<Ef
         Ok(()) => round.receive(task.client),
         Err(refusal) => match refusal.consequence() {
             Consequence::None => None,
-            Consequence::Retry => {
-                round.fail(task.client, task.attempt, true, &refusal.to_string())
-            }
+            Consequence::Retry => round.fail(task.client, task.attempt, true, &refusal.to_string()),
             Consequence::GiveUp => {
                 round.fail(task.client, task.attempt, false, &refusal.to_string())
             }
@@ -171,11 +196,18 @@ async fn keep(
         Some(Effect::Dispatch(again)) => again,
         _ => &[],
     };
-    study.store.receive(incoming.report.task.run, &receipt, verdict, again).await?;
+    study
+        .store
+        .receive(incoming.report.task.run, &receipt, verdict, again)
+        .await?;
     match verdict {
         Ok(()) => study.metrics.updates_accepted.inc(),
         Err(refusal) => {
-            study.metrics.updates_refused.with_label_values(&[refusal.reason()]).inc();
+            study
+                .metrics
+                .updates_refused
+                .with_label_values(&[refusal.reason()])
+                .inc();
         }
     }
     Ok(())
@@ -203,7 +235,11 @@ pub async fn inspect(blobs: &LocalStore, update: &BlobRef) -> Verdict {
     let path = blobs.path_of(&update.key);
     let update = update.clone();
     let inspected = tokio::task::spawn_blocking(move || inspect_file(&path, &update)).await;
-    inspected.unwrap_or_else(|panicked| Err(Refusal::Damaged { problem: panicked.to_string() }))
+    inspected.unwrap_or_else(|panicked| {
+        Err(Refusal::Damaged {
+            problem: panicked.to_string(),
+        })
+    })
 }
 
 fn inspect_file(path: &Path, update: &BlobRef) -> Verdict {
@@ -230,7 +266,9 @@ fn inspect_file(path: &Path, update: &BlobRef) -> Verdict {
         let part = &mut buffer[..rest.min(BUFFER)];
         file.read_exact(part).map_err(unreadable)?;
         digester.update(part);
-        finite &= body::as_numbers::<f32>(part).iter().all(|number| number.is_finite());
+        finite &= body::as_numbers::<f32>(part)
+            .iter()
+            .all(|number| number.is_finite());
         rest -= part.len();
     }
     let actual = digester.finish();
@@ -241,10 +279,19 @@ fn inspect_file(path: &Path, update: &BlobRef) -> Verdict {
         );
         return Err(damaged(problem));
     }
-    if finite { Ok(()) } else { Err(Refusal::NotFinite { what: "the update".to_owned() }) }
+    if finite {
+        Ok(())
+    } else {
+        Err(Refusal::NotFinite {
+            what: "the update".to_owned(),
+        })
+    }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts of rows are far below 2^53")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of rows are far below 2^53"
+)]
 fn weight(num_examples: u64, weighting: Weighting) -> f64 {
     match weighting {
         Weighting::Examples => num_examples as f64,

@@ -18,7 +18,9 @@ use crate::study::Study;
 ///
 /// [`Problem::Stalled`] when the queue does not take it; the work goes on waiting.
 pub async fn dispatch(study: &Study, work: &mut Work) -> Result<(), Problem> {
-    let Some(round) = &work.round else { return Ok(()) };
+    let Some(round) = &work.round else {
+        return Ok(());
+    };
     let messages: Vec<_> = work
         .to_dispatch
         .iter()
@@ -32,7 +34,12 @@ pub async fn dispatch(study: &Study, work: &mut Work) -> Result<(), Problem> {
 }
 
 fn message(work: &Work, round: u32, client: ClientId, attempt: u32) -> TaskMessage {
-    let task = TaskId { run: work.run, round, client, attempt };
+    let task = TaskId {
+        run: work.run,
+        round,
+        client,
+        attempt,
+    };
     let shard = &work.shards[client.0 as usize];
     let task = v1::TrainTask {
         task: task.to_string(),
@@ -45,8 +52,15 @@ fn message(work: &Work, round: u32, client: ClientId, attempt: u32) -> TaskMessa
         }),
         local: Some((&work.spec.local).into()),
         // Of the round and the client alone, so that every attempt yields the same bytes.
-        seed: seed::derive(work.spec.seed, "train", &[u64::from(round), u64::from(client.0)]),
+        seed: seed::derive(
+            work.spec.seed,
+            "train",
+            &[u64::from(round), u64::from(client.0)],
+        ),
         update_key: Key::update(work.run, round, client, attempt).to_string(),
     };
-    TaskMessage { body: task.encode_to_vec().into(), attributes: BTreeMap::new() }
+    TaskMessage {
+        body: task.encode_to_vec().into(),
+        attributes: BTreeMap::new(),
+    }
 }

@@ -39,5 +39,8 @@ pub fn stored<'a>(blobs: &'a LocalStore, body: &'a Body, blob: &'a BlobRef) -> I
             fetched.map_err(|error| -> Box<dyn Error + Send + Sync> { Box::new(error) })
         })
     };
-    Input { body, load: Box::new(load) }
+    Input {
+        body,
+        load: Box::new(load),
+    }
 }

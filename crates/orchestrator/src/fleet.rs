@@ -68,7 +68,11 @@ impl Fleet {
     /// Nobody yet.
     #[must_use]
     pub fn new(heartbeat: Duration) -> Self {
-        Self { heartbeat, members: Mutex::default(), sessions: watch::Sender::new(0) }
+        Self {
+            heartbeat,
+            members: Mutex::default(),
+            sessions: watch::Sender::new(0),
+        }
     }
 
     /// How often workers should be heard of.
@@ -88,8 +92,9 @@ impl Fleet {
         let mut members = self.members();
         let known = members.remove(&worker);
         let session = known.as_ref().map_or(1, |member| member.session + 1);
-        let (accepted, refused, failed) =
-            known.map_or((0, 0, 0), |member| (member.accepted, member.refused, member.failed));
+        let (accepted, refused, failed) = known.map_or((0, 0, 0), |member| {
+            (member.accepted, member.refused, member.failed)
+        });
         forget_oldest(&mut members);
         let member = Member {
             hello,
@@ -147,7 +152,10 @@ impl Fleet {
     /// How many have a session.
     #[must_use]
     pub fn connected(&self) -> usize {
-        self.members().values().filter(|member| member.outbox.is_some()).count()
+        self.members()
+            .values()
+            .filter(|member| member.outbox.is_some())
+            .count()
     }
 
     /// Changes whenever a session begins or ends.
@@ -158,7 +166,9 @@ impl Fleet {
 
     /// Tells everybody that work on `run` is of no use any more.
     pub fn cancel(&self, run: RunId) {
-        self.tell(&Kind::Cancel(Cancel { run: run.to_string() }));
+        self.tell(&Kind::Cancel(Cancel {
+            run: run.to_string(),
+        }));
     }
 
     /// Tells everybody to finish what they have and lease nothing new.
@@ -170,7 +180,9 @@ impl Fleet {
         for member in self.members().values() {
             if let Some(outbox) = &member.outbox {
                 // A worker that does not read misses advice and nothing else.
-                drop(outbox.try_send(OrchestratorMessage { kind: Some(kind.clone()) }));
+                drop(outbox.try_send(OrchestratorMessage {
+                    kind: Some(kind.clone()),
+                }));
             }
         }
     }
@@ -204,7 +216,9 @@ impl Fleet {
 
     fn with(&self, id: &SessionId, change: impl FnOnce(&mut Member)) {
         let mut members = self.members();
-        let member = members.get_mut(&id.worker).filter(|member| member.session == id.session);
+        let member = members
+            .get_mut(&id.worker)
+            .filter(|member| member.session == id.session);
         if let Some(member) = member {
             change(member);
         }
@@ -220,7 +234,9 @@ fn forget_oldest(members: &mut BTreeMap<WorkerId, Member>) {
         return;
     }
     let gone = members.iter().filter(|(_, member)| member.outbox.is_none());
-    let oldest = gone.min_by_key(|(_, member)| member.heard_at).map(|(id, _)| id.clone());
+    let oldest = gone
+        .min_by_key(|(_, member)| member.heard_at)
+        .map(|(id, _)| id.clone());
     if let Some(oldest) = oldest {
         members.remove(&oldest);
     }
@@ -231,7 +247,11 @@ mod tests {
     use super::*;
 
     fn hello(worker: &str) -> Hello {
-        Hello { worker: worker.to_owned(), slots: 1, ..Hello::default() }
+        Hello {
+            worker: worker.to_owned(),
+            slots: 1,
+            ..Hello::default()
+        }
     }
 
     fn fleet() -> Fleet {
@@ -246,10 +266,19 @@ mod tests {
     fn a_silent_worker_becomes_suspect_and_one_that_left_is_lost() {
         let fleet = fleet();
         let id = fleet.join(hello("a"), outbox(), Timestamp(0));
-        assert_eq!(fleet.list(Timestamp(3_000))[0].state(), WorkerState::Healthy);
-        assert_eq!(fleet.list(Timestamp(3_001))[0].state(), WorkerState::Suspect);
+        assert_eq!(
+            fleet.list(Timestamp(3_000))[0].state(),
+            WorkerState::Healthy
+        );
+        assert_eq!(
+            fleet.list(Timestamp(3_001))[0].state(),
+            WorkerState::Suspect
+        );
         fleet.heard(&id, None, Timestamp(3_001));
-        assert_eq!(fleet.list(Timestamp(3_001))[0].state(), WorkerState::Healthy);
+        assert_eq!(
+            fleet.list(Timestamp(3_001))[0].state(),
+            WorkerState::Healthy
+        );
         fleet.leave(&id);
         assert_eq!(fleet.list(Timestamp(3_001))[0].state(), WorkerState::Lost);
         assert!(fleet.is_empty());

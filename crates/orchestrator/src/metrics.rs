@@ -51,7 +51,10 @@ impl Metrics {
             )?,
             updates_accepted: counter("pangea_updates_accepted_total", "Updates that count.")?,
             updates_refused: IntCounterVec::new(
-                Opts::new("pangea_updates_refused_total", "Updates that do not count, by reason."),
+                Opts::new(
+                    "pangea_updates_refused_total",
+                    "Updates that do not count, by reason.",
+                ),
                 &["reason"],
             )?,
             tasks_failed: counter(

@@ -35,15 +35,22 @@ pub enum Problem {
 impl Problem {
     /// An error about `what` that no further try will mend.
     pub fn fatal<E: Display>(what: &'static str) -> impl Fn(E) -> Self {
-        move |error| Self::Fatal { message: format!("{what}: {error}") }
+        move |error| Self::Fatal {
+            message: format!("{what}: {error}"),
+        }
     }
 
     fn stalled(step: &'static str, error: &impl Display) -> Self {
-        Self::Stalled { step, message: error.to_string() }
+        Self::Stalled {
+            step,
+            message: error.to_string(),
+        }
     }
 
     fn last(error: &impl Display) -> Self {
-        Self::Fatal { message: error.to_string() }
+        Self::Fatal {
+            message: error.to_string(),
+        }
     }
 }
 
@@ -76,7 +83,11 @@ impl From<OpenError> for Problem {
 
 impl From<EngineError> for Problem {
     fn from(error: EngineError) -> Self {
-        if error.is_transient() { Self::stalled("compute", &error) } else { Self::last(&error) }
+        if error.is_transient() {
+            Self::stalled("compute", &error)
+        } else {
+            Self::last(&error)
+        }
     }
 }
 

@@ -86,18 +86,32 @@ pub async fn publish(
         updates: checkpoint.updates.clone(),
     };
     let json = Bytes::from(crate::store::encoded(&manifest)?);
-    study.blobs.put(&Key::content(Kind::Model, &Digest::of(&json)), json).await?;
-    Ok(study.store.publish(name, checkpoint.run, &manifest, study.now()).await?)
+    study
+        .blobs
+        .put(&Key::content(Kind::Model, &Digest::of(&json)), json)
+        .await?;
+    Ok(study
+        .store
+        .publish(name, checkpoint.run, &manifest, study.now())
+        .await?)
 }
 
 /// Copies a model file to the place named by its content, where no retention of runs reaches it.
 async fn keep(blobs: &dyn BlobStore, model: &ModelFile) -> Result<ModelFile, BlobError> {
     let key = Key::content(Kind::Model, &model.digest);
     let mut upload = blobs.upload(&key, model.len, &model.digest).await?;
-    let mut chunks = blobs.get(&model.parameters.key, Some(upload.offset()..model.len)).await?;
+    let mut chunks = blobs
+        .get(&model.parameters.key, Some(upload.offset()..model.len))
+        .await?;
     while let Some(chunk) = chunks.try_next().await? {
         upload.write(chunk).await?;
     }
     upload.finish().await?;
-    Ok(ModelFile { parameters: BlobRef { key, ..model.parameters.clone() }, ..model.clone() })
+    Ok(ModelFile {
+        parameters: BlobRef {
+            key,
+            ..model.parameters.clone()
+        },
+        ..model.clone()
+    })
 }

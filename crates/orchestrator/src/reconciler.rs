@@ -97,7 +97,10 @@ impl Reconciler {
         }
         let (signals, inbox) = mpsc::channel(INBOX);
         drivers.insert(run, signals);
-        self.study.metrics.runs_active.set(i64::try_from(drivers.len()).unwrap_or(i64::MAX));
+        self.study
+            .metrics
+            .runs_active
+            .set(i64::try_from(drivers.len()).unwrap_or(i64::MAX));
         drop(drivers);
         let driver = Driver::new(Arc::clone(&self.study), run, inbox, Arc::clone(&self.turns));
         let this = self.clone();
@@ -108,7 +111,10 @@ impl Reconciler {
             }
             let mut drivers = this.drivers();
             drivers.remove(&run);
-            this.study.metrics.runs_active.set(i64::try_from(drivers.len()).unwrap_or(i64::MAX));
+            this.study
+                .metrics
+                .runs_active
+                .set(i64::try_from(drivers.len()).unwrap_or(i64::MAX));
         });
     }
 
@@ -130,7 +136,10 @@ impl Reconciler {
         let driver = self.drivers().get(&incoming.report.task.run).cloned();
         if let Some(driver) = driver {
             let (verdict, answer) = oneshot::channel();
-            let signal = Signal::Report { incoming: Box::new(incoming.clone()), verdict };
+            let signal = Signal::Report {
+                incoming: Box::new(incoming.clone()),
+                verdict,
+            };
             if driver.send(signal).await.is_ok()
                 && let Ok(verdict) = answer.await
             {

@@ -91,9 +91,15 @@ impl Store {
             .max_connections(CONNECTIONS)
             .connect_with(options)
             .await
-            .map_err(|source| StoreError::Open { path: path.into(), source: Box::new(source) })?;
+            .map_err(|source| StoreError::Open {
+                path: path.into(),
+                source: Box::new(source),
+            })?;
         sqlx::migrate!().run(&pool).await.map_err(Box::new)?;
-        Ok(Self { pool, commits: watch::Sender::new(0) })
+        Ok(Self {
+            pool,
+            commits: watch::Sender::new(0),
+        })
     }
 
     /// Changes whenever new events may be there.
@@ -137,7 +143,10 @@ where
     T::Err: std::fmt::Display,
 {
     let text: String = row.try_get(column)?;
-    text.parse().map_err(|error: T::Err| StoreError::Corrupt { column, problem: error.to_string() })
+    text.parse().map_err(|error: T::Err| StoreError::Corrupt {
+        column,
+        problem: error.to_string(),
+    })
 }
 
 /// The value of a column that is kept as JSON.
@@ -146,8 +155,10 @@ fn json<T: serde::de::DeserializeOwned>(
     column: &'static str,
 ) -> Result<T, StoreError> {
     let text: String = row.try_get(column)?;
-    serde_json::from_str(&text)
-        .map_err(|error| StoreError::Corrupt { column, problem: error.to_string() })
+    serde_json::from_str(&text).map_err(|error| StoreError::Corrupt {
+        column,
+        problem: error.to_string(),
+    })
 }
 
 /// The value of a column that counts.
@@ -167,6 +178,8 @@ fn stored(number: impl TryInto<i64>) -> i64 {
 /// A value as JSON text. The types that come here have no map with keys that are not text, and so
 /// always encode.
 pub(crate) fn encoded(value: &impl serde::Serialize) -> Result<String, StoreError> {
-    serde_json::to_string(value)
-        .map_err(|error| StoreError::Corrupt { column: "json", problem: error.to_string() })
+    serde_json::to_string(value).map_err(|error| StoreError::Corrupt {
+        column: "json",
+        problem: error.to_string(),
+    })
 }

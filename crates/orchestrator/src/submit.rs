@@ -25,7 +25,9 @@ pub enum SubmitError {
         length: usize,
     },
     /// The key stands for another job.
-    #[error("idempotency key {key:?} belongs to run {run}, whose job is another one; choose a new key")]
+    #[error(
+        "idempotency key {key:?} belongs to run {run}, whose job is another one; choose a new key"
+    )]
     KeyTaken {
         /// The key.
         key: String,
@@ -56,8 +58,12 @@ pub struct Admissible {
 pub async fn check(store: &Store, draft: JobDraft) -> Result<Admissible, SubmitError> {
     let spec = JobSpec::try_from(draft)?;
     let Some(dataset) = store.dataset(&spec.dataset).await? else {
-        let known: Vec<_> =
-            store.datasets("", 20).await?.into_iter().map(|row| row.manifest.name).collect();
+        let known: Vec<_> = store
+            .datasets("", 20)
+            .await?
+            .into_iter()
+            .map(|row| row.manifest.name)
+            .collect();
         let hint = if known.is_empty() {
             "there are none yet; import one with `pangea dataset import`".to_owned()
         } else {
@@ -70,7 +76,11 @@ pub async fn check(store: &Store, draft: JobDraft) -> Result<Admissible, SubmitE
         Some(architecture) => architecture,
         None => published(store, &spec, &dataset.manifest).await?,
     };
-    Ok(Admissible { spec, architecture, dataset_digest: dataset.digest })
+    Ok(Admissible {
+        spec,
+        architecture,
+        dataset_digest: dataset.digest,
+    })
 }
 
 /// The shape of the published model that a job starts from.
@@ -118,7 +128,11 @@ pub async fn submit(
     if length == 0 || length > KEY_MAX {
         return Err(SubmitError::Key { length });
     }
-    let Admissible { spec, dataset_digest, .. } = check(&study.store, draft).await?;
+    let Admissible {
+        spec,
+        dataset_digest,
+        ..
+    } = check(&study.store, draft).await?;
     let new = NewRun {
         run: study.new_run_id(),
         idempotency_key: key.clone(),
@@ -134,6 +148,12 @@ pub async fn submit(
 }
 
 fn wrong(field: &str, message: String) -> SubmitError {
-    let violation = Violation { field: field.to_owned(), message };
-    InvalidJob { violations: vec![violation] }.into()
+    let violation = Violation {
+        field: field.to_owned(),
+        message,
+    };
+    InvalidJob {
+        violations: vec![violation],
+    }
+    .into()
 }

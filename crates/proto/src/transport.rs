@@ -1,5 +1,6 @@
 //! How calls travel: TCP, Unix sockets, and pipes inside one process, all with the same settings.
 
+pub mod listen;
 mod pipe;
 
 use std::fmt;

@@ -22,7 +22,10 @@ pub struct LogConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { filter: "info".to_owned(), format: LogFormat::Auto }
+        Self {
+            filter: "info".to_owned(),
+            format: LogFormat::Auto,
+        }
     }
 }
 
@@ -53,7 +56,9 @@ where
     let mut settings = Figment::from(Serialized::defaults(C::default()));
     if let Some(path) = file {
         if !path.is_file() {
-            return Err(ConfigError::Missing { path: path.to_owned() });
+            return Err(ConfigError::Missing {
+                path: path.to_owned(),
+            });
         }
         settings = settings.merge(Toml::file_exact(path));
     }
@@ -82,7 +87,9 @@ mod tests {
 
     fn refused(text: &str) -> String {
         let file = written(text);
-        load::<Settings>(Some(file.path()), "PANGEA_TEST_NONE__").unwrap_err().to_string()
+        load::<Settings>(Some(file.path()), "PANGEA_TEST_NONE__")
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
@@ -95,13 +102,19 @@ mod tests {
     #[test]
     fn an_unknown_key_is_refused_with_the_known_ones() {
         let message = refused("prot = 7\n");
-        assert!(message.contains("prot") && message.contains("port"), "{message}");
+        assert!(
+            message.contains("prot") && message.contains("port"),
+            "{message}"
+        );
     }
 
     #[test]
     fn a_wrong_value_is_refused_with_its_key_and_file() {
         let message = refused("port = \"seven\"\n");
-        assert!(message.contains("port") && message.contains(".tmp"), "{message}");
+        assert!(
+            message.contains("port") && message.contains(".tmp"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -4,9 +4,9 @@
 
 pub mod config;
 pub mod logs;
+pub mod metrics;
 pub mod operations;
 pub mod process;
-pub mod metrics;
 mod readiness;
 
 pub use readiness::{Check, Readiness};

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tracing::Subscriber;
 use tracing::subscriber::SetGlobalDefaultError;
@@ -14,7 +15,8 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 const FILTER_VARIABLE: &str = "RUST_LOG";
 
 /// How a log line looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// Text on a terminal, JSON elsewhere.
     #[default]

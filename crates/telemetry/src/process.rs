@@ -1,6 +1,7 @@
 //! What the `main` of every service does around its own life: arguments, signals.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
@@ -36,16 +37,30 @@ pub fn arguments(
                 config = Some(PathBuf::from(path));
             }
             "--version" => {
-                return Ok(Arguments::Print(format!("{service} {}", crate::metrics::VERSION)));
+                return Ok(Arguments::Print(format!(
+                    "{service} {}",
+                    crate::metrics::VERSION
+                )));
             }
             "--help" | "-h" => {
                 let text = format!("usage: {service} [--config FILE] [--version] [--help]");
                 return Ok(Arguments::Print(text));
             }
-            other => bail!("unknown argument {other:?}; accepted are --config FILE, --version, --help"),
+            other => {
+                bail!("unknown argument {other:?}; accepted are --config FILE, --version, --help")
+            }
         }
     }
     Ok(Arguments::Run { config })
+}
+
+/// Prints a line for whoever started the process.
+///
+/// # Errors
+///
+/// When standard output is closed.
+pub fn print(line: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{line}").context("write to standard output")
 }
 
 /// Returns when the process is asked to end: SIGTERM, or Ctrl-C.
@@ -71,14 +86,25 @@ mod tests {
 
     #[test]
     fn a_config_file_is_taken() {
-        let expected = Arguments::Run { config: Some("a.toml".into()) };
-        assert_eq!(read(&["pangea-test", "--config", "a.toml"]).unwrap(), expected);
-        assert_eq!(read(&["pangea-test"]).unwrap(), Arguments::Run { config: None });
+        let expected = Arguments::Run {
+            config: Some("a.toml".into()),
+        };
+        assert_eq!(
+            read(&["pangea-test", "--config", "a.toml"]).unwrap(),
+            expected
+        );
+        assert_eq!(
+            read(&["pangea-test"]).unwrap(),
+            Arguments::Run { config: None }
+        );
     }
 
     #[test]
     fn an_unknown_argument_is_refused_with_the_known_ones() {
         let error = read(&["pangea-test", "--confg"]).unwrap_err().to_string();
-        assert!(error.contains("--confg") && error.contains("--config FILE"), "{error}");
+        assert!(
+            error.contains("--confg") && error.contains("--config FILE"),
+            "{error}"
+        );
     }
 }

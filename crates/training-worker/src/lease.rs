@@ -98,8 +98,14 @@ impl Workshop {
 
     // A worker whose compute-core is away would only keep tasks from those who can do them.
     async fn lease_one(&self) -> Result<Vec<Delivery>, String> {
-        self.engine.describe().await.map_err(|error| error.to_string())?;
-        let leased = self.queue.receive(NonZeroUsize::MIN, self.lease.ttl, self.lease.wait).await;
+        self.engine
+            .describe()
+            .await
+            .map_err(|error| error.to_string())?;
+        let leased = self
+            .queue
+            .receive(NonZeroUsize::MIN, self.lease.ttl, self.lease.wait)
+            .await;
         leased.map_err(|error| error.to_string())
     }
 
@@ -122,7 +128,10 @@ impl Workshop {
             debug!(error = %error, "the end of a lease was not heard");
         }
         self.metrics.tasks_running.dec();
-        self.metrics.tasks.with_label_values(&[outcome.as_str()]).inc();
+        self.metrics
+            .tasks
+            .with_label_values(&[outcome.as_str()])
+            .inc();
         if matches!(outcome, Outcome::Judged) {
             let seconds = self.clock.elapsed().saturating_sub(started).as_secs_f64();
             self.metrics.task_seconds.observe(seconds);
@@ -193,15 +202,24 @@ impl Workshop {
                 return Outcome::GivenBack;
             }
             Err(error) => {
-                return self.fail(task, epoch, error.to_string(), error.is_retryable()).await;
+                return self
+                    .fail(task, epoch, error.to_string(), error.is_retryable())
+                    .await;
             }
         };
         let Some(body) = result.delta else {
-            return self.fail(task, epoch, "compute-core sent no delta".to_owned(), true).await;
+            return self
+                .fail(task, epoch, "compute-core sent no delta".to_owned(), true)
+                .await;
         };
         let digest = federation::Digest::of(&delta);
-        let stored =
-            report::store(self.store.as_ref(), &task.update_key, &delta, &digest, self.clock.as_ref());
+        let stored = report::store(
+            self.store.as_ref(),
+            &task.update_key,
+            &delta,
+            &digest,
+            self.clock.as_ref(),
+        );
         if let Err(error) = stored.await {
             info!(task = %task.id, error = %error, "update not stored, task given back");
             return Outcome::GivenBack;
@@ -221,7 +239,10 @@ impl Workshop {
                 .unwrap_or(u64::MAX),
             base_digest: task.parameters.body.digest.clone(),
         };
-        let verdict = self.session.report(&done.task.clone(), Said::Done(done)).await;
+        let verdict = self
+            .session
+            .report(&done.task.clone(), Said::Done(done))
+            .await;
         if !verdict.accepted {
             info!(task = %task.id, reason = verdict.reason, "update refused");
         }
@@ -230,9 +251,15 @@ impl Workshop {
 
     async fn fail(&self, task: &Task, epoch: u32, message: String, retryable: bool) -> Outcome {
         warn!(task = %task.id, message, "task failed");
-        let failed =
-            Failed { task: task.id.to_string(), lease_epoch: epoch, message, retryable };
-        self.session.report(&failed.task.clone(), Said::Failed(failed)).await;
+        let failed = Failed {
+            task: task.id.to_string(),
+            lease_epoch: epoch,
+            message,
+            retryable,
+        };
+        self.session
+            .report(&failed.task.clone(), Said::Failed(failed))
+            .await;
         Outcome::Judged
     }
 }

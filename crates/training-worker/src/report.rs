@@ -57,7 +57,9 @@ async fn try_once(
 ) -> Result<(), BlobError> {
     let mut upload = blobs.upload(key, bytes.len() as u64, digest).await?;
     *offset = upload.offset();
-    let start = usize::try_from(*offset).unwrap_or(usize::MAX).min(bytes.len());
+    let start = usize::try_from(*offset)
+        .unwrap_or(usize::MAX)
+        .min(bytes.len());
     upload.write(bytes.slice(start..)).await?;
     upload.finish().await
 }

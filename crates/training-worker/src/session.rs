@@ -65,7 +65,9 @@ impl Session {
             cancelled: watch::Sender::default(),
             drain,
         };
-        Self { shared: Arc::new(shared) }
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     /// Keeps the session open for as long as it is polled.
@@ -75,7 +77,10 @@ impl Session {
         loop {
             match self.open(&mut client).await {
                 Ok(stream) => {
-                    info!(worker = self.shared.hello.worker, "connected to the orchestrator");
+                    info!(
+                        worker = self.shared.hello.worker,
+                        "connected to the orchestrator"
+                    );
                     backoff = Backoff::default();
                     metrics.connected.set(1);
                     let ended = self.talk(stream, clock.as_ref()).await;
@@ -99,10 +104,16 @@ impl Session {
         let hello = message(Said::Hello(self.shared.hello.clone()));
         // The channel is new and has room.
         drop(outbox.try_send(hello));
-        let stream = client.session(ReceiverStream::new(messages)).await?.into_inner();
+        let stream = client
+            .session(ReceiverStream::new(messages))
+            .await?
+            .into_inner();
         self.shared.outbox.send_replace(Some(outbox.clone()));
-        let unanswered: Vec<_> =
-            self.reports().values().map(|report| report.message.clone()).collect();
+        let unanswered: Vec<_> = self
+            .reports()
+            .values()
+            .map(|report| report.message.clone())
+            .collect();
         for report in unanswered {
             if outbox.send(message(report)).await.is_err() {
                 break;
@@ -122,7 +133,9 @@ impl Session {
                 }
             };
             match told {
-                Ok(Some(OrchestratorMessage { kind: Some(Told::Welcome(welcome)) })) => {
+                Ok(Some(OrchestratorMessage {
+                    kind: Some(Told::Welcome(welcome)),
+                })) => {
                     interval = Duration::from_millis(welcome.heartbeat_interval_ms.max(1));
                 }
                 Ok(Some(told)) => self.hear(told),
@@ -163,10 +176,16 @@ impl Session {
     ///
     /// Dropping the future withdraws the report.
     pub async fn report(&self, task: &str, said: Said) -> Verdict {
-        let _withdrawn_on_drop = Withdraw { session: self, task };
+        let _withdrawn_on_drop = Withdraw {
+            session: self,
+            task,
+        };
         loop {
             let (verdict, answer) = oneshot::channel();
-            let report = Report { message: said.clone(), verdict };
+            let report = Report {
+                message: said.clone(),
+                verdict,
+            };
             self.reports().insert(task.to_owned(), report);
             let outbox = self.shared.outbox.borrow().clone();
             if let Some(outbox) = outbox {
@@ -189,8 +208,17 @@ impl Session {
         }
     }
 
+    /// Says whether the stream stands, now and whenever that changes.
+    #[must_use]
+    pub fn connected(&self) -> watch::Receiver<Option<mpsc::Sender<WorkerMessage>>> {
+        self.shared.outbox.subscribe()
+    }
+
     fn reports(&self) -> MutexGuard<'_, HashMap<String, Report>> {
-        self.shared.reports.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .reports
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

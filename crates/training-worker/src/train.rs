@@ -81,11 +81,22 @@ impl TryFrom<TrainTask> for Task {
     fn try_from(message: TrainTask) -> Result<Self, InvalidMessage> {
         let missing = InvalidMessage::missing;
         Ok(Self {
-            id: message.task.parse().map_err(|error| InvalidMessage::new("task", error))?,
-            model: message.model.as_ref().ok_or_else(|| missing("model"))?.try_into()?,
+            id: message
+                .task
+                .parse()
+                .map_err(|error| InvalidMessage::new("task", error))?,
+            model: message
+                .model
+                .as_ref()
+                .ok_or_else(|| missing("model"))?
+                .try_into()?,
             parameters: Located::read("parameters", message.parameters)?,
             shard: Located::read("shard", message.shard)?,
-            local: message.local.as_ref().ok_or_else(|| missing("local"))?.try_into()?,
+            local: message
+                .local
+                .as_ref()
+                .ok_or_else(|| missing("local"))?
+                .try_into()?,
             seed: message.seed,
             update_key: message
                 .update_key
@@ -100,10 +111,16 @@ impl Located {
         let message = message.ok_or_else(|| InvalidMessage::missing(field))?;
         let body = message.body.ok_or_else(|| InvalidMessage::missing(field))?;
         let blob = BlobRef {
-            key: message.key.parse().map_err(|error| InvalidMessage::new(field, error))?,
+            key: message
+                .key
+                .parse()
+                .map_err(|error| InvalidMessage::new(field, error))?,
             offset: message.offset_bytes,
             len: body.length_bytes,
-            digest: body.digest.parse().map_err(|error| InvalidMessage::new(field, error))?,
+            digest: body
+                .digest
+                .parse()
+                .map_err(|error| InvalidMessage::new(field, error))?,
         };
         Ok(Self { body, blob })
     }
@@ -115,7 +132,10 @@ impl Located {
                 fetched.map_err(|source| Box::new(TrainError::Input { what, source }).into())
             })
         };
-        Input { body: &self.body, load: Box::new(load) }
+        Input {
+            body: &self.body,
+            load: Box::new(load),
+        }
     }
 }
 
@@ -134,7 +154,9 @@ pub async fn train(
         parameters: task.parameters.input("parameters", store),
         examples: task.shard.input("shard", store),
     };
-    let trained = engine.train(&task.model, inputs, &task.local, task.seed, on_progress).await;
+    let trained = engine
+        .train(&task.model, inputs, &task.local, task.seed, on_progress)
+        .await;
     trained.map_err(|error| match error {
         EngineError::Load(source) => match source.downcast::<TrainError>() {
             Ok(error) => *error,

@@ -17,11 +17,7 @@ use crate::engine::Examples;
 pub(super) struct Parameters(Arc<Held>);
 
 impl Parameters {
-    pub(super) fn held(
-        cache: &Cache,
-        digest: &str,
-        model: &Architecture,
-    ) -> Result<Self, Status> {
+    pub(super) fn held(cache: &Cache, digest: &str, model: &Architecture) -> Result<Self, Status> {
         let held = held(cache, "parameters_digest", digest)?;
         if held.tensors != body::parameter_tensors(model) {
             return Err(fault::shape(format!(
@@ -43,11 +39,7 @@ pub(super) struct Labelled {
 }
 
 impl Labelled {
-    pub(super) fn held(
-        cache: &Cache,
-        digest: &str,
-        model: &Architecture,
-    ) -> Result<Self, Status> {
+    pub(super) fn held(cache: &Cache, digest: &str, model: &Architecture) -> Result<Self, Status> {
         let held = held(cache, "examples_digest", digest)?;
         let (features, rows) = find_features(&held, digest, model)?;
         let (labels, meta) = tensor(&held, digest, "labels", Dtype::I64)?;
@@ -119,5 +111,8 @@ fn tensor<'a>(
         }
         offset += len;
     }
-    Err(fault::shape(format!("body {digest} has no tensor {name} of {}", dtype.as_str_name())))
+    Err(fault::shape(format!(
+        "body {digest} has no tensor {name} of {}",
+        dtype.as_str_name()
+    )))
 }

@@ -29,17 +29,28 @@ pub(super) fn invalid(error: InvalidMessage) -> Status {
     )
 }
 
-pub(super) fn architecture(model: Option<&proto::v1::Architecture>) -> Result<Architecture, Status> {
-    model.ok_or_else(|| missing("model"))?.try_into().map_err(invalid)
+pub(super) fn architecture(
+    model: Option<&proto::v1::Architecture>,
+) -> Result<Architecture, Status> {
+    model
+        .ok_or_else(|| missing("model"))?
+        .try_into()
+        .map_err(invalid)
 }
 
 pub(super) fn digest(field: &str, text: &str) -> Result<Digest, Status> {
-    text.parse().map_err(|error| invalid(InvalidMessage::new(field, error)))
+    text.parse()
+        .map_err(|error| invalid(InvalidMessage::new(field, error)))
 }
 
 pub(super) fn not_held(digest: &str) -> Status {
     let message = format!("body {digest} is not held; put it and ask again");
-    status(Code::NotFound, BODY_NOT_HELD, message, &[("digest", digest.to_owned())])
+    status(
+        Code::NotFound,
+        BODY_NOT_HELD,
+        message,
+        &[("digest", digest.to_owned())],
+    )
 }
 
 pub(super) fn shape(message: String) -> Status {

@@ -32,7 +32,9 @@ pub fn is_name(name: &str) -> bool {
     let bytes = name.as_bytes();
     bytes.len() <= NAME_LEN_MAX
         && bytes.first().is_some_and(|byte| first(*byte))
-        && bytes.iter().all(|byte| first(*byte) || b"._-".contains(byte))
+        && bytes
+            .iter()
+            .all(|byte| first(*byte) || b"._-".contains(byte))
 }
 
 impl Violations {

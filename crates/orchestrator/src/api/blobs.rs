@@ -8,8 +8,8 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use proto::v1::blobs_server::Blobs;
 use proto::v1::{
-    BlobChunk, GetBlobRequest, HeadBlobRequest, HeadBlobResponse, PutBlobRequest,
-    PutBlobResponse, UploadHeader, UploadOffsetResponse, put_blob_request,
+    BlobChunk, GetBlobRequest, HeadBlobRequest, HeadBlobResponse, PutBlobRequest, PutBlobResponse,
+    UploadHeader, UploadOffsetResponse, put_blob_request,
 };
 use tonic::{Code, Request, Response, Status, Streaming};
 
@@ -24,7 +24,10 @@ impl Blobs for Api {
         let key = key(&request.into_inner().key)?;
         let len = self.study.blobs.head(&key).await.map_err(status::blob)?;
         let length_bytes = len.unwrap_or(0);
-        Ok(Response::new(HeadBlobResponse { found: len.is_some(), length_bytes }))
+        Ok(Response::new(HeadBlobResponse {
+            found: len.is_some(),
+            length_bytes,
+        }))
     }
 
     type GetStream = BoxStream<'static, Result<BlobChunk, Status>>;
@@ -33,7 +36,11 @@ impl Blobs for Api {
         &self,
         request: Request<GetBlobRequest>,
     ) -> Result<Response<Self::GetStream>, Status> {
-        let GetBlobRequest { key: text, offset_bytes, length_bytes } = request.into_inner();
+        let GetBlobRequest {
+            key: text,
+            offset_bytes,
+            length_bytes,
+        } = request.into_inner();
         let key = key(&text)?;
         let range = match (offset_bytes, length_bytes) {
             (0, None) => None,
@@ -44,7 +51,12 @@ impl Blobs for Api {
                 Some(start..len.ok_or_else(missing)?)
             }
         };
-        let chunks = self.study.blobs.get(&key, range).await.map_err(status::blob)?;
+        let chunks = self
+            .study
+            .blobs
+            .get(&key, range)
+            .await
+            .map_err(status::blob)?;
         let message = |chunk: Result<bytes::Bytes, BlobError>| {
             chunk.map(|data| BlobChunk { data }).map_err(status::blob)
         };
@@ -56,7 +68,9 @@ impl Blobs for Api {
         request: Request<UploadHeader>,
     ) -> Result<Response<UploadOffsetResponse>, Status> {
         let upload = self.begin(&request.into_inner()).await?;
-        Ok(Response::new(UploadOffsetResponse { offset_bytes: upload.offset() }))
+        Ok(Response::new(UploadOffsetResponse {
+            offset_bytes: upload.offset(),
+        }))
     }
 
     async fn put(
@@ -76,11 +90,19 @@ impl Blobs for Api {
                 upload.offset(),
                 header.offset_bytes
             );
-            return Err(proto::fault::status(Code::Aborted, "UPLOAD_MOVED", message, &[]));
+            return Err(proto::fault::status(
+                Code::Aborted,
+                "UPLOAD_MOVED",
+                message,
+                &[],
+            ));
         }
         while let Some(message) = parts.message().await? {
             let Some(put_blob_request::Part::Data(data)) = message.part else {
-                return Err(status::invalid_field("part", "there is one header, at the beginning"));
+                return Err(status::invalid_field(
+                    "part",
+                    "there is one header, at the beginning",
+                ));
             };
             upload.write(data).await.map_err(status::blob)?;
         }
@@ -101,10 +123,9 @@ impl Api {
                 &[],
             ));
         }
-        let digest: Digest = header
-            .digest
-            .parse()
-            .map_err(|error| status::invalid(proto::convert::InvalidMessage::new("digest", error)))?;
+        let digest: Digest = header.digest.parse().map_err(|error| {
+            status::invalid(proto::convert::InvalidMessage::new("digest", error))
+        })?;
         let upload = self.study.blobs.upload(&key, header.length_bytes, &digest);
         upload.await.map_err(status::blob)
     }
@@ -128,7 +149,11 @@ mod tests {
     fn only_the_place_of_an_update_is_one() {
         let update = "runs/r/rounds/00001/updates/client-0001-1";
         assert!(is_update(&update.parse().unwrap()));
-        for other in ["models/ab/cd", "runs/r/checkpoints/00001/model.safetensors", "runs/r"] {
+        for other in [
+            "models/ab/cd",
+            "runs/r/checkpoints/00001/model.safetensors",
+            "runs/r",
+        ] {
             assert!(!is_update(&other.parse().unwrap()), "{other}");
         }
     }

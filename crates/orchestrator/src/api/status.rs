@@ -23,41 +23,69 @@ pub(super) fn invalid_field(field: &str, problem: &str) -> Status {
 #[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
 pub(super) fn invalid(error: InvalidMessage) -> Status {
     let field = [("field", error.field.clone())];
-    status(Code::InvalidArgument, fault::INVALID_MESSAGE, error.to_string(), &field)
+    status(
+        Code::InvalidArgument,
+        fault::INVALID_MESSAGE,
+        error.to_string(),
+        &field,
+    )
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
 pub(super) fn invalid_id(error: InvalidId) -> Status {
     let metadata = [("field", error.kind.to_owned())];
-    status(Code::InvalidArgument, fault::INVALID_MESSAGE, error.to_string(), &metadata)
+    status(
+        Code::InvalidArgument,
+        fault::INVALID_MESSAGE,
+        error.to_string(),
+        &metadata,
+    )
 }
 
 /// `what` of the name `name` does not exist; `hint` says what does.
 pub(super) fn not_found(what: &str, name: &str, hint: &str) -> Status {
     let reason = format!("{}_NOT_FOUND", what.to_uppercase().replace(' ', "_"));
     let message = format!("{what} {name} does not exist; {hint}");
-    status(Code::NotFound, &reason, message, &[("name", name.to_owned())])
+    status(
+        Code::NotFound,
+        &reason,
+        message,
+        &[("name", name.to_owned())],
+    )
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
 pub(super) fn store(error: StoreError) -> Status {
     error!(error = %error, "the run store failed a call");
-    status(Code::Unavailable, "STORE_UNAVAILABLE", error.to_string(), &[])
+    status(
+        Code::Unavailable,
+        "STORE_UNAVAILABLE",
+        error.to_string(),
+        &[],
+    )
 }
 
 pub(super) fn submit(error: SubmitError) -> Status {
     let message = error.to_string();
     match error {
         SubmitError::Invalid(invalid) => {
-            let fields: Vec<_> =
-                invalid.violations.iter().map(|violation| violation.field.clone()).collect();
+            let fields: Vec<_> = invalid
+                .violations
+                .iter()
+                .map(|violation| violation.field.clone())
+                .collect();
             let metadata = [("fields", fields.join(","))];
             status(Code::InvalidArgument, "INVALID_JOB", message, &metadata)
         }
         SubmitError::Key { .. } => invalid_field("idempotency_key", &message),
         SubmitError::KeyTaken { run, .. } => {
             let metadata = [("run", run.to_string())];
-            status(Code::AlreadyExists, "IDEMPOTENCY_KEY_TAKEN", message, &metadata)
+            status(
+                Code::AlreadyExists,
+                "IDEMPOTENCY_KEY_TAKEN",
+                message,
+                &metadata,
+            )
         }
         SubmitError::Store(error) => store(error),
     }
@@ -66,7 +94,12 @@ pub(super) fn submit(error: SubmitError) -> Status {
 #[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
 pub(super) fn not_allowed(error: NotAllowed) -> Status {
     let metadata = [("state", error.state.to_string())];
-    status(Code::FailedPrecondition, "NOT_ALLOWED", error.to_string(), &metadata)
+    status(
+        Code::FailedPrecondition,
+        "NOT_ALLOWED",
+        error.to_string(),
+        &metadata,
+    )
 }
 
 pub(super) fn import(error: ImportError) -> Status {
@@ -76,12 +109,13 @@ pub(super) fn import(error: ImportError) -> Status {
         ImportError::Split(_) | ImportError::NothingHeldOut => {
             invalid_field("test_fraction", &message)
         }
-        ImportError::NameTaken { name, .. } => {
-            status(Code::AlreadyExists, "DATASET_EXISTS", message, &[("name", name)])
-        }
-        ImportError::Table { .. } => {
-            status(Code::InvalidArgument, "INVALID_TABLE", message, &[])
-        }
+        ImportError::NameTaken { name, .. } => status(
+            Code::AlreadyExists,
+            "DATASET_EXISTS",
+            message,
+            &[("name", name)],
+        ),
+        ImportError::Table { .. } => status(Code::InvalidArgument, "INVALID_TABLE", message, &[]),
         ImportError::Spool(_) | ImportError::Examples(_) => {
             error!(error = message, "an import failed");
             status(Code::Internal, "ARTIFACTS_FAILED", message, &[])
@@ -91,7 +125,12 @@ pub(super) fn import(error: ImportError) -> Status {
 }
 
 pub(super) fn table(file: &str, error: &TableError) -> Status {
-    status(Code::InvalidArgument, "INVALID_TABLE", format!("{file}: {error}"), &[])
+    status(
+        Code::InvalidArgument,
+        "INVALID_TABLE",
+        format!("{file}: {error}"),
+        &[],
+    )
 }
 
 pub(super) fn shards(error: ShardsError) -> Status {
@@ -109,20 +148,38 @@ pub(super) fn shards(error: ShardsError) -> Status {
 pub(super) fn blob(error: BlobError) -> Status {
     let message = error.to_string();
     match error {
-        BlobError::NotFound { key } => {
-            status(Code::NotFound, fault::BLOB_NOT_FOUND, message, &[("key", key.to_string())])
-        }
-        BlobError::DigestMismatch { expected, actual, .. } => {
-            let metadata = [("expected", expected.to_string()), ("actual", actual.to_string())];
+        BlobError::NotFound { key } => status(
+            Code::NotFound,
+            fault::BLOB_NOT_FOUND,
+            message,
+            &[("key", key.to_string())],
+        ),
+        BlobError::DigestMismatch {
+            expected, actual, ..
+        } => {
+            let metadata = [
+                ("expected", expected.to_string()),
+                ("actual", actual.to_string()),
+            ];
             status(Code::DataLoss, fault::DIGEST_MISMATCH, message, &metadata)
         }
-        BlobError::WrongLength { expected, actual, .. } => {
-            let metadata = [("expected", expected.to_string()), ("actual", actual.to_string())];
+        BlobError::WrongLength {
+            expected, actual, ..
+        } => {
+            let metadata = [
+                ("expected", expected.to_string()),
+                ("actual", actual.to_string()),
+            ];
             status(Code::OutOfRange, fault::WRONG_LENGTH, message, &metadata)
         }
-        BlobError::RangeOutside { start, end, len, .. } => {
-            let metadata =
-                [("start", start.to_string()), ("end", end.to_string()), ("len", len.to_string())];
+        BlobError::RangeOutside {
+            start, end, len, ..
+        } => {
+            let metadata = [
+                ("start", start.to_string()),
+                ("end", end.to_string()),
+                ("len", len.to_string()),
+            ];
             status(Code::OutOfRange, fault::RANGE_OUTSIDE, message, &metadata)
         }
         BlobError::Io { source, .. } => {
@@ -139,9 +196,7 @@ pub(super) fn blob(error: BlobError) -> Status {
 pub(super) fn queue(error: QueueError) -> Status {
     let message = error.to_string();
     match error {
-        QueueError::LeaseLost { .. } => {
-            status(Code::NotFound, fault::LEASE_LOST, message, &[])
-        }
+        QueueError::LeaseLost { .. } => status(Code::NotFound, fault::LEASE_LOST, message, &[]),
         QueueError::BodyTooLarge { .. } => invalid_field("body", &message),
         QueueError::Full { .. } | QueueError::Unavailable { .. } => {
             status(Code::Unavailable, "QUEUE_UNAVAILABLE", message, &[])
@@ -151,6 +206,10 @@ pub(super) fn queue(error: QueueError) -> Status {
 
 #[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
 pub(super) fn engine(error: EngineError) -> Status {
-    let code = if error.is_transient() { Code::Unavailable } else { Code::Internal };
+    let code = if error.is_transient() {
+        Code::Unavailable
+    } else {
+        Code::Internal
+    };
     status(code, "COMPUTE_FAILED", error.to_string(), &[])
 }

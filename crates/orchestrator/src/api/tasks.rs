@@ -55,8 +55,14 @@ impl Tasks for Api {
         &self,
         request: Request<ExtendRequest>,
     ) -> Result<Response<ExtendResponse>, Status> {
-        let ExtendRequest { receipt, lease_ttl_ms } = request.into_inner();
-        let extended = self.study.queue.extend(&Receipt(receipt), lease_ttl(lease_ttl_ms)?);
+        let ExtendRequest {
+            receipt,
+            lease_ttl_ms,
+        } = request.into_inner();
+        let extended = self
+            .study
+            .queue
+            .extend(&Receipt(receipt), lease_ttl(lease_ttl_ms)?);
         extended.await.map_err(status::queue)?;
         Ok(Response::new(ExtendResponse {}))
     }
@@ -77,7 +83,11 @@ impl Tasks for Api {
         request: Request<AcknowledgeRequest>,
     ) -> Result<Response<AcknowledgeResponse>, Status> {
         let receipt = Receipt(request.into_inner().receipt);
-        self.study.queue.acknowledge(&receipt).await.map_err(status::queue)?;
+        self.study
+            .queue
+            .acknowledge(&receipt)
+            .await
+            .map_err(status::queue)?;
         Ok(Response::new(AcknowledgeResponse {}))
     }
 }
@@ -85,7 +95,10 @@ impl Tasks for Api {
 fn lease_ttl(millis: u64) -> Result<Duration, Status> {
     let span = Duration::from_millis(millis);
     if span.is_zero() || span > LEASE_MAX {
-        return Err(status::invalid_field("lease_ttl_ms", "must be from 1 ms to 12 h"));
+        return Err(status::invalid_field(
+            "lease_ttl_ms",
+            "must be from 1 ms to 12 h",
+        ));
     }
     Ok(span)
 }

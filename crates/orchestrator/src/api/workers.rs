@@ -6,9 +6,7 @@ use proto::convert::InvalidMessage;
 use proto::v1::orchestrator_message::{Drain, Kind as Told, Verdict, Welcome};
 use proto::v1::worker_message::{Done, Failed, Hello, Kind as Said};
 use proto::v1::workers_server::Workers;
-use proto::v1::{
-    ListWorkersRequest, ListWorkersResponse, OrchestratorMessage, WorkerMessage,
-};
+use proto::v1::{ListWorkersRequest, ListWorkersResponse, OrchestratorMessage, WorkerMessage};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -36,11 +34,19 @@ impl Workers for Api {
         let mut said = request.into_inner();
         let hello = match said.message().await?.and_then(|message| message.kind) {
             Some(Said::Hello(hello)) => hello,
-            _ => return Err(status::invalid_field("kind", "the first message must be hello")),
+            _ => {
+                return Err(status::invalid_field(
+                    "kind",
+                    "the first message must be hello",
+                ));
+            }
         };
         check(&hello)?;
         let (outbox, told) = mpsc::channel(OUTBOX);
-        let id = self.study.fleet.join(hello, outbox.clone(), self.study.now());
+        let id = self
+            .study
+            .fleet
+            .join(hello, outbox.clone(), self.study.now());
         info!(worker = %id.worker(), "worker connected");
         let welcome = Welcome {
             heartbeat_interval_ms: millis(self.study.fleet.heartbeat()),
@@ -133,10 +139,18 @@ impl Api {
                 return None;
             }
         };
-        let ended = if judged.is_ok() { Ended::Accepted } else { Ended::Refused };
+        let ended = if judged.is_ok() {
+            Ended::Accepted
+        } else {
+            Ended::Refused
+        };
         self.study.fleet.ended(id, &task, ended, self.study.now());
         Some(match judged {
-            Ok(()) => Verdict { task, accepted: true, ..Verdict::default() },
+            Ok(()) => Verdict {
+                task,
+                accepted: true,
+                ..Verdict::default()
+            },
             Err(refusal) => Verdict {
                 task,
                 accepted: false,
@@ -147,14 +161,32 @@ impl Api {
     }
 
     async fn note_failure(&self, id: &SessionId, failed: Failed) -> Verdict {
-        let Failed { task: text, message, retryable, .. } = failed;
-        self.study.fleet.ended(id, &text, Ended::Failed, self.study.now());
+        let Failed {
+            task: text,
+            message,
+            retryable,
+            ..
+        } = failed;
+        self.study
+            .fleet
+            .ended(id, &text, Ended::Failed, self.study.now());
         match text.parse() {
             Ok(task) => {
                 let worker = id.worker().clone();
                 let message = message.chars().take(2000).collect();
-                self.reconciler.failed(TaskFailure { task, worker, message, retryable }).await;
-                Verdict { task: text, accepted: true, ..Verdict::default() }
+                self.reconciler
+                    .failed(TaskFailure {
+                        task,
+                        worker,
+                        message,
+                        retryable,
+                    })
+                    .await;
+                Verdict {
+                    task: text,
+                    accepted: true,
+                    ..Verdict::default()
+                }
             }
             Err(error) => not_understood(text, &InvalidMessage::new("task", error)),
         }
@@ -169,7 +201,10 @@ enum Answerable {
 fn check(hello: &Hello) -> Result<(), Status> {
     let length = hello.worker.chars().count();
     if length == 0 || length > NAME_MAX {
-        return Err(status::invalid_field("hello.worker", "must have 1 to 200 characters"));
+        return Err(status::invalid_field(
+            "hello.worker",
+            "must have 1 to 200 characters",
+        ));
     }
     Ok(())
 }

@@ -85,7 +85,11 @@ impl Examples {
         let rows = self.labels.len() as u64;
         let header = tensors::header(&layout(rows, features), &BTreeMap::new())?;
         let labels: Vec<i64> = self.labels.iter().map(|&label| i64::from(label)).collect();
-        let parts = [Bytes::from(header), body::into_bytes(labels), body::into_bytes(self.features)];
+        let parts = [
+            Bytes::from(header),
+            body::into_bytes(labels),
+            body::into_bytes(self.features),
+        ];
         let (file, data) = tokio::task::block_in_place(|| digests(&parts));
         let key = Key::content(kind, &file);
         let len: usize = parts.iter().map(Bytes::len).sum();
@@ -96,12 +100,19 @@ impl Examples {
             }
         } else {
             let whole = parts.concat();
-            let start = usize::try_from(upload.offset()).unwrap_or(usize::MAX).min(whole.len());
+            let start = usize::try_from(upload.offset())
+                .unwrap_or(usize::MAX)
+                .min(whole.len());
             upload.write(Bytes::from(whole).slice(start..)).await?;
         }
         upload.finish().await?;
         let offset = parts[0].len() as u64;
-        let blob = BlobRef { key, offset, len: len as u64 - offset, digest: data };
+        let blob = BlobRef {
+            key,
+            offset,
+            len: len as u64 - offset,
+            digest: data,
+        };
         Ok(ExamplesRef { rows, blob })
     }
 
@@ -126,8 +137,10 @@ impl Examples {
             return Err(wrong_shape());
         }
         let (labels, numbers) = bytes.split_at(rows * size_of::<i64>());
-        let labels: Option<Vec<u32>> =
-            body::as_numbers::<i64>(labels).iter().map(|&label| label.try_into().ok()).collect();
+        let labels: Option<Vec<u32>> = body::as_numbers::<i64>(labels)
+            .iter()
+            .map(|&label| label.try_into().ok())
+            .collect();
         Ok(Self {
             features: body::as_numbers(numbers).into_owned(),
             labels: labels.ok_or_else(wrong_shape)?,
@@ -152,7 +165,11 @@ impl Examples {
 fn layout(rows: u64, features: usize) -> [TensorMeta; 2] {
     let rows = usize::try_from(rows).unwrap_or(usize::MAX);
     [
-        TensorMeta { name: "labels".to_owned(), dtype: Dtype::I64, shape: vec![rows] },
+        TensorMeta {
+            name: "labels".to_owned(),
+            dtype: Dtype::I64,
+            shape: vec![rows],
+        },
         TensorMeta {
             name: "features".to_owned(),
             dtype: Dtype::F32,
@@ -184,15 +201,28 @@ mod tests {
     async fn rows_come_back_as_they_went_and_a_changed_file_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let store = LocalStore::open(dir.path().to_owned()).unwrap();
-        let examples = Examples { features: vec![1.0, 2.0, 3.0, 4.0], labels: vec![1, 0] };
-        let reference = examples.clone().store(&store, Kind::Shard, 2).await.unwrap();
-        assert_eq!(Examples::load(&store, &reference, 2).await.unwrap(), examples);
+        let examples = Examples {
+            features: vec![1.0, 2.0, 3.0, 4.0],
+            labels: vec![1, 0],
+        };
+        let reference = examples
+            .clone()
+            .store(&store, Kind::Shard, 2)
+            .await
+            .unwrap();
+        assert_eq!(
+            Examples::load(&store, &reference, 2).await.unwrap(),
+            examples
+        );
 
         let path = store.path_of(&reference.blob.key);
         let mut bytes = std::fs::read(&path).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         std::fs::write(&path, bytes).unwrap();
         let error = Examples::load(&store, &reference, 2).await.unwrap_err();
-        assert!(error.to_string().contains(reference.blob.key.as_str()), "{error}");
+        assert!(
+            error.to_string().contains(reference.blob.key.as_str()),
+            "{error}"
+        );
     }
 }

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use federation::{Digest, Timestamp};
 use thiserror::Error;
 
+use super::Manifest;
 use super::examples::{Examples, ExamplesError};
 use super::scaling::Scaling;
 use super::split::{SplitError, split};
 use super::table::{Table, TableError, read_table};
-use super::Manifest;
 use crate::store::{DatasetRow, Store, StoreError};
 
 /// How a table becomes a data set.
@@ -39,13 +39,17 @@ pub struct ImportOptions {
 #[derive(Debug, Error)]
 pub enum ImportError {
     /// The name cannot stand in a job file.
-    #[error("data set name {name:?} is not accepted; it must begin with a-z or 0-9, then have up to 62 of a-z 0-9 . _ -")]
+    #[error(
+        "data set name {name:?} is not accepted; it must begin with a-z or 0-9, then have up to 62 of a-z 0-9 . _ -"
+    )]
     Name {
         /// What was given.
         name: String,
     },
     /// The name belongs to other data.
-    #[error("there is another data set named {name:?} ({digest}); choose another name, or replace it with --replace")]
+    #[error(
+        "there is another data set named {name:?} ({digest}); choose another name, or replace it with --replace"
+    )]
     NameTaken {
         /// Which name.
         name: String,
@@ -64,7 +68,9 @@ pub enum ImportError {
     #[error(transparent)]
     Split(#[from] SplitError),
     /// Nothing would be held out.
-    #[error("test fraction is 0; must be above 0 and below 1, since rounds are measured on the rows held out")]
+    #[error(
+        "test fraction is 0; must be above 0 and below 1, since rounds are measured on the rows held out"
+    )]
     NothingHeldOut,
     /// The file that was received cannot be read back.
     #[error("the received file cannot be read: {0}")]
@@ -108,7 +114,10 @@ pub async fn import(
         }
         if !replace {
             let name = row.manifest.name;
-            return Err(ImportError::NameTaken { name, digest: known.digest });
+            return Err(ImportError::NameTaken {
+                name,
+                digest: known.digest,
+            });
         }
     }
     store.put_dataset(&row).await?;
@@ -125,9 +134,17 @@ struct Prepared {
 
 fn prepare(path: &Path, options: &ImportOptions) -> Result<Prepared, ImportError> {
     let file = File::open(path).map_err(ImportError::Spool)?;
-    let table = read_table(BufReader::new(file), &options.label)
-        .map_err(|source| ImportError::Table { file: options.file_name.clone(), source })?;
-    let Table { feature_names, classes, features, labels } = table;
+    let table =
+        read_table(BufReader::new(file), &options.label).map_err(|source| ImportError::Table {
+            file: options.file_name.clone(),
+            source,
+        })?;
+    let Table {
+        feature_names,
+        classes,
+        features,
+        labels,
+    } = table;
     let width = feature_names.len();
     let rows = split(labels.len(), options.test_fraction, options.seed)?;
     let all = Examples { features, labels };
@@ -142,7 +159,13 @@ fn prepare(path: &Path, options: &ImportOptions) -> Result<Prepared, ImportError
         scaling.apply(&mut train.features);
         scaling.apply(&mut test.features);
     }
-    Ok(Prepared { features: feature_names, classes, scaling, train, test })
+    Ok(Prepared {
+        features: feature_names,
+        classes,
+        scaling,
+        train,
+        test,
+    })
 }
 
 async fn keep(
@@ -152,7 +175,13 @@ async fn keep(
     prepared: Prepared,
     now: Timestamp,
 ) -> Result<DatasetRow, ImportError> {
-    let Prepared { features, classes, scaling, train, test } = prepared;
+    let Prepared {
+        features,
+        classes,
+        scaling,
+        train,
+        test,
+    } = prepared;
     let mut class_rows = vec![0; classes.len()];
     for &label in &train.labels {
         class_rows[label as usize] += 1;
@@ -175,5 +204,9 @@ async fn keep(
     let digest = Digest::of(&json);
     let key = Key::content(Kind::Dataset, &digest);
     blobs.put(&key, json).await.map_err(ExamplesError::from)?;
-    Ok(DatasetRow { digest, manifest, created_at: now })
+    Ok(DatasetRow {
+        digest,
+        manifest,
+        created_at: now,
+    })
 }

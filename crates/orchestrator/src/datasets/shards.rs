@@ -47,6 +47,8 @@ pub async fn shards(
     for rows in assign(&all.labels, classes, partition)? {
         shards.push(all.select(&rows).store(blobs, Kind::Shard, width).await?);
     }
-    store.put_partition(dataset_digest, &partition_digest, &shards).await?;
+    store
+        .put_partition(dataset_digest, &partition_digest, &shards)
+        .await?;
     Ok(shards)
 }

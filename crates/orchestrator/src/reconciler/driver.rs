@@ -58,7 +58,15 @@ impl Driver {
         inbox: mpsc::Receiver<Signal>,
         turns: Arc<Semaphore>,
     ) -> Self {
-        Self { study, run, inbox, turns, turn: None, work: None, stall: None }
+        Self {
+            study,
+            run,
+            inbox,
+            turns,
+            turn: None,
+            work: None,
+            stall: None,
+        }
     }
 
     #[instrument(name = "run", skip_all, fields(run = %self.run))]
@@ -86,7 +94,9 @@ impl Driver {
     }
 
     async fn step(&mut self) -> Result<Next, Problem> {
-        let Some(row) = self.study.store.run(self.run).await? else { return Ok(Next::Ended) };
+        let Some(row) = self.study.store.run(self.run).await? else {
+            return Ok(Next::Ended);
+        };
         match row.state {
             state if state.is_final() => {
                 self.study.fleet.cancel(self.run);
@@ -98,7 +108,8 @@ impl Driver {
             }
             _ if self.turn.is_none() && !self.take_turn() => Ok(Next::Wait),
             RunState::Pending => {
-                self.move_to(&row, RunState::Admitted, "its turn has come").await
+                self.move_to(&row, RunState::Admitted, "its turn has come")
+                    .await
             }
             _ => self.work_on(&row).await,
         }
@@ -111,7 +122,10 @@ impl Driver {
 
     async fn move_to(&self, row: &RunRow, to: RunState, reason: &str) -> Result<Next, Problem> {
         // A command that came in between wins; the next step sees its state.
-        let moved = self.study.store.move_run(self.run, row.state, to, reason, self.study.now());
+        let moved = self
+            .study
+            .store
+            .move_run(self.run, row.state, to, reason, self.study.now());
         if moved.await? {
             info!(state = %to, reason, "run moved");
         }
@@ -123,7 +137,9 @@ impl Driver {
         if self.work.is_none() {
             self.work = Some(admit(&study, row).await?);
         }
-        let Some(work) = &mut self.work else { return Ok(Next::Step) };
+        let Some(work) = &mut self.work else {
+            return Ok(Next::Step);
+        };
         let wanted = if study.fleet.is_empty() {
             (RunState::WaitingForWorkers, "no worker is connected")
         } else {
@@ -148,21 +164,31 @@ impl Driver {
 
     async fn open_or_finish(&mut self, row: &RunRow) -> Result<Next, Problem> {
         let study = Arc::clone(&self.study);
-        let Some(work) = &mut self.work else { return Ok(Next::Step) };
+        let Some(work) = &mut self.work else {
+            return Ok(Next::Step);
+        };
         let committed = work.checkpoint.round;
         let stopped = stop::decide(&work.spec.stop, &work.history).map(|why| why.to_string());
         let done = (committed >= work.spec.rounds.get()).then(|| "all rounds are done".to_owned());
         if let Some(reason) = stopped.or(done) {
             if let Some(name) = &work.spec.publish_as {
                 let model = publish(&study, name, &work.checkpoint, &work.dataset).await?;
-                info!(model = model.name, version = model.version, "model published");
+                info!(
+                    model = model.name,
+                    version = model.version,
+                    "model published"
+                );
             }
             return self.move_to(row, RunState::Completed, &reason).await;
         }
         let spec = &work.spec;
         let number = committed + 1;
-        let cohort =
-            cohort::sample(spec.seed, number, spec.partition.clients.get(), &spec.cohort);
+        let cohort = cohort::sample(
+            spec.seed,
+            number,
+            spec.partition.clients.get(),
+            &spec.cohort,
+        );
         let now = study.now();
         let plan = Plan {
             number,
@@ -181,8 +207,12 @@ impl Driver {
 
     async fn train(&mut self, row: &RunRow) -> Result<Next, Problem> {
         let now = self.study.now();
-        let Some(work) = &mut self.work else { return Ok(Next::Step) };
-        let Some(round) = &mut work.round else { return Ok(Next::Step) };
+        let Some(work) = &mut self.work else {
+            return Ok(Next::Step);
+        };
+        let Some(round) = &mut work.round else {
+            return Ok(Next::Step);
+        };
         // A deadline is for workers that are slow, not for those that are not there.
         if row.state != RunState::Running {
             return Ok(Next::Wait);
@@ -194,17 +224,25 @@ impl Driver {
     }
 
     async fn apply(&mut self, effect: Effect) -> Result<Next, Problem> {
-        let Some(work) = &mut self.work else { return Ok(Next::Step) };
+        let Some(work) = &mut self.work else {
+            return Ok(Next::Step);
+        };
         let number = work.round.as_ref().map_or(0, Round::number);
         match effect {
             Effect::Dispatch(tasks) => work.to_dispatch.extend(tasks),
             Effect::Aggregate => {
-                self.study.store.move_round(self.run, number, Phase::Aggregating).await?;
+                self.study
+                    .store
+                    .move_round(self.run, number, Phase::Aggregating)
+                    .await?;
             }
             Effect::Abandon(why) => {
                 let reason = why.to_string();
                 let now = self.study.now();
-                self.study.store.abandon_round(self.run, number, &reason, now).await?;
+                self.study
+                    .store
+                    .abandon_round(self.run, number, &reason, now)
+                    .await?;
                 let message = format!("round {number} was abandoned: {reason}");
                 return Err(Problem::Fatal { message });
             }
@@ -274,12 +312,22 @@ impl Driver {
 
     async fn take_failure(&mut self, failure: TaskFailure) -> Result<(), Problem> {
         let study = Arc::clone(&self.study);
-        let Some(work) = &mut self.work else { return Ok(()) };
-        let Some(round) = work.round.as_mut().filter(|round| round.number() == failure.task.round)
+        let Some(work) = &mut self.work else {
+            return Ok(());
+        };
+        let Some(round) = work
+            .round
+            .as_mut()
+            .filter(|round| round.number() == failure.task.round)
         else {
             return Ok(());
         };
-        let TaskFailure { task, worker, message, retryable } = failure;
+        let TaskFailure {
+            task,
+            worker,
+            message,
+            retryable,
+        } = failure;
         let mut next = round.clone();
         let effect = next.fail(task.client, task.attempt, retryable, &message);
         let again: &[_] = match &effect {
@@ -287,8 +335,17 @@ impl Driver {
             _ => &[],
         };
         let (client, attempt) = (task.client, task.attempt);
-        let event = Event::TaskFailed { round: task.round, client, worker, attempt, message };
-        study.store.retry(self.run, task.round, again, study.now(), &event).await?;
+        let event = Event::TaskFailed {
+            round: task.round,
+            client,
+            worker,
+            attempt,
+            message,
+        };
+        study
+            .store
+            .retry(self.run, task.round, again, study.now(), &event)
+            .await?;
         study.metrics.tasks_failed.inc();
         *round = next;
         match effect {
@@ -304,13 +361,28 @@ impl Driver {
         let pause = known.as_ref().map_or(STALL_FIRST, |stall| stall.pause);
         if known.is_none() {
             warn!(step, message, "run stalled");
-            let round = self.work.as_ref().map_or(0, |work| work.checkpoint.round + 1);
-            let event = Event::Stalled { round, step: step.to_owned(), message };
-            if let Err(error) = self.study.store.tell(self.run, self.study.now(), &event).await {
+            let round = self
+                .work
+                .as_ref()
+                .map_or(0, |work| work.checkpoint.round + 1);
+            let event = Event::Stalled {
+                round,
+                step: step.to_owned(),
+                message,
+            };
+            if let Err(error) = self
+                .study
+                .store
+                .tell(self.run, self.study.now(), &event)
+                .await
+            {
                 warn!(error = %error, "the stall could not be told");
             }
         }
-        self.stall = Some(Stall { step, pause: (pause * 2).min(STALL_LONGEST) });
+        self.stall = Some(Stall {
+            step,
+            pause: (pause * 2).min(STALL_LONGEST),
+        });
         pause
     }
 
@@ -319,7 +391,12 @@ impl Driver {
         warn!(message, "run failed");
         let now = self.study.now();
         for from in RunState::ALL.into_iter().filter(|state| !state.is_final()) {
-            match self.study.store.move_run(self.run, from, RunState::Failed, message, now).await {
+            match self
+                .study
+                .store
+                .move_run(self.run, from, RunState::Failed, message, now)
+                .await
+            {
                 Ok(true) => break,
                 Ok(false) => {}
                 Err(error) => {

@@ -59,7 +59,11 @@ impl Store {
         verdict: &Verdict,
         again: &[(ClientId, u32)],
     ) -> Result<(), StoreError> {
-        let message = verdict.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        let message = verdict
+            .as_ref()
+            .err()
+            .map(ToString::to_string)
+            .unwrap_or_default();
         let reason = verdict.as_ref().err().map_or("", Refusal::reason);
         let mut write = self.write().await?;
         sqlx::query(
@@ -174,9 +178,12 @@ fn told(receipt: &Receipt, verdict: &Verdict) -> Event {
             bytes: receipt.bytes,
             mean_loss: receipt.mean_loss,
         },
-        Err(refusal) => {
-            Event::UpdateRefused { round, client, worker, refusal: refusal.clone() }
-        }
+        Err(refusal) => Event::UpdateRefused {
+            round,
+            client,
+            worker,
+            refusal: refusal.clone(),
+        },
     }
 }
 

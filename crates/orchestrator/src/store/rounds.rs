@@ -214,7 +214,10 @@ impl Store {
         .bind(reason)
         .execute(&mut *write)
         .await?;
-        let event = Event::RoundAbandoned { round, reason: reason.to_owned() };
+        let event = Event::RoundAbandoned {
+            round,
+            reason: reason.to_owned(),
+        };
         events::append(&mut write, run, now, &event).await?;
         self.commit(write).await
     }
@@ -272,12 +275,19 @@ fn read(row: &SqliteRow) -> Result<RoundRow, StoreError> {
         quorum: count(row, "quorum")?,
         opened_at: Timestamp(count(row, "opened_at")?),
         closed_at: closed_at.map(|time| Timestamp(time.unsigned_abs())),
-        outcome: if outcome.is_some() { Some(json(row, "outcome")?) } else { None },
+        outcome: if outcome.is_some() {
+            Some(json(row, "outcome")?)
+        } else {
+            None
+        },
     })
 }
 
 fn phase(row: &SqliteRow) -> Result<Phase, StoreError> {
     let word: String = row.try_get("phase")?;
     let found = Phase::ALL.into_iter().find(|phase| phase.as_str() == word);
-    found.ok_or(StoreError::Corrupt { column: "phase", problem: format!("{word:?} is none") })
+    found.ok_or(StoreError::Corrupt {
+        column: "phase",
+        problem: format!("{word:?} is none"),
+    })
 }

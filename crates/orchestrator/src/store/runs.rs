@@ -77,7 +77,11 @@ impl Store {
         if let Some(row) = known {
             let row = read(&row)?;
             let same = row.job_digest == new.job_digest;
-            return Ok(if same { Submission::Existed(row) } else { Submission::KeyTaken(row) });
+            return Ok(if same {
+                Submission::Existed(row)
+            } else {
+                Submission::KeyTaken(row)
+            });
         }
         insert(&mut write, new, now).await?;
         let event = Event::RunStateChanged {
@@ -87,10 +91,11 @@ impl Store {
         events::append(&mut write, new.run, now, &event).await?;
         let row = fetch(&mut write, new.run).await?;
         self.commit(write).await?;
-        row.map(Submission::Started).ok_or_else(|| StoreError::Corrupt {
-            column: "run",
-            problem: "a run vanished while it was stored".to_owned(),
-        })
+        row.map(Submission::Started)
+            .ok_or_else(|| StoreError::Corrupt {
+                column: "run",
+                problem: "a run vanished while it was stored".to_owned(),
+            })
     }
 
     /// The run, if there is one.
@@ -111,11 +116,7 @@ impl Store {
     /// # Errors
     ///
     /// [`StoreError`].
-    pub async fn runs(
-        &self,
-        before: Option<RunId>,
-        limit: u32,
-    ) -> Result<Vec<RunRow>, StoreError> {
+    pub async fn runs(&self, before: Option<RunId>, limit: u32) -> Result<Vec<RunRow>, StoreError> {
         // Ids are UUIDv7, so their order is the order of submission.
         let before = before.map_or_else(|| "~".to_owned(), |run| run.to_string());
         let rows = sqlx::query("SELECT * FROM runs WHERE run < $1 ORDER BY run DESC LIMIT $2")
@@ -174,7 +175,9 @@ impl Store {
         now: Timestamp,
     ) -> Result<Option<Result<RunRow, NotAllowed>>, StoreError> {
         let mut write = self.write().await?;
-        let Some(row) = fetch(&mut write, run).await? else { return Ok(None) };
+        let Some(row) = fetch(&mut write, run).await? else {
+            return Ok(None);
+        };
         let to = match row.state.after(command) {
             Ok(to) => to,
             Err(not_allowed) => return Ok(Some(Err(not_allowed))),
@@ -235,7 +238,10 @@ pub(super) async fn set_state(
     if changed == 0 {
         return Ok(false);
     }
-    let event = Event::RunStateChanged { state: to, reason: reason.to_owned() };
+    let event = Event::RunStateChanged {
+        state: to,
+        reason: reason.to_owned(),
+    };
     events::append(write, run, now, &event).await?;
     Ok(true)
 }

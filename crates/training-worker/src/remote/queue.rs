@@ -23,14 +23,19 @@ impl RemoteQueue {
     /// The queue at the other end of `channel`, for the worker of this name.
     #[must_use]
     pub fn new(worker: String, channel: Channel) -> Self {
-        Self { worker, client: TasksClient::new(channel) }
+        Self {
+            worker,
+            client: TasksClient::new(channel),
+        }
     }
 }
 
 #[async_trait]
 impl TaskQueue for RemoteQueue {
     async fn send(&self, _: Vec<TaskMessage>) -> Result<(), QueueError> {
-        Err(QueueError::Unavailable { message: "only the orchestrator queues tasks".to_owned() })
+        Err(QueueError::Unavailable {
+            message: "only the orchestrator queues tasks".to_owned(),
+        })
     }
 
     async fn receive(
@@ -46,7 +51,11 @@ impl TaskQueue for RemoteQueue {
             wait_ms: millis(wait),
         };
         let mut client = self.client.clone();
-        let mut stream = client.lease(request).await.map_err(unavailable)?.into_inner();
+        let mut stream = client
+            .lease(request)
+            .await
+            .map_err(unavailable)?
+            .into_inner();
         let mut deliveries = Vec::new();
         while let Some(delivery) = stream.message().await.map_err(unavailable)? {
             deliveries.push(Delivery {
@@ -61,26 +70,41 @@ impl TaskQueue for RemoteQueue {
     }
 
     async fn extend(&self, receipt: &Receipt, lease_ttl: Duration) -> Result<(), QueueError> {
-        let request =
-            v1::ExtendRequest { receipt: receipt.0.clone(), lease_ttl_ms: millis(lease_ttl) };
+        let request = v1::ExtendRequest {
+            receipt: receipt.0.clone(),
+            lease_ttl_ms: millis(lease_ttl),
+        };
         let answer = self.client.clone().extend(request).await;
-        answer.map(drop).map_err(|status| lost_or_unavailable(&status, receipt))
+        answer
+            .map(drop)
+            .map_err(|status| lost_or_unavailable(&status, receipt))
     }
 
     async fn give_back(&self, receipt: &Receipt, delay: Duration) -> Result<(), QueueError> {
-        let request = v1::GiveBackRequest { receipt: receipt.0.clone(), delay_ms: millis(delay) };
+        let request = v1::GiveBackRequest {
+            receipt: receipt.0.clone(),
+            delay_ms: millis(delay),
+        };
         let answer = self.client.clone().give_back(request).await;
-        answer.map(drop).map_err(|status| lost_or_unavailable(&status, receipt))
+        answer
+            .map(drop)
+            .map_err(|status| lost_or_unavailable(&status, receipt))
     }
 
     async fn acknowledge(&self, receipt: &Receipt) -> Result<(), QueueError> {
-        let request = v1::AcknowledgeRequest { receipt: receipt.0.clone() };
+        let request = v1::AcknowledgeRequest {
+            receipt: receipt.0.clone(),
+        };
         let answer = self.client.clone().acknowledge(request).await;
-        answer.map(drop).map_err(|status| lost_or_unavailable(&status, receipt))
+        answer
+            .map(drop)
+            .map_err(|status| lost_or_unavailable(&status, receipt))
     }
 
     async fn depth(&self) -> Result<Depth, QueueError> {
-        Err(QueueError::Unavailable { message: "only the orchestrator knows the depth".to_owned() })
+        Err(QueueError::Unavailable {
+            message: "only the orchestrator knows the depth".to_owned(),
+        })
     }
 }
 
@@ -90,12 +114,18 @@ fn millis(span: Duration) -> u64 {
 
 fn lost_or_unavailable(status: &Status, receipt: &Receipt) -> QueueError {
     if fault::reason(status).as_deref() == Some(fault::LEASE_LOST) {
-        return QueueError::LeaseLost { receipt: receipt.clone() };
+        return QueueError::LeaseLost {
+            receipt: receipt.clone(),
+        };
     }
-    QueueError::Unavailable { message: status.message().to_owned() }
+    QueueError::Unavailable {
+        message: status.message().to_owned(),
+    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
 fn unavailable(status: Status) -> QueueError {
-    QueueError::Unavailable { message: status.message().to_owned() }
+    QueueError::Unavailable {
+        message: status.message().to_owned(),
+    }
 }

@@ -30,7 +30,9 @@ impl RemoteStore {
     /// The store at the other end of `channel`.
     #[must_use]
     pub fn new(channel: Channel) -> Self {
-        Self { client: BlobsClient::new(channel) }
+        Self {
+            client: BlobsClient::new(channel),
+        }
     }
 }
 
@@ -39,7 +41,9 @@ impl BlobStore for RemoteStore {
     async fn put(&self, key: &Key, bytes: Bytes) -> Result<(), BlobError> {
         let digest = Digest::of(&bytes);
         let mut upload = self.upload(key, bytes.len() as u64, &digest).await?;
-        let start = usize::try_from(upload.offset()).unwrap_or(usize::MAX).min(bytes.len());
+        let start = usize::try_from(upload.offset())
+            .unwrap_or(usize::MAX)
+            .min(bytes.len());
         upload.write(bytes.slice(start..)).await?;
         upload.finish().await
     }
@@ -57,14 +61,22 @@ impl BlobStore for RemoteStore {
             offset_bytes: 0,
         };
         let mut client = self.client.clone();
-        let answer = client.upload_offset(header.clone()).await.map_err(|status| at(key, &status))?;
+        let answer = client
+            .upload_offset(header.clone())
+            .await
+            .map_err(|status| at(key, &status))?;
         let offset = answer.into_inner().offset_bytes;
         header.offset_bytes = offset;
 
         let (parts, stream) = mpsc::channel(CHUNKS_IN_FLIGHT);
         let call =
             tokio::spawn(async move { client.put(ReceiverStream::new(stream)).await.map(drop) });
-        let upload = RemoteUpload { key: key.clone(), offset, parts, call };
+        let upload = RemoteUpload {
+            key: key.clone(),
+            offset,
+            parts,
+            call,
+        };
         upload.send(put_blob_request::Part::Header(header)).await;
         Ok(Box::new(upload))
     }
@@ -80,7 +92,11 @@ impl BlobStore for RemoteStore {
             length_bytes: range.map(|range| range.end.saturating_sub(range.start)),
         };
         let mut client = self.client.clone();
-        let stream = client.get(request).await.map_err(|status| at(key, &status))?.into_inner();
+        let stream = client
+            .get(request)
+            .await
+            .map_err(|status| at(key, &status))?
+            .into_inner();
         let key = key.clone();
         let chunk = move |chunk: Result<proto::v1::BlobChunk, Status>| match chunk {
             Ok(chunk) => Ok(chunk.data),
@@ -90,18 +106,29 @@ impl BlobStore for RemoteStore {
     }
 
     async fn head(&self, key: &Key) -> Result<Option<u64>, BlobError> {
-        let request = HeadBlobRequest { key: key.to_string() };
-        let answer = self.client.clone().head(request).await.map_err(|status| at(key, &status))?;
+        let request = HeadBlobRequest {
+            key: key.to_string(),
+        };
+        let answer = self
+            .client
+            .clone()
+            .head(request)
+            .await
+            .map_err(|status| at(key, &status))?;
         let head = answer.into_inner();
         Ok(head.found.then_some(head.length_bytes))
     }
 
     async fn delete(&self, key: &Key) -> Result<(), BlobError> {
-        Err(BlobError::Unavailable { message: format!("only the orchestrator deletes {key}") })
+        Err(BlobError::Unavailable {
+            message: format!("only the orchestrator deletes {key}"),
+        })
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Key>, BlobError> {
-        Err(BlobError::Unavailable { message: format!("only the orchestrator lists {prefix:?}") })
+        Err(BlobError::Unavailable {
+            message: format!("only the orchestrator lists {prefix:?}"),
+        })
     }
 }
 
@@ -115,15 +142,22 @@ struct RemoteUpload {
 impl RemoteUpload {
     // A call that has ended takes no more parts; why it ended is told by `finish`.
     async fn send(&self, part: put_blob_request::Part) -> bool {
-        self.parts.send(PutBlobRequest { part: Some(part) }).await.is_ok()
+        self.parts
+            .send(PutBlobRequest { part: Some(part) })
+            .await
+            .is_ok()
     }
 
     async fn end(self) -> Result<(), BlobError> {
-        let Self { key, parts, call, .. } = self;
+        let Self {
+            key, parts, call, ..
+        } = self;
         drop(parts);
         match call.await {
             Ok(answer) => answer.map_err(|status| at(&key, &status)),
-            Err(broken) => Err(BlobError::Unavailable { message: broken.to_string() }),
+            Err(broken) => Err(BlobError::Unavailable {
+                message: broken.to_string(),
+            }),
         }
     }
 }
@@ -160,22 +194,37 @@ fn at(key: &Key, status: &Status) -> BlobError {
         Some(fault::BLOB_NOT_FOUND) => return BlobError::NotFound { key },
         Some(fault::DIGEST_MISMATCH) => {
             if let (Some(expected), Some(actual)) = (digest("expected"), digest("actual")) {
-                return BlobError::DigestMismatch { key, expected, actual };
+                return BlobError::DigestMismatch {
+                    key,
+                    expected,
+                    actual,
+                };
             }
         }
         Some(fault::WRONG_LENGTH) => {
             if let (Some(expected), Some(actual)) = (number("expected"), number("actual")) {
-                return BlobError::WrongLength { key, expected, actual };
+                return BlobError::WrongLength {
+                    key,
+                    expected,
+                    actual,
+                };
             }
         }
         Some(fault::RANGE_OUTSIDE) => {
             if let (Some(start), Some(end), Some(len)) =
                 (number("start"), number("end"), number("len"))
             {
-                return BlobError::RangeOutside { key, start, end, len };
+                return BlobError::RangeOutside {
+                    key,
+                    start,
+                    end,
+                    len,
+                };
             }
         }
         _ => {}
     }
-    BlobError::Unavailable { message: status.message().to_owned() }
+    BlobError::Unavailable {
+        message: status.message().to_owned(),
+    }
 }

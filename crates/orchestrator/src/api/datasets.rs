@@ -1,0 +1,160 @@
+//! Data sets.
+
+use federation::ClientId;
+use federation::job::PartitionDraft;
+use federation::partition::{PartitionSpec, assign, histogram};
+use proto::v1;
+use proto::v1::datasets_server::Datasets;
+use proto::v1::{
+    ClientHistogram, Dataset, ImportDatasetRequest, ListDatasetsRequest, ListDatasetsResponse,
+    ShowDatasetRequest, ShowDatasetResponse, import_dataset_request,
+};
+use tonic::{Request, Response, Status, Streaming};
+use tracing::info;
+
+use super::{Api, page, status, upload};
+use crate::datasets::examples::Examples;
+use crate::datasets::import::{ImportOptions, import};
+use crate::datasets::shards::ShardsError;
+use crate::store::DatasetRow;
+
+#[tonic::async_trait]
+impl Datasets for Api {
+    async fn import(
+        &self,
+        request: Request<Streaming<ImportDatasetRequest>>,
+    ) -> Result<Response<Dataset>, Status> {
+        let mut messages = request.into_inner();
+        let first = messages.message().await?.and_then(|message| message.part);
+        let Some(import_dataset_request::Part::Options(options)) = first else {
+            return Err(status::invalid_field("part", "the options must come first"));
+        };
+        let data = |message: ImportDatasetRequest| match message.part {
+            Some(import_dataset_request::Part::Data(data)) => Some(data),
+            _ => None,
+        };
+        let file = upload::receive(&self.study, messages, data).await?;
+        let options = import_options(options);
+        let study = &self.study;
+        let row = import(
+            &study.store,
+            &study.blobs,
+            options,
+            file.path(),
+            study.now(),
+        );
+        let row = row.await.map_err(status::import)?;
+        info!(
+            dataset = row.manifest.name,
+            rows = row.manifest.train.rows,
+            "data set imported"
+        );
+        Ok(Response::new(dataset(&row)))
+    }
+
+    async fn list(
+        &self,
+        request: Request<ListDatasetsRequest>,
+    ) -> Result<Response<ListDatasetsResponse>, Status> {
+        let ListDatasetsRequest {
+            page_size,
+            page_token,
+        } = request.into_inner();
+        let size = page::size(page_size);
+        let rows = self
+            .study
+            .store
+            .datasets(&page_token, size)
+            .await
+            .map_err(status::store)?;
+        let next_page_token = page::next(&rows, size, |row| row.manifest.name.clone());
+        let datasets = rows.iter().map(dataset).collect();
+        Ok(Response::new(ListDatasetsResponse {
+            datasets,
+            next_page_token,
+        }))
+    }
+
+    async fn show(
+        &self,
+        request: Request<ShowDatasetRequest>,
+    ) -> Result<Response<ShowDatasetResponse>, Status> {
+        let ShowDatasetRequest { name, partition } = request.into_inner();
+        let row = self
+            .study
+            .store
+            .dataset(&name)
+            .await
+            .map_err(status::store)?;
+        let hint = "`pangea dataset list` lists those there are";
+        let row = row.ok_or_else(|| status::not_found("dataset", &name, hint))?;
+        let clients = match partition {
+            Some(partition) => self.clients(&row, &partition).await?,
+            None => Vec::new(),
+        };
+        Ok(Response::new(ShowDatasetResponse {
+            dataset: Some(dataset(&row)),
+            clients,
+        }))
+    }
+}
+
+impl Api {
+    async fn clients(
+        &self,
+        row: &DatasetRow,
+        partition: &v1::Partition,
+    ) -> Result<Vec<ClientHistogram>, Status> {
+        let draft = PartitionDraft::try_from(partition).map_err(status::invalid)?;
+        let partition = PartitionSpec::try_from(draft)
+            .map_err(|invalid| status::invalid_field("partition", &invalid.to_string()))?;
+        let manifest = &row.manifest;
+        let examples = Examples::load(&self.study.blobs, &manifest.train, manifest.features.len());
+        let examples = examples
+            .await
+            .map_err(|error| status::shards(ShardsError::Examples(error)))?;
+        let classes = u32::try_from(manifest.classes.len()).unwrap_or(u32::MAX);
+        let assignment = assign(&examples.labels, classes, &partition)
+            .map_err(|error| status::shards(ShardsError::Partition(error)))?;
+        let counts = histogram(&assignment, &examples.labels, classes);
+        let client = |(number, rows)| ClientHistogram {
+            client: ClientId(number).to_string(),
+            rows,
+        };
+        Ok((0..).zip(counts).map(client).collect())
+    }
+}
+
+fn import_options(options: v1::ImportOptions) -> ImportOptions {
+    ImportOptions {
+        standardize: options.scaling() != v1::Scaling::None,
+        name: options.name,
+        label: options.label,
+        test_fraction: options.test_fraction,
+        seed: options.seed,
+        replace: options.replace,
+        file_name: options.file_name,
+    }
+}
+
+fn dataset(row: &DatasetRow) -> Dataset {
+    let manifest = &row.manifest;
+    let scaling = if manifest.scaled {
+        v1::Scaling::Standard
+    } else {
+        v1::Scaling::None
+    };
+    Dataset {
+        name: manifest.name.clone(),
+        digest: row.digest.to_string(),
+        train_rows: manifest.train.rows,
+        test_rows: manifest.test.rows,
+        features: u32::try_from(manifest.features.len()).unwrap_or(u32::MAX),
+        classes: manifest.classes.clone(),
+        class_rows: manifest.class_rows.clone(),
+        bytes: manifest.train.blob.len + manifest.test.blob.len,
+        created_at_ms: row.created_at.0,
+        label: manifest.label.clone(),
+        scaling: scaling.into(),
+    }
+}

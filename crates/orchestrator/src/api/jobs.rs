@@ -1,0 +1,316 @@
+//! Jobs and their runs.
+
+use federation::event::Event;
+use federation::job::JobDraft;
+use federation::run::Command;
+use federation::{RunId, Timestamp};
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use proto::v1;
+use proto::v1::jobs_server::Jobs;
+use proto::v1::round::Update;
+use proto::v1::{
+    CancelRequest, GetRunRequest, ListRoundsRequest, ListRoundsResponse, ListRunsRequest,
+    ListRunsResponse, ModelVersion, PauseRequest, ResumeRequest, Round, Run, SubmitRequest,
+    SubmitResponse, ValidateRequest, ValidateResponse, WatchRequest,
+};
+use tokio::sync::watch;
+use tonic::{Request, Response, Status};
+
+use super::{Api, page, status};
+use crate::store::{Receipt, RoundRow, RunRow, Store};
+use crate::study::Study;
+use crate::submit;
+
+#[tonic::async_trait]
+impl Jobs for Api {
+    async fn submit(
+        &self,
+        request: Request<SubmitRequest>,
+    ) -> Result<Response<SubmitResponse>, Status> {
+        let SubmitRequest {
+            idempotency_key,
+            job,
+        } = request.into_inner();
+        let draft = draft(job)?;
+        // A caller without a key gets a run for every call.
+        let key = if idempotency_key.is_empty() {
+            Study::new_key()
+        } else {
+            idempotency_key
+        };
+        let (row, existed) = submit::submit(&self.study, draft, key)
+            .await
+            .map_err(status::submit)?;
+        self.reconciler.start(row.run);
+        let run = self.run(row).await?;
+        Ok(Response::new(SubmitResponse {
+            run: Some(run),
+            existed,
+        }))
+    }
+
+    async fn validate(
+        &self,
+        request: Request<ValidateRequest>,
+    ) -> Result<Response<ValidateResponse>, Status> {
+        let draft = draft(request.into_inner().job)?;
+        let checked = submit::check(&self.study.store, draft)
+            .await
+            .map_err(status::submit)?;
+        let cohort = checked
+            .spec
+            .cohort
+            .size_among(checked.spec.partition.clients.get());
+        Ok(Response::new(ValidateResponse {
+            parameters: checked.architecture.num_parameters() as u64,
+            cohort_size: u32::try_from(cohort).unwrap_or(u32::MAX),
+        }))
+    }
+
+    async fn get(&self, request: Request<GetRunRequest>) -> Result<Response<Run>, Status> {
+        let row = self.find(&request.into_inner().run).await?;
+        Ok(Response::new(self.run(row).await?))
+    }
+
+    async fn list(
+        &self,
+        request: Request<ListRunsRequest>,
+    ) -> Result<Response<ListRunsResponse>, Status> {
+        let ListRunsRequest {
+            page_size,
+            page_token,
+        } = request.into_inner();
+        let size = page::size(page_size);
+        let before: Option<RunId> = page::start(&page_token)?;
+        let rows = self
+            .study
+            .store
+            .runs(before, size)
+            .await
+            .map_err(status::store)?;
+        let next_page_token = page::next(&rows, size, |row| row.run.to_string());
+        let mut runs = Vec::with_capacity(rows.len());
+        for row in rows {
+            runs.push(self.run(row).await?);
+        }
+        Ok(Response::new(ListRunsResponse {
+            runs,
+            next_page_token,
+        }))
+    }
+
+    async fn cancel(&self, request: Request<CancelRequest>) -> Result<Response<Run>, Status> {
+        self.command(&request.into_inner().run, Command::Cancel)
+            .await
+    }
+
+    async fn pause(&self, request: Request<PauseRequest>) -> Result<Response<Run>, Status> {
+        self.command(&request.into_inner().run, Command::Pause)
+            .await
+    }
+
+    async fn resume(&self, request: Request<ResumeRequest>) -> Result<Response<Run>, Status> {
+        self.command(&request.into_inner().run, Command::Resume)
+            .await
+    }
+
+    type WatchStream = BoxStream<'static, Result<v1::Event, Status>>;
+
+    async fn watch(
+        &self,
+        request: Request<WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let WatchRequest { run, cursor } = request.into_inner();
+        let run = self.find(&run).await?.run;
+        let store = self.study.store.clone();
+        let commits = store.commits();
+        let watching = Watching {
+            store,
+            commits,
+            run,
+            cursor,
+            ended: false,
+        };
+        let closing = self.closing.clone().cancelled_owned();
+        let events = stream::unfold(watching, Watching::next)
+            .flatten()
+            .take_until(closing);
+        Ok(Response::new(events.boxed()))
+    }
+
+    async fn list_rounds(
+        &self,
+        request: Request<ListRoundsRequest>,
+    ) -> Result<Response<ListRoundsResponse>, Status> {
+        let ListRoundsRequest {
+            run,
+            page_size,
+            page_token,
+        } = request.into_inner();
+        let run = self.find(&run).await?.run;
+        let size = page::size(page_size);
+        let after = page::start(&page_token)?.unwrap_or(0);
+        let rows = self
+            .study
+            .store
+            .rounds(run, after, size)
+            .await
+            .map_err(status::store)?;
+        let next_page_token = page::next(&rows, size, |row| row.number.to_string());
+        let mut rounds = Vec::with_capacity(rows.len());
+        for row in rows {
+            let receipts = self.study.store.receipts(run, row.number).await;
+            rounds.push(round(row, receipts.map_err(status::store)?));
+        }
+        Ok(Response::new(ListRoundsResponse {
+            rounds,
+            next_page_token,
+        }))
+    }
+}
+
+impl Api {
+    async fn find(&self, run: &str) -> Result<RunRow, Status> {
+        let id: RunId = run.parse().map_err(status::invalid_id)?;
+        let row = self.study.store.run(id).await.map_err(status::store)?;
+        row.ok_or_else(|| status::not_found("run", run, "`pangea runs` lists the runs there are"))
+    }
+
+    async fn command(&self, run: &str, command: Command) -> Result<Response<Run>, Status> {
+        let id = self.find(run).await?.run;
+        let commanded = self
+            .study
+            .store
+            .command(id, command, self.study.now())
+            .await;
+        let Some(row) = commanded.map_err(status::store)? else {
+            return Err(status::not_found("run", run, "it was there a moment ago"));
+        };
+        let row = row.map_err(status::not_allowed)?;
+        self.reconciler.wake(id).await;
+        Ok(Response::new(self.run(row).await?))
+    }
+
+    async fn run(&self, row: RunRow) -> Result<Run, Status> {
+        let model = self
+            .study
+            .store
+            .model_of(row.run)
+            .await
+            .map_err(status::store)?;
+        let state: v1::RunState = row.state.into();
+        Ok(Run {
+            run: row.run.to_string(),
+            name: row.job.name.clone(),
+            state: state.into(),
+            reason: row.reason,
+            job: Some((&row.job).into()),
+            job_digest: row.job_digest.to_string(),
+            dataset_digest: row.dataset_digest.to_string(),
+            rounds_committed: row.rounds_committed,
+            accuracy: row.accuracy,
+            loss: row.loss,
+            model: model.map(|model| ModelVersion {
+                name: model.name,
+                version: model.version,
+                digest: model.manifest.model.digest.to_string(),
+            }),
+            created_at_ms: row.created_at.0,
+            finished_at_ms: row.finished_at.map_or(0, |time| time.0),
+        })
+    }
+}
+
+fn draft(job: Option<v1::Job>) -> Result<JobDraft, Status> {
+    let job = job.ok_or_else(|| status::invalid_field("job", "is missing"))?;
+    JobDraft::try_from(&job).map_err(status::invalid)
+}
+
+/// A run's events from a cursor on.
+struct Watching {
+    store: Store,
+    commits: watch::Receiver<u64>,
+    run: RunId,
+    cursor: u64,
+    ended: bool,
+}
+
+type Events = stream::Iter<std::vec::IntoIter<Result<v1::Event, Status>>>;
+
+impl Watching {
+    /// The events that are there, or the next ones to come; nothing after the run's last.
+    async fn next(mut self) -> Option<(Events, Self)> {
+        while !self.ended {
+            self.commits.mark_unchanged();
+            let events = match self.store.events_after(self.run, self.cursor).await {
+                Ok(events) => events,
+                Err(error) => {
+                    self.ended = true;
+                    let failed = vec![Err(status::store(error))];
+                    return Some((stream::iter(failed), self));
+                }
+            };
+            if let Some(last) = events.last() {
+                self.cursor = last.sequence;
+                self.ended = is_last(&last.event);
+                let messages: Vec<_> = events
+                    .into_iter()
+                    .map(|stored| {
+                        let (time, event) = (stored.time, &stored.event);
+                        Ok(v1::Event::recorded(self.run, stored.sequence, time, event))
+                    })
+                    .collect();
+                return Some((stream::iter(messages), self));
+            }
+            let row = self.store.run(self.run).await.ok().flatten();
+            let is_over = row.is_some_and(|row| row.state.is_final());
+            if is_over || self.commits.changed().await.is_err() {
+                return None;
+            }
+        }
+        None
+    }
+}
+
+fn is_last(event: &Event) -> bool {
+    matches!(event, Event::RunStateChanged { state, .. } if state.is_final())
+}
+
+fn round(row: RoundRow, receipts: Vec<Receipt>) -> Round {
+    let outcome = row.outcome.as_ref();
+    Round {
+        round: row.number,
+        phase: row.phase.as_str().to_owned(),
+        cohort: row.cohort.iter().map(ToString::to_string).collect(),
+        quorum: row.quorum,
+        opened_at_ms: row.opened_at.0,
+        closed_at_ms: row.closed_at.map_or(0, |Timestamp(millis)| millis),
+        accuracy: outcome.map(|outcome| outcome.accuracy),
+        loss: outcome.map(|outcome| outcome.loss),
+        train_loss: outcome.map(|outcome| outcome.train_loss),
+        update_bytes: outcome.map_or(0, |outcome| outcome.update_bytes),
+        model_digest: outcome
+            .map(|outcome| outcome.model_digest.to_string())
+            .unwrap_or_default(),
+        updates: receipts.into_iter().map(update).collect(),
+    }
+}
+
+fn update(receipt: Receipt) -> Update {
+    Update {
+        client: receipt.client.to_string(),
+        worker: receipt.worker.0,
+        attempt: receipt.attempt,
+        lease_epoch: receipt.lease_epoch,
+        num_examples: receipt.num_examples,
+        num_steps: receipt.num_steps,
+        weight: receipt.weight,
+        mean_loss: receipt.mean_loss,
+        bytes: receipt.bytes,
+        digest: receipt.digest.to_string(),
+        accepted: receipt.accepted,
+        reason: receipt.reason,
+        received_at_ms: receipt.received_at.0,
+    }
+}

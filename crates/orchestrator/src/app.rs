@@ -1,0 +1,195 @@
+//! The orchestrator as a process: built, recovered, announced, served, drained.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use artifacts::LocalStore;
+use clock::Clock;
+use prometheus::Registry;
+use proto::engine::Engine;
+use proto::transport::listen::{self, ListenError};
+use proto::transport::{Address, Incoming, PipeListener, server};
+use task_queue::MemoryQueue;
+use telemetry::Readiness;
+use telemetry::operations::{self, Operations};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::api::Api;
+use crate::config::Config;
+use crate::data_dir::{DataDir, DataDirError};
+use crate::fleet::Fleet;
+use crate::metrics::Metrics;
+use crate::reconciler::Reconciler;
+use crate::store::{Store, StoreError};
+use crate::study::Study;
+
+/// The service's name in logs, metrics and health.
+pub const SERVICE: &str = "pangea-orchestrator";
+
+/// What comes from outside of the configuration.
+#[derive(Debug)]
+pub struct Wiring {
+    /// Where metrics are counted.
+    pub registry: Registry,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// The compute-core.
+    pub compute: Address,
+    /// Where callers in the same process connect, besides the port.
+    pub pipe: Option<PipeListener>,
+}
+
+/// Why the orchestrator does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The run store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The artifacts cannot be used.
+    #[error(transparent)]
+    Artifacts(#[from] artifacts::OpenError),
+    /// A port or a socket is taken.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// A metric's name is taken.
+    #[error(transparent)]
+    Metrics(#[from] prometheus::Error),
+    /// The descriptors for reflection do not decode.
+    #[error("reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// An orchestrator that answers.
+#[derive(Debug)]
+pub struct Orchestrator {
+    /// Where calls come in.
+    pub grpc: SocketAddr,
+    /// Where operators look.
+    pub http: SocketAddr,
+    /// Where the artifacts lie.
+    pub artifacts: PathBuf,
+    study: Arc<Study>,
+    reconciler: Reconciler,
+    closing: CancellationToken,
+    tasks: TaskTracker,
+    _data_dir: DataDir,
+}
+
+impl Orchestrator {
+    /// Opens what an earlier one left, goes on with its runs, and answers.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`].
+    pub async fn start(config: Config, wiring: Wiring) -> Result<Self, StartError> {
+        let metrics = Metrics::register(&wiring.registry)?;
+        let data_dir = DataDir::open(&config.data_dir)?;
+        let (listener, grpc) = listen::tcp(config.grpc.listen, "grpc.listen").await?;
+        let (http_listener, http) = listen::tcp(config.http.listen, "http.listen").await?;
+        let socket = listen::unix(&config.grpc.unix_socket, "grpc.unix_socket").await?;
+        let study = Arc::new(Study {
+            store: Store::open(&data_dir.store()).await?,
+            blobs: LocalStore::open(data_dir.artifacts())?,
+            spool: data_dir.spool(),
+            queue: Arc::new(MemoryQueue::new(Arc::clone(&wiring.clock))),
+            engine: Engine::at(&wiring.compute),
+            fleet: Fleet::new(config.workers.heartbeat),
+            clock: wiring.clock,
+            metrics,
+            threads: config.runs.threads,
+            keep_rounds: config.runs.keep_rounds,
+            interval: config.runs.interval,
+        });
+        let concurrent = config.runs.concurrent.get() as usize;
+        let this = Self {
+            grpc,
+            http,
+            artifacts: data_dir.artifacts(),
+            reconciler: Reconciler::new(Arc::clone(&study), concurrent),
+            study,
+            closing: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            _data_dir: data_dir,
+        };
+        let recovered = this.reconciler.recover().await?;
+        let mut incoming = Incoming::default().tcp(listener);
+        if let Some(socket) = socket {
+            incoming = incoming.unix(socket);
+        }
+        if let Some(pipe) = wiring.pipe {
+            incoming = incoming.pipe(pipe);
+        }
+        this.serve_calls(incoming).await?;
+        this.serve_operators(http_listener, wiring.registry);
+        info!(%grpc, %http, recovered, "orchestrator answers");
+        Ok(this)
+    }
+
+    async fn serve_calls(&self, incoming: Incoming) -> Result<(), StartError> {
+        let api = Api {
+            study: Arc::clone(&self.study),
+            reconciler: self.reconciler.clone(),
+            closing: self.closing.clone(),
+        };
+        let (health, health_service) = tonic_health::server::health_reporter();
+        health
+            .set_service_status("", tonic_health::ServingStatus::Serving)
+            .await;
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()?;
+        let serving = server()
+            .add_routes(api.routes())
+            .add_service(health_service)
+            .add_service(reflection)
+            .serve_with_incoming_shutdown(
+                incoming.connections(),
+                self.closing.clone().cancelled_owned(),
+            );
+        self.tasks.spawn(async move {
+            if let Err(error) = serving.await {
+                warn!(error = %error, "calls are no longer served");
+            }
+        });
+        Ok(())
+    }
+
+    fn serve_operators(&self, listener: TcpListener, registry: Registry) {
+        let readiness = Readiness::new(&["store"]);
+        readiness.set("store", true);
+        let operations = Operations {
+            service: SERVICE,
+            readiness,
+            registry,
+        };
+        let shutdown = self.closing.clone().cancelled_owned();
+        self.tasks.spawn(async move {
+            if let Err(error) = operations::serve(listener, operations, shutdown).await {
+                warn!(error = %error, "operators are no longer served");
+            }
+        });
+    }
+
+    /// Stops taking calls and closes the store. Runs go on where they stood when it starts again.
+    pub async fn stop(self, patience: impl Future<Output = ()>) {
+        self.study.fleet.drain();
+        self.closing.cancel();
+        self.reconciler.stop().await;
+        self.tasks.close();
+        tokio::select! {
+            () = self.tasks.wait() => {}
+            () = patience => warn!("stopped before every call was answered"),
+        }
+        self.study.store.close().await;
+    }
+}

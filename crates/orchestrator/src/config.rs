@@ -1,0 +1,135 @@
+//! Settings of the orchestrator: a TOML file, then the environment.
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use telemetry::config::{ConfigError, LogConfig};
+
+/// Every setting of the orchestrator.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where everything that must not be lost lies. One orchestrator at a time.
+    pub data_dir: PathBuf,
+    /// The compute-core that makes initial models and evaluates: `host:port` or `unix:/path`.
+    pub compute: String,
+    /// Where calls come in.
+    pub grpc: GrpcConfig,
+    /// Where `/health`, `/ready` and `/metrics` answer.
+    pub http: HttpConfig,
+    /// How runs are worked on.
+    pub runs: RunsConfig,
+    /// What is expected of workers.
+    pub workers: WorkersConfig,
+    /// What is logged, and how.
+    pub log: LogConfig,
+}
+
+/// Where calls come in.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GrpcConfig {
+    /// Address and port; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// A Unix socket for callers on this host; none when empty.
+    pub unix_socket: PathBuf,
+}
+
+/// Where operators look.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpConfig {
+    /// Address and port; port 0 takes a free one.
+    pub listen: SocketAddr,
+}
+
+/// How runs are worked on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunsConfig {
+    /// Runs in work at once; later ones wait as pending.
+    pub concurrent: NonZeroU32,
+    /// How often a run is looked at when nothing wakes it, from 10 ms. Events wake it at once;
+    /// this only notices deadlines, and repairs what a lost event left.
+    #[serde(with = "humantime_serde")]
+    pub interval: Duration,
+    /// Rounds after whose commit the updates are deleted.
+    pub keep_rounds: u32,
+    /// Threads of an aggregation. Changes the speed, never the result.
+    pub threads: NonZeroUsize,
+}
+
+/// What is expected of workers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorkersConfig {
+    /// How often a worker should be heard of; after three silent ones it is suspect.
+    #[serde(with = "humantime_serde")]
+    pub heartbeat: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("data"),
+            compute: "127.0.0.1:50053".to_owned(),
+            grpc: GrpcConfig::default(),
+            http: HttpConfig::default(),
+            runs: RunsConfig::default(),
+            workers: WorkersConfig::default(),
+            log: LogConfig::default(),
+        }
+    }
+}
+
+impl Default for GrpcConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 50051)),
+            unix_socket: PathBuf::new(),
+        }
+    }
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+        }
+    }
+}
+
+impl Default for RunsConfig {
+    fn default() -> Self {
+        Self {
+            concurrent: NonZeroU32::MIN.saturating_add(19),
+            interval: Duration::from_secs(1),
+            keep_rounds: 3,
+            threads: available_parallelism().unwrap_or(NonZeroUsize::MIN),
+        }
+    }
+}
+
+impl Default for WorkersConfig {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(2),
+        }
+    }
+}
+
+impl Config {
+    /// The settings in `file`, under those in the environment:
+    /// `PANGEA_ORCHESTRATOR__GRPC__LISTEN` and so on.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] names the file or variable, the key, and what would be accepted.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        telemetry::config::load(file, "PANGEA_ORCHESTRATOR__")
+    }
+}

@@ -1,0 +1,181 @@
+//! A training-worker as a process: connected, working, drained.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use clock::Clock;
+use prometheus::Registry;
+use proto::engine::Engine;
+use proto::transport::listen::{self, ListenError};
+use proto::transport::{Address, channel};
+use proto::v1::worker_message::Hello;
+use telemetry::Readiness;
+use telemetry::operations::{self, Operations};
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::config::Config;
+use crate::lease::Workshop;
+use crate::metrics::Metrics;
+use crate::remote::{RemoteQueue, RemoteStore};
+use crate::session::Session;
+
+/// The service's name in logs, metrics and health.
+pub const SERVICE: &str = "pangea-training-worker";
+
+/// What comes from outside of the configuration.
+#[derive(Debug)]
+pub struct Wiring {
+    /// Where metrics are counted.
+    pub registry: Registry,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// The orchestrator.
+    pub orchestrator: Address,
+    /// The compute-core.
+    pub compute: Address,
+}
+
+/// Why a worker does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// A port is taken.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// A metric's name is taken.
+    #[error(transparent)]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// A worker at work.
+#[derive(Debug)]
+pub struct TrainingWorker {
+    /// What it is called.
+    pub id: String,
+    /// Where operators look.
+    pub http: SocketAddr,
+    drain: CancellationToken,
+    stop: CancellationToken,
+    closing: CancellationToken,
+    slots: TaskTracker,
+    tasks: TaskTracker,
+}
+
+impl TrainingWorker {
+    /// Connects and begins to work; the orchestrator may come later.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`].
+    pub async fn start(config: Config, wiring: Wiring) -> Result<Self, StartError> {
+        let metrics = Metrics::register(&wiring.registry)?;
+        let (http, http_at) = listen::tcp(config.http.listen, "http.listen").await?;
+        let id = if config.id.is_empty() {
+            random_name()
+        } else {
+            config.id
+        };
+        let this = Self {
+            id: id.clone(),
+            http: http_at,
+            drain: CancellationToken::new(),
+            stop: CancellationToken::new(),
+            closing: CancellationToken::new(),
+            slots: TaskTracker::new(),
+            tasks: TaskTracker::new(),
+        };
+        let hello = Hello {
+            worker: id.clone(),
+            slots: config.slots.get(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: host_name(),
+        };
+        let orchestrator = channel(&wiring.orchestrator);
+        let session = Session::new(hello, this.drain.clone());
+        let workshop = Workshop {
+            queue: Arc::new(RemoteQueue::new(id, orchestrator.clone())),
+            store: Arc::new(RemoteStore::new(orchestrator.clone())),
+            engine: Engine::at(&wiring.compute),
+            session: session.clone(),
+            clock: Arc::clone(&wiring.clock),
+            lease: config.lease,
+            metrics: metrics.clone(),
+        };
+        for _ in 0..config.slots.get() {
+            let (workshop, drain, stop) = (workshop.clone(), this.drain.clone(), this.stop.clone());
+            this.slots
+                .spawn(async move { workshop.work(&drain, &stop).await });
+        }
+        let readiness = Readiness::new(&["session"]);
+        this.until_closing(watch_readiness(session.clone(), readiness.clone()));
+        let clock = wiring.clock;
+        this.until_closing(async move { session.run(orchestrator, clock, metrics).await });
+        let operations = Operations {
+            service: SERVICE,
+            readiness,
+            registry: wiring.registry,
+        };
+        let shutdown = this.closing.clone().cancelled_owned();
+        this.tasks.spawn(async move {
+            if let Err(error) = operations::serve(http, operations, shutdown).await {
+                warn!(error = %error, "operators are no longer served");
+            }
+        });
+        info!(worker = this.id, http = %http_at, orchestrator = %wiring.orchestrator, "worker starts");
+        Ok(this)
+    }
+
+    /// Leases nothing new, lets the task in hand finish until `patience` ends, then gives it back.
+    pub async fn stop(self, patience: impl Future<Output = ()>) {
+        self.drain.cancel();
+        self.slots.close();
+        tokio::select! {
+            () = self.slots.wait() => {}
+            () = patience => {
+                warn!("tasks in hand are given back");
+                self.stop.cancel();
+                self.slots.wait().await;
+            }
+        }
+        self.closing.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    fn until_closing(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let closing = self.closing.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = work => {}
+                () = closing.cancelled() => {}
+            }
+        });
+    }
+}
+
+async fn watch_readiness(session: Session, readiness: Readiness) {
+    let mut connected = session.connected();
+    loop {
+        let is_connected = connected.borrow_and_update().is_some();
+        readiness.set("session", is_connected);
+        if connected.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn random_name() -> String {
+    let id = Uuid::new_v4().simple().to_string();
+    format!("worker-{}", &id[..8])
+}
+
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(
+        |_unknown| "unknown".to_owned(),
+        |name| name.trim().to_owned(),
+    )
+}
