@@ -25,11 +25,12 @@ const DEFAULT_SERVER: &str = "localhost:50051";
 pub struct Cli {
     /// The orchestrator, as host:port, http://host:port or unix:/path
     /// [default: http://localhost:50051]
-    #[arg(long, global = true, env = "PANGEA_SERVER", value_name = "ADDRESS")]
-    #[arg(hide_env_values = true)]
+    #[arg(long, global = true, env = "PANGEA_SERVER", hide_env_values = true)]
+    #[arg(value_name = "ADDRESS", help_heading = "Global options")]
     server: Option<Address>,
     /// Who reads standard output
     #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    #[arg(value_name = "FORMAT", help_heading = "Global options")]
     output: Format,
     #[command(subcommand)]
     command: Command,

@@ -1,6 +1,6 @@
 //! The `pangea` program.
 
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,6 +8,7 @@ use clap::Parser;
 use client::Timestamp;
 use pangea::cli::Cli;
 use pangea::exit::Exit;
+use pangea::output;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -16,11 +17,7 @@ async fn main() -> ExitCode {
         Ok(exit) => exit,
         Err(error) if reader_has_gone(&error) => Exit::Done,
         Err(error) => {
-            let mut stderr = io::stderr().lock();
-            for line in format!("{error:#}").lines() {
-                // Nobody is left to tell when standard error is closed.
-                let _unheard = writeln!(stderr, "error: {line}");
-            }
+            output::error(format_args!("{error:#}"));
             Exit::Failed
         }
     };

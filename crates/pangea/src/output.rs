@@ -6,6 +6,8 @@ use std::io::{self, Write};
 use clap::ValueEnum;
 use serde::Serialize;
 
+use crate::human::printable;
+
 /// Who reads standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -48,18 +50,21 @@ impl Output {
     /// The writer's; `BrokenPipe` when the reader has gone.
     pub fn show(&mut self, text: impl fmt::Display, json: &impl Serialize) -> io::Result<()> {
         match self.format {
-            Format::Text => self.line(text),
+            Format::Text => text
+                .to_string()
+                .lines()
+                .try_for_each(|line| self.line(line)),
             Format::Json => self.json(json),
         }
     }
 
-    /// Writes a line of text, whoever reads.
+    /// Writes a line of text, whoever reads; nothing in it moves the cursor.
     ///
     /// # Errors
     ///
     /// As [`Output::show`].
     pub fn line(&mut self, text: impl fmt::Display) -> io::Result<()> {
-        writeln!(self.out, "{text}")?;
+        writeln!(self.out, "{}", printable(&text.to_string()))?;
         self.out.flush()
     }
 
@@ -69,7 +74,8 @@ impl Output {
     ///
     /// As [`Output::show`].
     pub fn json(&mut self, value: &impl Serialize) -> io::Result<()> {
-        self.line(serde_json::to_string(value)?)
+        writeln!(self.out, "{}", serde_json::to_string(value)?)?;
+        self.out.flush()
     }
 }
 
@@ -86,5 +92,12 @@ impl Write for Output {
 /// Tells the person at the terminal something that is no result.
 pub fn note(text: impl fmt::Display) {
     // A note that cannot be written is not worth failing for.
-    let _unheard = writeln!(io::stderr(), "{text}");
+    let _unheard = writeln!(io::stderr(), "{}", printable(&text.to_string()));
+}
+
+/// Tells the person at the terminal what went wrong, on as many lines as that takes.
+pub fn error(text: impl fmt::Display) {
+    for line in text.to_string().lines() {
+        note(format_args!("error: {line}"));
+    }
 }

@@ -63,9 +63,7 @@ impl Progress {
     }
 
     fn bar(rounds: u32) -> Self {
-        let style = ProgressStyle::with_template(
-            "{spinner} round {pos}/{len} {bar:20} {elapsed} {wide_msg}",
-        );
+        let style = ProgressStyle::with_template("{spinner} round {pos}/{len} {bar:10} {wide_msg}");
         let bar = ProgressBar::new(rounds.into())
             .with_style(style.unwrap_or_else(|_malformed| ProgressStyle::default_bar()));
         bar.enable_steady_tick(TICK);

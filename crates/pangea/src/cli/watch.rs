@@ -122,7 +122,7 @@ pub(super) fn conclusion(outcome: &Outcome) -> String {
     if outcome.state != Some(RunState::Completed) && !outcome.reason.is_empty() {
         text.push_str(&format!("; {}", outcome.reason));
     }
-    crate::human::printable(&text)
+    text
 }
 
 pub(super) fn goes_on(run: &str) -> String {
