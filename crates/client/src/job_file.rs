@@ -10,6 +10,9 @@ use thiserror::Error;
 /// Largest file that is read as a job; examples have about 1 KiB.
 const JOB_FILE_BYTES_MAX: u64 = 1024 * 1024;
 
+/// Longest problem that is told: the parser repeats what it did not expect, at worst a whole file.
+const PROBLEM_CHARS_MAX: usize = 400;
+
 /// Why a file is not a job.
 #[derive(Debug, Error)]
 pub enum JobFileError {
@@ -73,7 +76,7 @@ pub fn parse(text: &str, file: &str) -> Result<JobDraft, JobFileError> {
     serde_yaml_ng::from_str(text).map_err(|error| JobFileError::Text {
         file: file.to_owned(),
         line: error.location().map_or(1, |location| location.line()),
-        problem: in_words(&error),
+        problem: in_words(&error).chars().take(PROBLEM_CHARS_MAX).collect(),
     })
 }
 

@@ -26,6 +26,8 @@ type Chunks<T> = BoxStream<'static, Result<T, Status>>;
 pub(crate) struct Script {
     /// The streams of events, one for each call.
     pub(crate) watches: VecDeque<Vec<Result<v1::Event, Status>>>,
+    /// Streams stay open after their last event.
+    pub(crate) watches_last: bool,
     /// The cursors of those calls.
     pub(crate) cursors: Vec<u64>,
     /// The newest first.
@@ -100,10 +102,16 @@ impl Jobs for Server {
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Answer<Self::WatchStream> {
         let events = self.script(|script| {
             script.cursors.push(request.get_ref().cursor);
-            script.watches.pop_front()
+            let events = script.watches.pop_front();
+            events.map(|events| (events, script.watches_last))
         });
-        let events = events.ok_or_else(|| Status::unavailable("no stream is left"))?;
-        Ok(Response::new(stream::iter(events).boxed()))
+        let (events, last) = events.ok_or_else(|| Status::unavailable("no stream is left"))?;
+        let events = stream::iter(events);
+        Ok(Response::new(if last {
+            events.chain(stream::pending()).boxed()
+        } else {
+            events.boxed()
+        }))
     }
 
     async fn get(&self, request: Request<v1::GetRunRequest>) -> Answer<v1::Run> {

@@ -1,1 +1,12 @@
-//! The command line, and the whole house in one process.
+//! The command line of the house.
+//!
+//! Results go to standard output, progress and errors to standard error.
+
+pub mod cli;
+pub mod exit;
+pub mod output;
+pub mod progress;
+
+mod human;
+mod json;
+mod table;

@@ -127,6 +127,35 @@ async fn a_watch_waits_for_a_server_that_starts() {
 }
 
 #[tokio::test]
+async fn a_watch_outlives_its_server() {
+    let pipe = Pipe::default();
+    let first = server(v1::RunState::Running, [ends([round(1), round(2)])]);
+    first.script(|script| script.watches_last = true);
+    // In a runtime of its own, so that its connections end with it.
+    let process = tokio::runtime::Runtime::new().unwrap();
+    {
+        let _inside = process.enter();
+        first.listen_for_jobs(&pipe);
+    }
+
+    let client = Client::connect(&Address::Pipe(pipe.clone()));
+    let mut events = std::pin::pin!(client.watch(RUN, 0, quick()));
+    for sequence in [1, 2] {
+        assert_eq!(events.try_next().await.unwrap().unwrap().sequence, sequence);
+    }
+
+    process.shutdown_background();
+    let second = server(v1::RunState::Running, [ends([round(3), end(4)])]);
+    second.listen_for_jobs(&pipe);
+    let rest: Vec<_> = events
+        .map_ok(|event| event.sequence)
+        .try_collect()
+        .await
+        .unwrap();
+    assert_eq!(rest, [3, 4]);
+}
+
+#[tokio::test]
 async fn a_watch_without_contact_gives_up_and_says_where() {
     let server = server(v1::RunState::Running, [breaks([round(1)])]);
     let error = sequences(&server.jobs(), 0).await.unwrap_err();

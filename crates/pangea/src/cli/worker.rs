@@ -1,0 +1,40 @@
+//! `pangea workers`.
+
+use super::Session;
+use crate::human::{ago, count};
+use crate::json;
+use crate::table::Side::{Left, Right};
+use crate::table::Table;
+
+pub(super) async fn list(session: &mut Session) -> anyhow::Result<()> {
+    let workers = session.client().workers().await?;
+    let mut table = Table::new([
+        ("WORKER", Left),
+        ("STATE", Left),
+        ("SLOTS", Right),
+        ("TASKS", Right),
+        ("ACCEPTED", Right),
+        ("REFUSED", Right),
+        ("FAILED", Right),
+        ("HEARD", Left),
+        ("HOST", Left),
+        ("VERSION", Left),
+    ]);
+    for worker in &workers {
+        table.row([
+            worker.worker.clone(),
+            json::worker_state(worker.state()).to_owned(),
+            worker.slots.to_string(),
+            worker.tasks.len().to_string(),
+            count(worker.updates_accepted),
+            count(worker.updates_refused),
+            count(worker.tasks_failed),
+            ago(session.now, worker.last_heard_ms),
+            worker.host.clone(),
+            worker.version.clone(),
+        ]);
+    }
+    let shapes: Vec<_> = workers.iter().map(json::Worker::from).collect();
+    session.output.show(table, &shapes)?;
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! Published models.
+
+use client::v1;
+use serde::Serialize;
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Model {
+    name: String,
+    version: u32,
+    digest: String,
+    bytes: u64,
+    run: String,
+    round: u32,
+    accuracy: f64,
+    loss: f64,
+    parameters: u64,
+    features: Vec<String>,
+    classes: Vec<String>,
+    dataset_digest: String,
+    job_digest: String,
+    created_at_ms: u64,
+    /// Where it was downloaded to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) file: Option<String>,
+}
+
+impl From<&v1::PublishedModel> for Model {
+    fn from(model: &v1::PublishedModel) -> Self {
+        Self {
+            name: model.name.clone(),
+            version: model.version,
+            digest: model.digest.clone(),
+            bytes: model.length_bytes,
+            run: model.run.clone(),
+            round: model.round,
+            accuracy: model.accuracy,
+            loss: model.loss,
+            parameters: model.parameters,
+            features: model.features.clone(),
+            classes: model.classes.clone(),
+            dataset_digest: model.dataset_digest.clone(),
+            job_digest: model.job_digest.clone(),
+            created_at_ms: model.created_at_ms,
+            file: None,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Evaluation {
+    model: Option<Model>,
+    num_examples: u64,
+    loss: f64,
+    accuracy: f64,
+}
+
+impl From<&v1::EvaluateModelResponse> for Evaluation {
+    fn from(answer: &v1::EvaluateModelResponse) -> Self {
+        Self {
+            model: answer.model.as_ref().map(Model::from),
+            num_examples: answer.num_examples,
+            loss: answer.loss,
+            accuracy: answer.accuracy,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_evaluation_shows_its_model_and_where_that_came_from() {
+        let model = v1::PublishedModel {
+            name: "digits".into(),
+            version: 3,
+            digest: "blake3:00".into(),
+            length_bytes: 40,
+            run: "r".into(),
+            round: 20,
+            accuracy: 0.5,
+            loss: 0.25,
+            created_at_ms: 9,
+            architecture: None,
+            parameters: 10,
+            features: vec!["p0".into()],
+            classes: vec!["0".into(), "1".into()],
+            dataset_digest: "blake3:01".into(),
+            job_digest: "blake3:02".into(),
+        };
+        let answer = v1::EvaluateModelResponse {
+            model: Some(model),
+            num_examples: 7,
+            loss: 0.5,
+            accuracy: 0.75,
+        };
+        assert_eq!(
+            serde_json::to_value(Evaluation::from(&answer)).unwrap(),
+            json!({
+                "model": {
+                    "name": "digits", "version": 3, "digest": "blake3:00", "bytes": 40,
+                    "run": "r", "round": 20, "accuracy": 0.5, "loss": 0.25, "parameters": 10,
+                    "features": ["p0"], "classes": ["0", "1"], "dataset_digest": "blake3:01",
+                    "job_digest": "blake3:02", "created_at_ms": 9,
+                },
+                "num_examples": 7, "loss": 0.5, "accuracy": 0.75,
+            })
+        );
+    }
+}

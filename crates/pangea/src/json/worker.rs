@@ -1,0 +1,79 @@
+//! Workers.
+
+use client::v1;
+use serde::Serialize;
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Worker {
+    worker: String,
+    state: &'static str,
+    slots: u32,
+    version: String,
+    host: String,
+    connected_at_ms: u64,
+    last_heard_ms: u64,
+    tasks: Vec<String>,
+    updates_accepted: u64,
+    updates_refused: u64,
+    tasks_failed: u64,
+}
+
+impl From<&v1::Worker> for Worker {
+    fn from(worker: &v1::Worker) -> Self {
+        Self {
+            worker: worker.worker.clone(),
+            state: state(worker.state()),
+            slots: worker.slots,
+            version: worker.version.clone(),
+            host: worker.host.clone(),
+            connected_at_ms: worker.connected_at_ms,
+            last_heard_ms: worker.last_heard_ms,
+            tasks: worker.tasks.clone(),
+            updates_accepted: worker.updates_accepted,
+            updates_refused: worker.updates_refused,
+            tasks_failed: worker.tasks_failed,
+        }
+    }
+}
+
+/// The word for a state; `unknown` for one of a newer orchestrator.
+pub(crate) fn state(state: v1::WorkerState) -> &'static str {
+    match state {
+        v1::WorkerState::Healthy => "healthy",
+        v1::WorkerState::Suspect => "suspect",
+        v1::WorkerState::Lost => "lost",
+        v1::WorkerState::Unspecified => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_worker_shows_what_it_does_and_did() {
+        let worker = v1::Worker {
+            worker: "ada".into(),
+            state: v1::WorkerState::Suspect.into(),
+            slots: 2,
+            version: "0.1.0".into(),
+            host: "h".into(),
+            connected_at_ms: 1,
+            last_heard_ms: 2,
+            tasks: vec!["r/1/client-0000/1".into()],
+            updates_accepted: 3,
+            updates_refused: 4,
+            tasks_failed: 5,
+        };
+        assert_eq!(
+            serde_json::to_value(Worker::from(&worker)).unwrap(),
+            json!({
+                "worker": "ada", "state": "suspect", "slots": 2, "version": "0.1.0", "host": "h",
+                "connected_at_ms": 1, "last_heard_ms": 2, "tasks": ["r/1/client-0000/1"],
+                "updates_accepted": 3, "updates_refused": 4, "tasks_failed": 5,
+            })
+        );
+    }
+}
