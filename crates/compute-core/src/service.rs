@@ -322,10 +322,13 @@ async fn send_result(
     }
 }
 
-type Chunks = futures::stream::Iter<Box<dyn Iterator<Item = Result<BodyChunk, Status>> + Send>>;
+type Messages = Box<dyn Iterator<Item = Result<BodyChunk, Status>> + Send>;
+
+type Chunks = futures::stream::Iter<Messages>;
 
 fn chunks(header: Body, bytes: Bytes) -> Chunks {
-    futures::stream::iter(Box::new(body::messages(header, bytes).map(Ok)))
+    let messages: Messages = Box::new(body::messages(header, bytes).map(Ok));
+    futures::stream::iter(messages)
 }
 
 fn finished<T>(joined: Result<Result<T, Status>, tokio::task::JoinError>) -> Result<T, Status> {

@@ -9,7 +9,6 @@ use artifacts::LocalStore;
 use clock::Clock;
 use federation::{RunId, Timestamp};
 use proto::engine::Engine;
-use rand::Rng;
 use task_queue::TaskQueue;
 use uuid::Uuid;
 
@@ -55,15 +54,13 @@ impl Study {
     #[must_use]
     pub fn new_run_id(&self) -> RunId {
         let mut chance = [0_u8; 10];
-        rand::rng().fill_bytes(&mut chance);
+        chance.copy_from_slice(&Uuid::new_v4().as_bytes()[6..]);
         RunId(uuid::Builder::from_unix_timestamp_millis(self.now().0, &chance).into_uuid())
     }
 
     /// A key for a caller that chose none.
     #[must_use]
     pub fn new_key() -> String {
-        let mut chance = [0_u8; 16];
-        rand::rng().fill_bytes(&mut chance);
-        Uuid::from_bytes(chance).to_string()
+        Uuid::new_v4().to_string()
     }
 }

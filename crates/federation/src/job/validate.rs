@@ -71,6 +71,17 @@ fn check_shape(spec: &ModelSpec, violations: &mut Violations) {
     }
 }
 
+impl TryFrom<PartitionDraft> for PartitionSpec {
+    type Error = InvalidJob;
+
+    /// A partition by itself; its seed is 0 where it names none.
+    fn try_from(draft: PartitionDraft) -> Result<Self, InvalidJob> {
+        let mut violations = Violations::default();
+        let partition = check_partition(draft, 0, &mut violations);
+        violations.or(partition)
+    }
+}
+
 fn check_partition(
     draft: PartitionDraft,
     job_seed: u64,

@@ -59,10 +59,8 @@ impl Tasks for Api {
             receipt,
             lease_ttl_ms,
         } = request.into_inner();
-        let extended = self
-            .study
-            .queue
-            .extend(&Receipt(receipt), lease_ttl(lease_ttl_ms)?);
+        let receipt = Receipt(receipt);
+        let extended = self.study.queue.extend(&receipt, lease_ttl(lease_ttl_ms)?);
         extended.await.map_err(status::queue)?;
         Ok(Response::new(ExtendResponse {}))
     }
@@ -73,7 +71,8 @@ impl Tasks for Api {
     ) -> Result<Response<GiveBackResponse>, Status> {
         let GiveBackRequest { receipt, delay_ms } = request.into_inner();
         let delay = Duration::from_millis(delay_ms).min(LEASE_MAX);
-        let given = self.study.queue.give_back(&Receipt(receipt), delay);
+        let receipt = Receipt(receipt);
+        let given = self.study.queue.give_back(&receipt, delay);
         given.await.map_err(status::queue)?;
         Ok(Response::new(GiveBackResponse {}))
     }

@@ -107,7 +107,7 @@ pub async fn import(
     };
     let prepared = prepared.map_err(|panicked| ImportError::Spool(panicked.into()))??;
     let replace = options.replace;
-    let row = keep(store, blobs, options, prepared, now).await?;
+    let row = keep(blobs, options, prepared, now).await?;
     if let Some(known) = store.dataset(&row.manifest.name).await? {
         if known.digest == row.digest {
             return Ok(known);
@@ -169,7 +169,6 @@ fn prepare(path: &Path, options: &ImportOptions) -> Result<Prepared, ImportError
 }
 
 async fn keep(
-    store: &Store,
     blobs: &dyn BlobStore,
     options: ImportOptions,
     prepared: Prepared,
