@@ -1,9 +1,11 @@
 //! The commands.
 
 mod dataset;
+mod demo;
 mod job;
 mod model;
 mod run;
+mod up;
 mod watch;
 mod whole_file;
 mod worker;
@@ -38,6 +40,10 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Train a model on the bundled digits with the whole house in one process
+    Demo(demo::Demo),
+    /// Keep the whole house running in one process
+    Up(up::Up),
     /// Register and look at data sets
     #[command(subcommand)]
     Dataset(dataset::Command),
@@ -103,6 +109,8 @@ impl Cli {
         };
         let session = &mut session;
         match self.command {
+            Command::Demo(demo) => return demo.run(session).await,
+            Command::Up(up) => up.run(session).await?,
             Command::Dataset(command) => command.run(session).await?,
             Command::Submit(submit) => return submit.run(session).await,
             Command::Validate(validate) => validate.run(session).await?,

@@ -4,6 +4,7 @@
 
 pub mod cli;
 pub mod exit;
+pub mod house;
 pub mod output;
 pub mod progress;
 
