@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use telemetry::config::{ConfigError, LogConfig};
 
 /// Every setting of compute-core.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Where calls come in.
@@ -50,17 +50,6 @@ pub struct EngineConfig {
     pub concurrency: NonZeroUsize,
     /// Parameters and examples kept between calls, in MiB.
     pub cache_mib: usize,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            grpc: GrpcConfig::default(),
-            http: HttpConfig::default(),
-            engine: EngineConfig::default(),
-            log: LogConfig::default(),
-        }
-    }
 }
 
 impl Default for GrpcConfig {

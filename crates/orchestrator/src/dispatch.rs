@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use artifacts::Key;
 use federation::{ClientId, TaskId, seed};
-use prost::Message;
 use proto::v1;
 use task_queue::TaskMessage;
 
@@ -60,7 +59,7 @@ fn message(work: &Work, round: u32, client: ClientId, attempt: u32) -> TaskMessa
         update_key: Key::update(work.run, round, client, attempt).to_string(),
     };
     TaskMessage {
-        body: task.encode_to_vec().into(),
+        body: task.to_bytes(),
         attributes: BTreeMap::new(),
     }
 }

@@ -6,7 +6,11 @@ mod partition;
 mod run;
 mod training;
 
+use bytes::Bytes;
+use prost::Message;
 use thiserror::Error;
+
+use crate::v1;
 
 /// A message that does not say what it must.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -30,5 +34,22 @@ impl InvalidMessage {
     /// A field that must be there is not.
     pub fn missing(field: impl Into<String>) -> Self {
         Self::new(field, "is missing")
+    }
+}
+
+impl v1::TrainTask {
+    /// The task as a message's body.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        self.encode_to_vec().into()
+    }
+
+    /// Reads a message's body.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidMessage`] when the bytes are no task.
+    pub fn from_bytes(body: Bytes) -> Result<Self, InvalidMessage> {
+        Self::decode(body).map_err(|error| InvalidMessage::new("body", error))
     }
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use artifacts::BlobStore;
 use clock::Clock;
-use prost::Message;
 use proto::engine::Engine;
 use proto::v1::worker_message::{Done, Failed, Kind as Said, Progress};
 use proto::v1::{BlobRef, TrainTask};
@@ -163,12 +162,10 @@ impl Workshop {
     }
 
     async fn execute(&self, delivery: &Delivery) -> Outcome {
-        let decoded = TrainTask::decode(delivery.body.clone()).map_err(|error| error.to_string());
-        let task = decoded.and_then(|task| Task::try_from(task).map_err(|error| error.to_string()));
-        let task = match task {
+        let task = match TrainTask::from_bytes(delivery.body.clone()).and_then(Task::try_from) {
             Ok(task) => task,
             Err(problem) => {
-                warn!(problem, "a task means nothing and is dropped");
+                warn!(%problem, "a task means nothing and is dropped");
                 return Outcome::Dropped;
             }
         };

@@ -12,6 +12,7 @@ use proto::engine::{Engine, EngineError, Input, Inputs};
 use proto::v1;
 use proto::v1::{TrainProgress, TrainResult, TrainTask};
 use thiserror::Error;
+use tonic::Code;
 
 /// A task whose message was understood.
 #[derive(Debug, Clone)]
@@ -67,11 +68,11 @@ impl TrainError {
         }
     }
 
-    /// Whether another attempt could succeed all the same: damaged bytes stay damaged and a
-    /// training that diverged diverges again.
+    /// Whether another attempt could succeed all the same. Damaged bytes stay damaged, and a
+    /// training that diverged diverges again; a computation that broke may not.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        self.is_transient()
+        matches!(self, Self::Engine(EngineError::Call(status)) if status.code() == Code::Internal)
     }
 }
 

@@ -19,13 +19,13 @@ pub(super) fn missing(field: &str) -> Status {
     invalid(InvalidMessage::missing(field))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
 pub(super) fn invalid(error: InvalidMessage) -> Status {
+    let message = error.to_string();
     status(
         Code::InvalidArgument,
         INVALID_MESSAGE,
-        error.to_string(),
-        &[("field", error.field.clone())],
+        message,
+        &[("field", error.field)],
     )
 }
 
@@ -76,7 +76,6 @@ pub(super) fn evaluate(error: EvaluateError) -> Status {
     shape(error.to_string())
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
 pub(super) fn plan(error: PlanError) -> Status {
     invalid(InvalidMessage::new("local", error))
 }

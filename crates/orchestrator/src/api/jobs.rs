@@ -161,7 +161,7 @@ impl Jobs for Api {
         let mut rounds = Vec::with_capacity(rows.len());
         for row in rows {
             let receipts = self.study.store.receipts(run, row.number).await;
-            rounds.push(round(row, receipts.map_err(status::store)?));
+            rounds.push(round(&row, receipts.map_err(status::store)?));
         }
         Ok(Response::new(ListRoundsResponse {
             rounds,
@@ -277,7 +277,7 @@ fn is_last(event: &Event) -> bool {
     matches!(event, Event::RunStateChanged { state, .. } if state.is_final())
 }
 
-fn round(row: RoundRow, receipts: Vec<Receipt>) -> Round {
+fn round(row: &RoundRow, receipts: Vec<Receipt>) -> Round {
     let outcome = row.outcome.as_ref();
     Round {
         round: row.number,

@@ -91,7 +91,6 @@ pub(super) fn submit(error: SubmitError) -> Status {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
 pub(super) fn not_allowed(error: NotAllowed) -> Status {
     let metadata = [("state", error.state.to_string())];
     status(
@@ -193,6 +192,7 @@ pub(super) fn blob(error: BlobError) -> Status {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
 pub(super) fn queue(error: QueueError) -> Status {
     let message = error.to_string();
     match error {
