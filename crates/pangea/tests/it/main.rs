@@ -1,0 +1,8 @@
+//! Tests of the whole house, and of the program as its users meet it.
+
+mod cli;
+mod learning;
+mod recovery;
+mod sameness;
+mod scene;
+mod shell;
