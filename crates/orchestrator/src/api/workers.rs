@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
+use federation::WorkerId;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use proto::convert::InvalidMessage;
-use proto::v1::orchestrator_message::{Drain, Kind as Told, Verdict, Welcome};
+use proto::v1::orchestrator_message::{Kind as Told, Verdict, Welcome};
 use proto::v1::worker_message::{Done, Failed, Hello, Kind as Said};
 use proto::v1::workers_server::Workers;
-use proto::v1::{ListWorkersRequest, ListWorkersResponse, OrchestratorMessage, WorkerMessage};
+use proto::v1::{
+    DrainWorkerRequest, DrainWorkerResponse, ListWorkersRequest, ListWorkersResponse,
+    OrchestratorMessage, WorkerMessage,
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -59,9 +63,6 @@ impl Workers for Api {
         };
         // The outbox is new and has room.
         drop(outbox.try_send(message(Told::Welcome(welcome))));
-        if self.reconciler.is_stopped() {
-            drop(outbox.try_send(message(Told::Drain(Drain {}))));
-        }
         self.count_workers();
 
         let api = self.clone();
@@ -85,6 +86,24 @@ impl Workers for Api {
     ) -> Result<Response<ListWorkersResponse>, Status> {
         let workers = self.study.fleet.list(self.study.now());
         Ok(Response::new(ListWorkersResponse { workers }))
+    }
+
+    async fn drain(
+        &self,
+        request: Request<DrainWorkerRequest>,
+    ) -> Result<Response<DrainWorkerResponse>, Status> {
+        let name = request.into_inner().worker;
+        let told = self.study.fleet.drain(&WorkerId(name.clone()));
+        let workers = self.study.fleet.list(self.study.now());
+        let worker = workers
+            .into_iter()
+            .find(|worker| told && worker.worker == name);
+        let hint = "`pangea workers` lists those that are connected";
+        let worker = worker.ok_or_else(|| status::not_found("worker", &name, hint))?;
+        info!(worker = name, "worker told to drain");
+        Ok(Response::new(DrainWorkerResponse {
+            worker: Some(worker),
+        }))
     }
 }
 
