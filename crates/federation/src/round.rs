@@ -83,8 +83,8 @@ pub enum Effect {
     Dispatch(Vec<(ClientId, u32)>),
     /// Close the round and fold what was accepted.
     Aggregate,
-    /// End the round without a model.
-    Abandon(Abandoned),
+    /// End the round without a model; [`Round::abandoned`] says why.
+    Abandon,
 }
 
 /// Why a round ended without a model.
@@ -122,6 +122,7 @@ pub struct Round {
     received: BTreeSet<ClientId>,
     attempts: BTreeMap<ClientId, u32>,
     lost: BTreeSet<ClientId>,
+    abandoned: Option<Abandoned>,
 }
 
 impl Round {
@@ -139,6 +140,7 @@ impl Round {
             received: BTreeSet::new(),
             attempts,
             lost: BTreeSet::new(),
+            abandoned: None,
         };
         (round, Effect::Dispatch(dispatch))
     }
@@ -257,7 +259,8 @@ impl Round {
 
     fn abandon(&mut self, why: Abandoned) -> Effect {
         self.phase = Phase::Abandoned;
-        Effect::Abandon(why)
+        self.abandoned = Some(why);
+        Effect::Abandon
     }
 
     /// From 1.
@@ -270,6 +273,12 @@ impl Round {
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// Why the round ended without a model, if it did.
+    #[must_use]
+    pub fn abandoned(&self) -> Option<&Abandoned> {
+        self.abandoned.as_ref()
     }
 
     /// What was decided when it opened.
@@ -368,10 +377,8 @@ mod tests {
             received: 1,
             quorum: 2,
         };
-        assert_eq!(
-            round.tick(Timestamp(60_000)),
-            Some(Effect::Abandon(expected))
-        );
+        assert_eq!(round.tick(Timestamp(60_000)), Some(Effect::Abandon));
+        assert_eq!(round.abandoned(), Some(&expected));
     }
 
     #[test]
@@ -399,10 +406,9 @@ mod tests {
                 Some(Effect::Dispatch(_))
             ));
         }
-        let Some(Effect::Abandon(why)) = round.fail(ClientId(0), ATTEMPTS_MAX, true, "no disk")
-        else {
-            panic!("the round should be abandoned");
-        };
+        let effect = round.fail(ClientId(0), ATTEMPTS_MAX, true, "no disk");
+        assert_eq!(effect, Some(Effect::Abandon));
+        let why = round.abandoned().expect("an abandoned round says why");
         assert!(
             why.to_string().ends_with("the last failure: no disk"),
             "{why}"

@@ -32,6 +32,7 @@ struct Member {
     session: u64,
     connected_at: Timestamp,
     heard_at: Timestamp,
+    draining: bool,
     tasks: BTreeSet<String>,
     accepted: u64,
     refused: u64,
@@ -102,6 +103,7 @@ impl Fleet {
             session,
             connected_at: now,
             heard_at: now,
+            draining: false,
             tasks: BTreeSet::new(),
             accepted,
             refused,
@@ -166,25 +168,34 @@ impl Fleet {
 
     /// Tells everybody that work on `run` is of no use any more.
     pub fn cancel(&self, run: RunId) {
-        self.tell(&Kind::Cancel(Cancel {
+        let cancel = Kind::Cancel(Cancel {
             run: run.to_string(),
-        }));
-    }
-
-    /// Tells everybody to finish what they have and lease nothing new.
-    pub fn drain(&self) {
-        self.tell(&Kind::Drain(Drain {}));
-    }
-
-    fn tell(&self, kind: &Kind) {
+        });
         for member in self.members().values() {
             if let Some(outbox) = &member.outbox {
                 // A worker that does not read misses advice and nothing else.
                 drop(outbox.try_send(OrchestratorMessage {
-                    kind: Some(kind.clone()),
+                    kind: Some(cancel.clone()),
                 }));
             }
         }
+    }
+
+    /// Tells one worker to finish what it has and end. Says whether it has a session.
+    #[must_use]
+    pub fn drain(&self, worker: &WorkerId) -> bool {
+        let mut members = self.members();
+        let Some(member) = members.get_mut(worker) else {
+            return false;
+        };
+        let Some(outbox) = &member.outbox else {
+            return false;
+        };
+        member.draining = true;
+        let drain = OrchestratorMessage {
+            kind: Some(Kind::Drain(Drain {})),
+        };
+        outbox.try_send(drain).is_ok()
     }
 
     /// Everybody who is or was here, by name.
@@ -194,6 +205,7 @@ impl Fleet {
         let row = |(id, member): (&WorkerId, &Member)| {
             let state = match &member.outbox {
                 None => WorkerState::Lost,
+                Some(_) if member.draining => WorkerState::Draining,
                 Some(_) if now.since(member.heard_at) > patience => WorkerState::Suspect,
                 Some(_) => WorkerState::Healthy,
             };
@@ -291,6 +303,22 @@ mod tests {
         let _new = fleet.join(hello("a"), outbox(), Timestamp(1));
         fleet.leave(&old);
         assert_eq!(fleet.connected(), 1);
+    }
+
+    #[test]
+    fn only_a_connected_worker_can_be_drained() {
+        let fleet = fleet();
+        let (outbox, mut told) = mpsc::channel(1);
+        let id = fleet.join(hello("a"), outbox, Timestamp(0));
+        assert!(fleet.drain(id.worker()));
+        assert!(matches!(
+            told.try_recv().unwrap().kind,
+            Some(Kind::Drain(_))
+        ));
+        assert_eq!(fleet.list(Timestamp(0))[0].state(), WorkerState::Draining);
+        fleet.leave(&id);
+        assert!(!fleet.drain(id.worker()));
+        assert!(!fleet.drain(&WorkerId("b".to_owned())));
     }
 
     #[test]

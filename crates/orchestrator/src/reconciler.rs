@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use federation::acceptance::Refusal;
 use federation::{RunId, TaskId, WorkerId};
+use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -51,6 +52,17 @@ pub struct TaskFailure {
     pub message: String,
     /// Whether another attempt could succeed.
     pub retryable: bool,
+}
+
+/// Why a report has no verdict yet.
+#[derive(Debug, Error)]
+pub enum NotJudged {
+    /// The run ended, or could not keep the receipt, while it was being judged.
+    #[error("the run did not come to a verdict")]
+    Interrupted,
+    /// The receipt cannot be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// The drivers of all runs that have not ended.
@@ -131,8 +143,8 @@ impl Reconciler {
     ///
     /// # Errors
     ///
-    /// [`StoreError`] when the receipt cannot be kept; the worker should report again.
-    pub async fn report(&self, incoming: Incoming) -> Result<Verdict, StoreError> {
+    /// [`NotJudged`] when the receipt could not be kept; the same report should come again.
+    pub async fn report(&self, incoming: &Incoming) -> Result<Verdict, NotJudged> {
         let driver = self.drivers().get(&incoming.report.task.run).cloned();
         if let Some(driver) = driver {
             let (verdict, answer) = oneshot::channel();
@@ -140,13 +152,15 @@ impl Reconciler {
                 incoming: Box::new(incoming.clone()),
                 verdict,
             };
+            // An ended driver is soon gone from the table; then the report is refused below.
             if driver.send(signal).await.is_ok()
                 && let Ok(verdict) = answer.await
             {
                 return Ok(verdict);
             }
+            return Err(NotJudged::Interrupted);
         }
-        collect::refuse(&self.study, &incoming, Refusal::RunNotRunning).await
+        Ok(collect::refuse(&self.study, incoming, Refusal::RunNotRunning).await?)
     }
 
     /// A worker could not do a task.
@@ -163,12 +177,6 @@ impl Reconciler {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
-    }
-
-    /// Whether new work is taken.
-    #[must_use]
-    pub fn is_stopped(&self) -> bool {
-        self.stop.is_cancelled()
     }
 
     fn drivers(&self) -> MutexGuard<'_, HashMap<RunId, mpsc::Sender<Signal>>> {

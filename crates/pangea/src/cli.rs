@@ -65,6 +65,8 @@ enum Command {
     Resume(run::Which),
     /// List workers
     Workers,
+    /// Have a worker finish what it has, then end
+    Drain(worker::Drain),
     /// List the newest version of each model, or all versions of one
     Models(model::List),
     /// Fetch models
@@ -121,6 +123,7 @@ impl Cli {
             Command::Pause(which) => which.pause(session).await?,
             Command::Resume(which) => which.resume(session).await?,
             Command::Workers => worker::list(session).await?,
+            Command::Drain(drain) => drain.run(session).await?,
             Command::Models(list) => list.run(session).await?,
             Command::Model(command) => command.run(session).await?,
             Command::Predict(predict) => predict.run(session).await?,

@@ -129,6 +129,11 @@ impl TrainingWorker {
         Ok(this)
     }
 
+    /// Returns when the orchestrator has told this worker to end.
+    pub async fn told_to_end(&self) {
+        self.drain.cancelled().await;
+    }
+
     /// Leases nothing new, lets the task in hand finish until `patience` ends, then gives it back.
     pub async fn stop(self, patience: impl Future<Output = ()>) {
         self.drain.cancel();

@@ -27,7 +27,10 @@ async fn main() -> anyhow::Result<()> {
         "{SERVICE} {} works: HTTP http://{}",
         service.id, service.http
     ))?;
-    asked_to_end().await?;
+    tokio::select! {
+        asked = asked_to_end() => asked?,
+        () = service.told_to_end() => {}
+    }
     service.stop(tokio::time::sleep(drain)).await;
     Ok(())
 }

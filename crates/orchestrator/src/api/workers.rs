@@ -1,16 +1,22 @@
 //! Sessions of workers.
 
+use std::time::Duration;
+
+use federation::WorkerId;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use proto::convert::InvalidMessage;
-use proto::v1::orchestrator_message::{Drain, Kind as Told, Verdict, Welcome};
+use proto::v1::orchestrator_message::{Kind as Told, Verdict, Welcome};
 use proto::v1::worker_message::{Done, Failed, Hello, Kind as Said};
 use proto::v1::workers_server::Workers;
-use proto::v1::{ListWorkersRequest, ListWorkersResponse, OrchestratorMessage, WorkerMessage};
+use proto::v1::{
+    DrainWorkerRequest, DrainWorkerResponse, ListWorkersRequest, ListWorkersResponse,
+    OrchestratorMessage, WorkerMessage,
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{Api, status};
 use crate::collect::Incoming;
@@ -19,6 +25,9 @@ use crate::reconciler::TaskFailure;
 
 /// Messages that may wait for a worker.
 const OUTBOX: usize = 64;
+
+/// How long a report waits before it is judged again, when the first time came to nothing.
+const JUDGE_AGAIN: Duration = Duration::from_millis(100);
 
 /// Longest name of a worker.
 const NAME_MAX: usize = 200;
@@ -54,9 +63,6 @@ impl Workers for Api {
         };
         // The outbox is new and has room.
         drop(outbox.try_send(message(Told::Welcome(welcome))));
-        if self.reconciler.is_stopped() {
-            drop(outbox.try_send(message(Told::Drain(Drain {}))));
-        }
         self.count_workers();
 
         let api = self.clone();
@@ -80,6 +86,24 @@ impl Workers for Api {
     ) -> Result<Response<ListWorkersResponse>, Status> {
         let workers = self.study.fleet.list(self.study.now());
         Ok(Response::new(ListWorkersResponse { workers }))
+    }
+
+    async fn drain(
+        &self,
+        request: Request<DrainWorkerRequest>,
+    ) -> Result<Response<DrainWorkerResponse>, Status> {
+        let name = request.into_inner().worker;
+        let told = self.study.fleet.drain(&WorkerId(name.clone()));
+        let workers = self.study.fleet.list(self.study.now());
+        let worker = workers
+            .into_iter()
+            .find(|worker| told && worker.worker == name);
+        let hint = "`pangea workers` lists those that are connected";
+        let worker = worker.ok_or_else(|| status::not_found("worker", &name, hint))?;
+        info!(worker = name, "worker told to drain");
+        Ok(Response::new(DrainWorkerResponse {
+            worker: Some(worker),
+        }))
     }
 }
 
@@ -115,7 +139,7 @@ impl Api {
         let (api, id, outbox) = (self.clone(), id.clone(), outbox.clone());
         tokio::spawn(async move {
             let judged = match what {
-                Answerable::Done(done) => api.judge(&id, &done).await,
+                Answerable::Done(done) => api.judge(&id, &done, &outbox).await,
                 Answerable::Failed(failed) => Some(api.note_failure(&id, failed).await),
             };
             if let Some(verdict) = judged {
@@ -125,19 +149,27 @@ impl Api {
         });
     }
 
-    async fn judge(&self, id: &SessionId, done: &Done) -> Option<Verdict> {
+    async fn judge(
+        &self,
+        id: &SessionId,
+        done: &Done,
+        outbox: &mpsc::Sender<OrchestratorMessage>,
+    ) -> Option<Verdict> {
         let task = done.task.clone();
         let incoming = match Incoming::new(id.worker().clone(), done) {
             Ok(incoming) => incoming,
             Err(error) => return Some(not_understood(task, &error)),
         };
-        let judged = match self.reconciler.report(incoming).await {
-            Ok(judged) => judged,
-            Err(error) => {
-                // Without a verdict the worker's lease runs out and the task is done again.
-                warn!(task, error = %error, "a report was not kept");
+        // As long as the session stands: the worker waits for this verdict, and keeps its lease.
+        let judged = loop {
+            match self.reconciler.report(&incoming).await {
+                Ok(judged) => break judged,
+                Err(error) => debug!(task, error = %error, "a report is not judged yet"),
+            }
+            if outbox.is_closed() {
                 return None;
             }
+            self.study.clock.sleep(JUDGE_AGAIN).await;
         };
         let ended = if judged.is_ok() {
             Ended::Accepted
@@ -223,6 +255,6 @@ fn message(kind: Told) -> OrchestratorMessage {
     OrchestratorMessage { kind: Some(kind) }
 }
 
-fn millis(span: std::time::Duration) -> u64 {
+fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

@@ -7,7 +7,7 @@ use federation::event::Event;
 use federation::round::{Effect, Phase, Plan, Round};
 use federation::run::RunState;
 use federation::{RunId, cohort, stop};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tracing::{debug, info, instrument, warn};
 
 use super::{Signal, TaskFailure};
@@ -33,6 +33,8 @@ pub(super) struct Driver {
     turn: Option<OwnedSemaphorePermit>,
     work: Option<Work>,
     stall: Option<Stall>,
+    // Kept over waits, so that a worker who comes between a step and a wait is noticed.
+    sessions: watch::Receiver<u64>,
 }
 
 /// A step that cannot be taken now.
@@ -58,6 +60,7 @@ impl Driver {
         inbox: mpsc::Receiver<Signal>,
         turns: Arc<Semaphore>,
     ) -> Self {
+        let sessions = study.fleet.sessions();
         Self {
             study,
             run,
@@ -66,6 +69,7 @@ impl Driver {
             turn: None,
             work: None,
             stall: None,
+            sessions,
         }
     }
 
@@ -155,6 +159,7 @@ impl Driver {
         match work.round.as_ref().map(Round::phase) {
             None => self.open_or_finish(row).await,
             Some(Phase::Training) => self.train(row).await,
+            Some(Phase::Abandoned) => self.abandon().await,
             Some(_) => {
                 close_round(&study, work).await?;
                 Ok(Next::Step)
@@ -239,30 +244,33 @@ impl Driver {
                     .move_round(self.run, number, Phase::Aggregating)
                     .await?;
             }
-            Effect::Abandon(why) => {
-                let reason = why.to_string();
-                let now = self.study.now();
-                self.study
-                    .store
-                    .abandon_round(self.run, number, &reason, now)
-                    .await?;
-                let message = format!("round {number} was abandoned: {reason}");
-                return Err(Problem::Fatal { message });
-            }
+            Effect::Abandon => return self.abandon().await,
         }
         Ok(Next::Step)
+    }
+
+    async fn abandon(&self) -> Result<Next, Problem> {
+        let round = self.work.as_ref().and_then(|work| work.round.as_ref());
+        let Some((round, why)) = round.and_then(|round| Some((round, round.abandoned()?))) else {
+            return Ok(Next::Step);
+        };
+        let (number, reason) = (round.number(), why.to_string());
+        self.study
+            .store
+            .abandon_round(self.run, number, &reason, self.study.now())
+            .await?;
+        let message = format!("round {number} was abandoned: {reason}");
+        Err(Problem::Fatal { message })
     }
 
     /// Returns after a signal, when workers came or went, or when `span` has passed.
     async fn wait(&mut self, span: Duration) {
         let clock = Arc::clone(&self.study.clock);
-        let mut sessions = self.study.fleet.sessions();
-        sessions.mark_unchanged();
         let turns = Arc::clone(&self.turns);
         let signal = tokio::select! {
             signal = self.inbox.recv() => signal,
             () = clock.sleep(span) => None,
-            changed = sessions.changed() => changed.err().and(None),
+            changed = self.sessions.changed() => changed.err().and(None),
             turn = turns.acquire_owned(), if self.turn.is_none() => {
                 self.turn = turn.ok();
                 None

@@ -1,4 +1,6 @@
-//! `pangea workers`.
+//! `pangea workers` and `pangea drain`.
+
+use clap::Args;
 
 use super::Session;
 use crate::human::{ago, count};
@@ -37,4 +39,19 @@ pub(super) async fn list(session: &mut Session) -> anyhow::Result<()> {
     let shapes: Vec<_> = workers.iter().map(json::Worker::from).collect();
     session.output.show(table, &shapes)?;
     Ok(())
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Drain {
+    /// The worker, as `pangea workers` calls it
+    worker: String,
+}
+
+impl Drain {
+    pub(super) async fn run(self, session: &mut Session) -> anyhow::Result<()> {
+        let worker = session.client().drain(&self.worker).await?;
+        let text = format!("{} finishes what it has, then ends", worker.worker);
+        session.output.show(text, &json::Worker::from(&worker))?;
+        Ok(())
+    }
 }

@@ -42,6 +42,7 @@ pub(crate) fn state(state: v1::WorkerState) -> &'static str {
         v1::WorkerState::Healthy => "healthy",
         v1::WorkerState::Suspect => "suspect",
         v1::WorkerState::Lost => "lost",
+        v1::WorkerState::Draining => "draining",
         v1::WorkerState::Unspecified => "unknown",
     }
 }

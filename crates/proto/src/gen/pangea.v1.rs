@@ -5019,7 +5019,7 @@ pub mod orchestrator_message {
         #[prost(string, tag = "1")]
         pub run: ::prost::alloc::string::String,
     }
-    /// Finish what is leased, lease nothing new.
+    /// Finish what is leased, lease nothing new, end.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct Drain {}
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
@@ -5033,6 +5033,16 @@ pub mod orchestrator_message {
         #[prost(message, tag = "4")]
         Drain(Drain),
     }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DrainWorkerRequest {
+    #[prost(string, tag = "1")]
+    pub worker: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DrainWorkerResponse {
+    #[prost(message, optional, tag = "1")]
+    pub worker: ::core::option::Option<Worker>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListWorkersRequest {}
@@ -5076,6 +5086,8 @@ pub enum WorkerState {
     Suspect = 2,
     /// Its session ended.
     Lost = 3,
+    /// Finishing what it has; it leases nothing new.
+    Draining = 4,
 }
 impl WorkerState {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -5088,6 +5100,7 @@ impl WorkerState {
             Self::Healthy => "WORKER_STATE_HEALTHY",
             Self::Suspect => "WORKER_STATE_SUSPECT",
             Self::Lost => "WORKER_STATE_LOST",
+            Self::Draining => "WORKER_STATE_DRAINING",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -5097,6 +5110,7 @@ impl WorkerState {
             "WORKER_STATE_HEALTHY" => Some(Self::Healthy),
             "WORKER_STATE_SUSPECT" => Some(Self::Suspect),
             "WORKER_STATE_LOST" => Some(Self::Lost),
+            "WORKER_STATE_DRAINING" => Some(Self::Draining),
             _ => None,
         }
     }
@@ -5226,6 +5240,28 @@ pub mod workers_client {
             req.extensions_mut().insert(GrpcMethod::new("pangea.v1.Workers", "List"));
             self.inner.unary(req, path, codec).await
         }
+        /// Has a worker finish what it has, lease nothing new, and end.
+        pub async fn drain(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DrainWorkerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DrainWorkerResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/pangea.v1.Workers/Drain");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("pangea.v1.Workers", "Drain"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -5257,6 +5293,14 @@ pub mod workers_server {
             request: tonic::Request<super::ListWorkersRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListWorkersResponse>,
+            tonic::Status,
+        >;
+        /// Has a worker finish what it has, lease nothing new, and end.
+        async fn drain(
+            &self,
+            request: tonic::Request<super::DrainWorkerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DrainWorkerResponse>,
             tonic::Status,
         >;
     }
@@ -5414,6 +5458,51 @@ pub mod workers_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/pangea.v1.Workers/Drain" => {
+                    #[allow(non_camel_case_types)]
+                    struct DrainSvc<T: Workers>(pub Arc<T>);
+                    impl<
+                        T: Workers,
+                    > tonic::server::UnaryService<super::DrainWorkerRequest>
+                    for DrainSvc<T> {
+                        type Response = super::DrainWorkerResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DrainWorkerRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Workers>::drain(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DrainSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
