@@ -2,8 +2,15 @@
 
 mod cli;
 mod commands;
+mod damage;
+mod demo;
 mod learning;
+mod program;
 mod recovery;
+mod refusals;
 mod sameness;
 mod scene;
+mod settings;
 mod shell;
+mod starting;
+mod tools;

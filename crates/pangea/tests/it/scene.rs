@@ -8,6 +8,7 @@ use client::v1::event::Kind;
 use client::{Client, ClientError, ImportOptions, JobSpec, Patience, job_file, random_key, v1};
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use orchestrator::datasets::split::split;
 use pangea::house::{House, Plan, Ports};
 use tempfile::TempDir;
 
@@ -170,6 +171,18 @@ pub(crate) fn digits_options() -> ImportOptions {
         scaling: v1::Scaling::Standard,
         replace: false,
     }
+}
+
+/// The rows of the digits that `digits_options` hold out, as CSV.
+pub(crate) fn held_out() -> String {
+    let digits = std::fs::read_to_string(DIGITS).expect("the digits");
+    let lines: Vec<&str> = digits.lines().collect();
+    let options = digits_options();
+    let split = split(lines.len() - 1, options.test_fraction, options.seed);
+    let test = split.expect("a split").test;
+    let rows = test.iter().map(|row| lines[*row as usize + 1]);
+    let lines: Vec<&str> = std::iter::once(lines[0]).chain(rows).collect();
+    lines.join("\n") + "\n"
 }
 
 /// The events of a run, as they come.

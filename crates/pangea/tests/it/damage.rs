@@ -1,0 +1,160 @@
+//! Objects that are damaged where they lie: what needs them says so, by name, and nothing else
+//! suffers.
+
+use std::path::{Path, PathBuf};
+
+use client::v1;
+use client::v1::event::Kind;
+
+use crate::scene::{SHORT_JOB, Scene, change_to, commit_of, count, job};
+
+fn tamper(path: &Path) {
+    let mut bytes = std::fs::read(path).expect("an object");
+    *bytes.last_mut().expect("a byte") ^= 1;
+    std::fs::write(path, bytes).expect("an object to write");
+}
+
+fn truncate(path: &Path) {
+    let bytes = std::fs::read(path).expect("an object");
+    std::fs::write(path, &bytes[..bytes.len() - 5]).expect("an object to write");
+}
+
+/// The key of some shard.
+fn a_shard(scene: &Scene) -> String {
+    let first_in = |folder: PathBuf| {
+        let mut entries = std::fs::read_dir(folder).expect("a folder");
+        entries.next().expect("an entry").expect("an entry").path()
+    };
+    let path = first_in(first_in(scene.artifact("shards")));
+    let key = path.strip_prefix(scene.artifact("")).expect("an object");
+    key.to_str().expect("a key").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_shard_fails_the_run_and_is_named() {
+    for (damage, problem) in [
+        (truncate as fn(&Path), "lie outside of object"),
+        (tamper, "has digest blake3:"),
+    ] {
+        let mut scene = Scene::with_digits(2).await;
+        let job = job(SHORT_JOB, &[("rounds: 4", "rounds: 1\npublish_as: short")]);
+        scene.train(&job).await;
+        let key = a_shard(&scene);
+        damage(&scene.artifact(&key));
+        // What compute-core holds is still right.
+        assert_eq!(scene.train(&job).await.state(), v1::RunState::Completed);
+        scene.house.stop_compute().await;
+        scene.house.start_compute().await.unwrap();
+
+        let run = scene.train(&job).await;
+        assert_eq!(run.state(), v1::RunState::Failed);
+        let told = "round 1 was abandoned: 1 of 4 clients were given up";
+        assert!(run.reason.starts_with(told), "{}", run.reason);
+        assert!(
+            run.reason.contains("the last failure: shard: "),
+            "{}",
+            run.reason
+        );
+        assert!(
+            run.reason.contains(&format!("object {key}")),
+            "{}",
+            run.reason
+        );
+        assert!(run.reason.contains(problem), "{}", run.reason);
+        let models = scene.client.models(Some("short")).await.unwrap();
+        assert_eq!(models.len(), 2, "a failed run publishes nothing");
+        let other = job_of_another_partition();
+        assert_eq!(scene.train(&other).await.state(), v1::RunState::Completed);
+    }
+}
+
+fn job_of_another_partition() -> client::JobSpec {
+    job(
+        SHORT_JOB,
+        &[("seed: 7", "seed: 8"), ("rounds: 4", "rounds: 1")],
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_checkpoint_fails_the_run_at_a_restart_and_is_named() {
+    let scene = Scene::with_digits(2).await;
+    let run = scene
+        .submit(&job(SHORT_JOB, &[("rounds: 4", "rounds: 40")]))
+        .await;
+    scene.watch(&run, 0).until(commit_of(2)).await;
+    let dir = scene.close().await;
+    let pointer = dir
+        .path()
+        .join(format!("artifacts/runs/{run}/checkpoints/latest.json"));
+    let pointer: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(pointer).unwrap()).unwrap();
+    let round = pointer["round"].as_u64().unwrap();
+    let key = format!("runs/{run}/checkpoints/{round:05}/model.safetensors");
+    tamper(&dir.path().join("artifacts").join(&key));
+
+    let scene = Scene::open(dir, 2).await;
+    let run = scene.ended(&run).await;
+    assert_eq!(run.state(), v1::RunState::Failed);
+    let told = format!("object {key} has digest blake3:");
+    assert!(run.reason.starts_with(&told), "{}", run.reason);
+    assert!(u64::from(run.rounds_committed) <= round);
+    scene
+        .undisturbed(&job(SHORT_JOB, &[("rounds: 4", "rounds: 1")]))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_update_is_refused_and_trained_again_to_the_same_digest() {
+    let scene = Scene::with_digits(2).await;
+    let slow = job(
+        SHORT_JOB,
+        &[("epochs: 1", "steps: 1500"), ("rounds: 4", "rounds: 3")],
+    );
+    let undisturbed = scene.undisturbed(&slow).await;
+    let run = scene.submit(&slow).await;
+    let mut watching = scene.watch(&run, 0);
+    watching.until(commit_of(1)).await;
+    let accepted = |kind: &Kind| matches!(kind, Kind::UpdateAccepted(update) if update.round == 2);
+    watching.until(accepted).await;
+    scene.client.pause(&run).await.unwrap();
+    // A paused round takes updates and does not close.
+    while count(&watching.seen, accepted) < 4 {
+        watching.until(accepted).await;
+    }
+    let key = |client: u32| format!("runs/{run}/rounds/00002/updates/client-{client:04}-1");
+    tamper(&scene.artifact(&key(1)));
+    truncate(&scene.artifact(&key(3)));
+    scene.client.resume(&run).await.unwrap();
+
+    let events = watching.to_the_end().await;
+    let refused: Vec<_> = events.iter().filter_map(refusal).collect();
+    let [first, second] = &refused[..] else {
+        panic!("{refused:#?}");
+    };
+    assert_eq!(
+        (&first.reason[..], &second.reason[..]),
+        ("damaged", "damaged")
+    );
+    assert!(first.message.contains(&key(1)), "{}", first.message);
+    assert!(second.message.contains(&key(3)), "{}", second.message);
+    assert_eq!(count(&events, change_to(v1::RunState::Completed)), 1);
+    assert_eq!(scene.digest(&run).await, undisturbed);
+    let rounds = scene.client.rounds(&run).await.unwrap();
+    let attempts = |client: usize| {
+        let name = format!("client-{client:04}");
+        let updates = rounds[1].updates.iter();
+        let of_client = updates.filter(|update| update.client == name);
+        of_client
+            .map(|update| (update.attempt, update.accepted))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(attempts(0), [(1, true)]);
+    assert_eq!(attempts(1), [(1, false), (2, true)]);
+}
+
+fn refusal(event: &v1::Event) -> Option<&v1::event::UpdateRefused> {
+    match event.kind.as_ref()? {
+        Kind::UpdateRefused(refused) => Some(refused),
+        _ => None,
+    }
+}
