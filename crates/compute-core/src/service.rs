@@ -64,7 +64,7 @@ impl Service {
         self.running
             .acquire()
             .await
-            .map_err(|_closed| Status::unavailable("shutting down"))
+            .map_err(|_closed| fault::closing())
     }
 
     async fn compute<T: Send + 'static>(
@@ -332,7 +332,7 @@ fn chunks(header: Body, bytes: Bytes) -> Chunks {
 }
 
 fn finished<T>(joined: Result<Result<T, Status>, tokio::task::JoinError>) -> Result<T, Status> {
-    joined.unwrap_or_else(|error| Err(Status::internal(format!("a computation broke: {error}"))))
+    joined.unwrap_or_else(|error| Err(fault::broken(&error)))
 }
 
 /// The class of kernels that the processor gets. Results are bit-identical within one class.

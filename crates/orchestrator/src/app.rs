@@ -18,6 +18,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic_health::ServingStatus;
 use tracing::{info, warn};
 
 use crate::api::Api;
@@ -31,6 +32,9 @@ use crate::study::Study;
 
 /// The service's name in logs, metrics and health.
 pub const SERVICE: &str = "pangea-orchestrator";
+
+/// The name under which a health check asks for the whole process.
+const WHOLE: &str = "";
 
 /// What comes from outside of the configuration.
 #[derive(Debug)]
@@ -141,9 +145,20 @@ impl Orchestrator {
             closing: self.closing.clone(),
         };
         let (health, health_service) = tonic_health::server::health_reporter();
-        health
-            .set_service_status("", tonic_health::ServingStatus::Serving)
-            .await;
+        for service in Api::SERVICES.into_iter().chain([WHOLE]) {
+            health
+                .set_service_status(service, ServingStatus::Serving)
+                .await;
+        }
+        let closing = self.closing.clone();
+        self.tasks.spawn(async move {
+            closing.cancelled().await;
+            for service in Api::SERVICES.into_iter().chain([WHOLE]) {
+                health
+                    .set_service_status(service, ServingStatus::NotServing)
+                    .await;
+            }
+        });
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
