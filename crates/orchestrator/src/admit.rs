@@ -135,13 +135,16 @@ async fn dataset(study: &Study, row: &RunRow) -> Result<datasets::Manifest, Prob
 async fn last_checkpoint(study: &Study, row: &RunRow) -> Result<Option<Manifest>, Problem> {
     let next = row.rounds_committed + 1;
     if let Some(manifest) = checkpoint::manifest(&study.blobs, row.run, next).await? {
-        if let Some(outcome) = &manifest.outcome {
-            study
-                .store
-                .commit_round(row.run, outcome, study.now())
-                .await?;
+        let stands = match &manifest.outcome {
+            Some(outcome) => {
+                let now = study.now();
+                study.store.commit_round(row.run, outcome, now).await?
+            }
+            None => true,
+        };
+        if stands {
+            return Ok(Some(manifest));
         }
-        return Ok(Some(manifest));
     }
     let last = checkpoint::manifest(&study.blobs, row.run, row.rounds_committed).await?;
     if last.is_none() && row.rounds_committed > 0 {

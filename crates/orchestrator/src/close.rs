@@ -17,7 +17,7 @@ use crate::store::Receipt;
 use crate::study::Study;
 
 /// Brings a closed round to its commit. Every step can be repeated: the same updates give the same
-/// model. A damaged update reopens the round instead.
+/// model. A damaged update reopens the round instead; a pause leaves it closed.
 ///
 /// # Errors
 ///
@@ -72,10 +72,10 @@ async fn commit(
         ..work.checkpoint.clone()
     };
     checkpoint::commit(&study.blobs, &manifest).await?;
-    study
-        .store
-        .commit_round(work.run, &outcome, study.now())
-        .await?;
+    let now = study.now();
+    if !study.store.commit_round(work.run, &outcome, now).await? {
+        return Ok(());
+    }
     let (round, accuracy, loss) = (outcome.round, outcome.accuracy, outcome.loss);
     info!(
         round,

@@ -57,7 +57,7 @@ pub enum PublishError {
 }
 
 /// Publishes the model of `checkpoint` under the next version of `name`: the file first, the
-/// manifest next, the version last.
+/// manifest next, the version last. None when the run was paused or ended in the meantime.
 ///
 /// # Errors
 ///
@@ -67,7 +67,7 @@ pub async fn publish(
     name: &str,
     checkpoint: &checkpoint::Manifest,
     dataset: &datasets::Manifest,
-) -> Result<ModelRow, PublishError> {
+) -> Result<Option<ModelRow>, PublishError> {
     let model = keep(&study.blobs, &checkpoint.model).await?;
     let outcome = checkpoint.outcome.as_ref();
     let manifest = ModelManifest {

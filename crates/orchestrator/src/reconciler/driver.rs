@@ -177,7 +177,10 @@ impl Driver {
         let done = (committed >= work.spec.rounds.get()).then(|| "all rounds are done".to_owned());
         if let Some(reason) = stopped.or(done) {
             if let Some(name) = &work.spec.publish_as {
-                let model = publish(&study, name, &work.checkpoint, &work.dataset).await?;
+                let published = publish(&study, name, &work.checkpoint, &work.dataset).await?;
+                let Some(model) = published else {
+                    return Ok(Next::Step);
+                };
                 info!(
                     model = model.name,
                     version = model.version,

@@ -4,7 +4,7 @@ use federation::event::Event;
 use federation::{RunId, Timestamp};
 use sqlx::sqlite::SqliteRow;
 
-use super::{Store, StoreError, count, encoded, events, json, stored, text};
+use super::{Store, StoreError, count, encoded, events, json, runs, stored, text};
 use crate::publish::ModelManifest;
 
 /// A published model.
@@ -24,7 +24,8 @@ pub struct ModelRow {
 
 impl Store {
     /// Publishes a run's model under the next version of `name`. A run publishes once: asked
-    /// again, the first answer stands.
+    /// again, the first answer stands. One that a person paused or ended in the meantime publishes
+    /// nothing.
     ///
     /// # Errors
     ///
@@ -35,14 +36,17 @@ impl Store {
         run: RunId,
         manifest: &ModelManifest,
         now: Timestamp,
-    ) -> Result<ModelRow, StoreError> {
+    ) -> Result<Option<ModelRow>, StoreError> {
         let mut write = self.write().await?;
         let known = sqlx::query("SELECT * FROM models WHERE run = $1")
             .bind(run.to_string())
             .fetch_optional(&mut *write)
             .await?;
         if let Some(row) = known {
-            return read(&row);
+            return read(&row).map(Some);
+        }
+        if !runs::is_in_work(&mut write, run).await? {
+            return Ok(None);
         }
         let row = sqlx::query(
             "INSERT INTO models (name, version, run, manifest, created_at)
@@ -64,7 +68,7 @@ impl Store {
         };
         events::append(&mut write, run, now, &event).await?;
         self.commit(write).await?;
-        Ok(model)
+        Ok(Some(model))
     }
 
     /// A version of a model; the newest when none is named.

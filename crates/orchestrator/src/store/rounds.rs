@@ -8,7 +8,7 @@ use federation::{ClientId, Digest, RunId, Timestamp};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::{Store, StoreError, Write, count, encoded, events, json, stored, text};
+use super::{Store, StoreError, Write, count, encoded, events, json, runs, stored, text};
 
 /// A round that has not ended, with what is needed to go on.
 #[derive(Debug, Clone)]
@@ -154,7 +154,8 @@ impl Store {
         Ok(())
     }
 
-    /// Notes that a round's model stands.
+    /// Notes that a round's model stands. Says whether it does: a run that a person paused or ended
+    /// in the meantime commits nothing.
     ///
     /// # Errors
     ///
@@ -164,8 +165,11 @@ impl Store {
         run: RunId,
         outcome: &RoundOutcome,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let mut write = self.write().await?;
+        if !runs::is_in_work(&mut write, run).await? {
+            return Ok(false);
+        }
         let round = i64::from(outcome.round);
         sqlx::query(
             "UPDATE rounds SET phase = 'committed', closed_at = $3, outcome = $4
@@ -188,7 +192,8 @@ impl Store {
         .await?;
         let event = Event::RoundCommitted(outcome.clone());
         events::append(&mut write, run, now, &event).await?;
-        self.commit(write).await
+        self.commit(write).await?;
+        Ok(true)
     }
 
     /// Notes that a round ended without a model.

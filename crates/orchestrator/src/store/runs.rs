@@ -246,6 +246,12 @@ pub(super) async fn set_state(
     Ok(true)
 }
 
+/// Whether the run neither rests nor has ended.
+pub(super) async fn is_in_work(write: &mut Write, run: RunId) -> Result<bool, StoreError> {
+    let row = fetch(write, run).await?;
+    Ok(row.is_some_and(|row| row.state != RunState::Paused && !row.state.is_final()))
+}
+
 async fn fetch(write: &mut Write, run: RunId) -> Result<Option<RunRow>, StoreError> {
     let row = sqlx::query("SELECT * FROM runs WHERE run = $1")
         .bind(run.to_string())

@@ -1,10 +1,11 @@
-//! The built program, as a shell runs it.
+//! What the program says without a server.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Command, Output};
 
 use tempfile::TempDir;
+
+use crate::shell::{pangea, pangea_with};
 
 const DIGITS: &str = "\
 name: digits
@@ -18,12 +19,6 @@ local:
   optimizer: { kind: sgd, learning_rate: 0.05 }
 rounds: 20
 ";
-
-fn pangea(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pangea"));
-    command.env_remove("PANGEA_SERVER").args(arguments);
-    command.output().expect("the program runs")
-}
 
 /// A job file with one part of its text replaced.
 fn job_with(part: &str, replacement: &str) -> (TempDir, PathBuf) {
@@ -40,51 +35,43 @@ fn dead_address() -> String {
     listener.local_addr().expect("an address").to_string()
 }
 
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).expect("text")
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).expect("text")
-}
-
-#[test]
-fn a_good_job_is_accepted_without_a_server() {
+#[tokio::test]
+async fn a_good_job_is_accepted_without_a_server() {
     let (_folder, path) = job_with("rounds: 20", "rounds: 20");
     let path = path.to_str().unwrap();
-    let output = pangea(&["validate", path]);
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let output = pangea(&["validate", path]).await;
+    assert_eq!(output.status, 0, "{}", output.stderr);
     assert_eq!(
-        stdout(&output),
+        output.stdout,
         format!("{path}: accepted; at most 20 rounds over 8 clients\n")
     );
 
-    let output = pangea(&["validate", path, "--output", "json"]);
-    let json: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let output = pangea(&["validate", path, "--output", "json"]).await;
+    let json: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(json["file"], path);
     assert_eq!(json["parameters"], serde_json::Value::Null);
     assert!(json["job_digest"].as_str().unwrap().starts_with("blake3:"));
 }
 
-#[test]
-fn an_unknown_key_is_told_with_file_line_and_field() {
+#[tokio::test]
+async fn an_unknown_key_is_told_with_file_line_and_field() {
     let (_folder, path) = job_with("batch_size", "bach_size");
-    let output = pangea(&["validate", path.to_str().unwrap()]);
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(stdout(&output), "");
+    let output = pangea(&["validate", path.to_str().unwrap()]).await;
+    assert_eq!(output.status, 1);
+    assert_eq!(output.stdout, "");
     let told = format!(
         "error: {}:8: local.bach_size: unknown key; expected",
         path.display()
     );
-    assert!(stderr(&output).starts_with(&told), "{}", stderr(&output));
+    assert!(output.stderr.starts_with(&told), "{}", output.stderr);
 }
 
-#[test]
-fn every_value_that_is_not_accepted_has_a_line() {
+#[tokio::test]
+async fn every_value_that_is_not_accepted_has_a_line() {
     let (_folder, path) = job_with("epochs: 2\n  batch_size: 32", "epochs: 0\n  batch_size: 0");
-    let output = pangea(&["submit", path.to_str().unwrap()]);
-    assert_eq!(output.status.code(), Some(1));
-    let told = stderr(&output);
+    let output = pangea(&["submit", path.to_str().unwrap()]).await;
+    assert_eq!(output.status, 1);
+    let told = output.stderr;
     let lines: Vec<&str> = told.lines().collect();
     assert_eq!(lines.len(), 2, "{told}");
     for (line, field) in lines.iter().zip(["local.epochs", "local.batch_size"]) {
@@ -93,50 +80,47 @@ fn every_value_that_is_not_accepted_has_a_line() {
     }
 }
 
-#[test]
-fn a_dead_address_is_told_with_what_to_do() {
+#[tokio::test]
+async fn a_dead_address_is_told_with_what_to_do() {
     let address = dead_address();
     for arguments in [
         &["runs", "--server", &address][..],
         &["workers", "--server", &address, "--output", "json"],
         &["model", "download", "digits", "--server", &address],
     ] {
-        let output = pangea(arguments);
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
-        assert_eq!(stdout(&output), "");
+        let output = pangea(arguments).await;
+        assert_eq!(output.status, 1, "{arguments:?}");
+        assert_eq!(output.stdout, "");
         let told = format!(
             "error: nobody answers at http://{address} (is the orchestrator running? `pangea up` \
              starts one): "
         );
-        assert!(stderr(&output).starts_with(&told), "{}", stderr(&output));
+        assert!(output.stderr.starts_with(&told), "{}", output.stderr);
     }
 }
 
-#[test]
-fn the_server_can_be_said_in_the_environment() {
+#[tokio::test]
+async fn the_server_can_be_said_in_the_environment() {
     let address = dead_address();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pangea"));
-    let output = command
-        .env("PANGEA_SERVER", &address)
-        .arg("runs")
-        .output()
-        .unwrap();
-    assert!(stderr(&output).contains(&address), "{}", stderr(&output));
+    let output = pangea_with(&[("PANGEA_SERVER", &address)], &["runs"]).await;
+    assert!(output.stderr.contains(&address), "{}", output.stderr);
 }
 
-#[test]
-fn a_missing_file_is_named_before_anybody_is_asked() {
-    let output = pangea(&["dataset", "import", "/nowhere/d.csv", "--label", "digit"]);
-    assert_eq!(output.status.code(), Some(1));
+#[tokio::test]
+async fn a_missing_file_is_named_before_anybody_is_asked() {
+    let output = pangea(&["dataset", "import", "/nowhere/d.csv", "--label", "digit"]).await;
+    assert_eq!(output.status, 1);
     assert!(
-        stderr(&output).starts_with("error: cannot read /nowhere/d.csv: "),
+        output
+            .stderr
+            .starts_with("error: cannot read /nowhere/d.csv: "),
         "{}",
-        stderr(&output)
+        output.stderr
     );
 }
 
-#[test]
-fn what_is_no_command_is_a_usage_error() {
-    assert_eq!(pangea(&["fly"]).status.code(), Some(2));
-    assert_eq!(pangea(&["--help"]).status.code(), Some(0));
+#[tokio::test]
+async fn what_is_no_command_is_a_usage_error() {
+    assert_eq!(pangea(&["fly"]).await.status, 2);
+    assert_eq!(pangea(&["--help"]).await.status, 0);
 }
