@@ -123,7 +123,6 @@ impl Client {
     pub async fn cancel(&self, run: &str) -> Result<v1::Run, ClientError> {
         let request = v1::CancelRequest {
             run: run.to_owned(),
-            idempotency_key: random_key(),
         };
         let answer = self.jobs_service().cancel(request).await;
         Ok(answer.map_err(|status| self.failed(&status))?.into_inner())
@@ -137,7 +136,6 @@ impl Client {
     pub async fn pause(&self, run: &str) -> Result<v1::Run, ClientError> {
         let request = v1::PauseRequest {
             run: run.to_owned(),
-            idempotency_key: random_key(),
         };
         let answer = self.jobs_service().pause(request).await;
         Ok(answer.map_err(|status| self.failed(&status))?.into_inner())
@@ -151,7 +149,6 @@ impl Client {
     pub async fn resume(&self, run: &str) -> Result<v1::Run, ClientError> {
         let request = v1::ResumeRequest {
             run: run.to_owned(),
-            idempotency_key: random_key(),
         };
         let answer = self.jobs_service().resume(request).await;
         Ok(answer.map_err(|status| self.failed(&status))?.into_inner())

@@ -12,6 +12,8 @@ use telemetry::operations::{self, Operations};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::server::NamedService;
+use tonic_reflection::server as reflection;
 use tracing::{info, warn};
 
 use crate::cache::Cache;
@@ -23,6 +25,12 @@ const MIB: usize = 1024 * 1024;
 
 /// The service's name in logs, metrics and health.
 pub const SERVICE: &str = "pangea-compute-core";
+
+/// Services at the port besides our own.
+const ALSO_SERVED: [&str; 2] = [
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+];
 
 /// What comes from outside of the configuration.
 #[derive(Debug)]
@@ -44,7 +52,7 @@ pub enum StartError {
     Metrics(#[from] prometheus::Error),
     /// The descriptors for reflection do not decode.
     #[error("reflection: {0}")]
-    Reflection(#[from] tonic_reflection::server::Error),
+    Reflection(#[from] reflection::Error),
 }
 
 /// A compute-core that answers.
@@ -84,7 +92,14 @@ impl ComputeCore {
         let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<ComputeServer<Service>>().await;
-        let reflection = tonic_reflection::server::Builder::configure()
+        // The descriptors are of every service of the house; only those at this port are listed.
+        let reflection = [ComputeServer::<Service>::NAME]
+            .into_iter()
+            .chain(ALSO_SERVED)
+            .fold(
+                reflection::Builder::configure(),
+                reflection::Builder::with_service_name,
+            )
             .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .build_v1()?;

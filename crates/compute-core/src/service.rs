@@ -2,6 +2,8 @@
 
 mod bodies;
 mod fault;
+#[cfg(test)]
+mod tests;
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
@@ -17,7 +19,7 @@ use proto::v1::{
     HasRequest, HasResponse, InitRequest, PredictRequest, PutResponse, TensorMeta, TrainProgress,
     TrainReply, TrainRequest, TrainResult, train_reply,
 };
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::debug;
@@ -60,18 +62,23 @@ impl Service {
         }
     }
 
-    async fn turn(&self) -> Result<SemaphorePermit<'_>, Status> {
-        self.running
-            .acquire()
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, Status> {
+        Arc::clone(&self.running)
+            .acquire_owned()
             .await
-            .map_err(|_closed| Status::unavailable("shutting down"))
+            .map_err(|_closed| fault::closing())
     }
 
     async fn compute<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
-        let _turn = self.turn().await?;
+        let turn = self.turn().await?;
+        // The turn goes with the work, which does not end when its caller leaves.
+        let work = move || {
+            let _turn = turn;
+            work()
+        };
         finished(tokio::task::spawn_blocking(work).await)
     }
 }
@@ -169,7 +176,11 @@ impl Compute for Service {
         let (replies, stream) = mpsc::channel(REPLIES);
         let service = self.clone();
         tokio::spawn(async move {
-            let Ok(_turn) = service.turn().await else {
+            let turn = tokio::select! {
+                turn = service.turn() => turn,
+                () = replies.closed() => return,
+            };
+            let Ok(_turn) = turn else {
                 return;
             };
             let timer = service.metrics.train_seconds.start_timer();
@@ -332,7 +343,7 @@ fn chunks(header: Body, bytes: Bytes) -> Chunks {
 }
 
 fn finished<T>(joined: Result<Result<T, Status>, tokio::task::JoinError>) -> Result<T, Status> {
-    joined.unwrap_or_else(|error| Err(Status::internal(format!("a computation broke: {error}"))))
+    joined.unwrap_or_else(|error| Err(fault::broken(&error)))
 }
 
 /// The class of kernels that the processor gets. Results are bit-identical within one class.

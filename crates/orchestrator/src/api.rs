@@ -19,6 +19,7 @@ use proto::v1::models_server::ModelsServer;
 use proto::v1::tasks_server::TasksServer;
 use proto::v1::workers_server::WorkersServer;
 use tokio_util::sync::CancellationToken;
+use tonic::server::NamedService;
 use tonic::service::{Routes, RoutesBuilder};
 
 use crate::reconciler::Reconciler;
@@ -36,6 +37,16 @@ pub struct Api {
 }
 
 impl Api {
+    /// The names of the services, for health checks.
+    pub const SERVICES: [&'static str; 6] = [
+        DatasetsServer::<Self>::NAME,
+        JobsServer::<Self>::NAME,
+        WorkersServer::<Self>::NAME,
+        TasksServer::<Self>::NAME,
+        BlobsServer::<Self>::NAME,
+        ModelsServer::<Self>::NAME,
+    ];
+
     /// All services, ready to be served.
     #[must_use]
     pub fn routes(&self) -> Routes {

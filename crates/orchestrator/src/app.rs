@@ -18,6 +18,8 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic_health::ServingStatus;
+use tonic_reflection::server as reflection;
 use tracing::{info, warn};
 
 use crate::api::Api;
@@ -31,6 +33,15 @@ use crate::study::Study;
 
 /// The service's name in logs, metrics and health.
 pub const SERVICE: &str = "pangea-orchestrator";
+
+/// Services at the port besides our own.
+const ALSO_SERVED: [&str; 2] = [
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+];
+
+/// The name under which a health check asks for the whole process.
+const WHOLE: &str = "";
 
 /// What comes from outside of the configuration.
 #[derive(Debug)]
@@ -65,7 +76,7 @@ pub enum StartError {
     Metrics(#[from] prometheus::Error),
     /// The descriptors for reflection do not decode.
     #[error("reflection: {0}")]
-    Reflection(#[from] tonic_reflection::server::Error),
+    Reflection(#[from] reflection::Error),
 }
 
 /// An orchestrator that answers.
@@ -141,10 +152,28 @@ impl Orchestrator {
             closing: self.closing.clone(),
         };
         let (health, health_service) = tonic_health::server::health_reporter();
-        health
-            .set_service_status("", tonic_health::ServingStatus::Serving)
-            .await;
-        let reflection = tonic_reflection::server::Builder::configure()
+        for service in Api::SERVICES.into_iter().chain([WHOLE]) {
+            health
+                .set_service_status(service, ServingStatus::Serving)
+                .await;
+        }
+        let closing = self.closing.clone();
+        self.tasks.spawn(async move {
+            closing.cancelled().await;
+            for service in Api::SERVICES.into_iter().chain([WHOLE]) {
+                health
+                    .set_service_status(service, ServingStatus::NotServing)
+                    .await;
+            }
+        });
+        // The descriptors are of every service of the house; only those at this port are listed.
+        let reflection = Api::SERVICES
+            .into_iter()
+            .chain(ALSO_SERVED)
+            .fold(
+                reflection::Builder::configure(),
+                reflection::Builder::with_service_name,
+            )
             .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .build_v1()?;

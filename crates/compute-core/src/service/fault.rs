@@ -83,10 +83,32 @@ pub(super) fn plan(error: PlanError) -> Status {
 #[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
 pub(super) fn train(error: TrainError) -> Status {
     match error {
-        TrainError::Cancelled { .. } => Status::cancelled(error.to_string()),
+        TrainError::Cancelled { .. } => {
+            status(Code::Cancelled, "CANCELLED", error.to_string(), &[])
+        }
         TrainError::Diverged { .. } => {
             status(Code::FailedPrecondition, DIVERGED, error.to_string(), &[])
         }
         _ => shape(error.to_string()),
     }
+}
+
+/// compute-core ends; the same call may be answered when it is back.
+pub(super) fn closing() -> Status {
+    status(
+        Code::Unavailable,
+        "CLOSING",
+        "compute-core is shutting down",
+        &[],
+    )
+}
+
+/// A computation panicked.
+pub(super) fn broken(error: &tokio::task::JoinError) -> Status {
+    status(
+        Code::Internal,
+        "INTERNAL",
+        format!("a computation broke: {error}"),
+        &[],
+    )
 }

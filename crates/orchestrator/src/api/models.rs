@@ -206,8 +206,8 @@ impl Asked {
         match read.await {
             Ok(Ok(rows)) => Ok(rows),
             Ok(Err(Ok(error))) => Err(status::table(&self.file_name, &error)),
-            Ok(Err(Err(problem))) => Err(Status::internal(problem)),
-            Err(panicked) => Err(Status::internal(panicked.to_string())),
+            Ok(Err(Err(problem))) => Err(status::internal(problem)),
+            Err(panicked) => Err(status::internal(panicked.to_string())),
         }
     }
 

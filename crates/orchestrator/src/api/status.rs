@@ -42,6 +42,12 @@ pub(super) fn invalid_id(error: InvalidId) -> Status {
     )
 }
 
+/// A fault of ours; logged, since nobody else can do anything about it.
+pub(super) fn internal(problem: String) -> Status {
+    error!(problem, "a call failed");
+    status(Code::Internal, "INTERNAL", problem, &[])
+}
+
 /// `what` of the name `name` does not exist; `hint` says what does.
 pub(super) fn not_found(what: &str, name: &str, hint: &str) -> Status {
     let reason = format!("{}_NOT_FOUND", what.to_uppercase().replace(' ', "_"));

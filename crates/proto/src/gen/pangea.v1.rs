@@ -2370,22 +2370,16 @@ pub struct GetRunRequest {
 pub struct CancelRequest {
     #[prost(string, tag = "1")]
     pub run: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub idempotency_key: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PauseRequest {
     #[prost(string, tag = "1")]
     pub run: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub idempotency_key: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ResumeRequest {
     #[prost(string, tag = "1")]
     pub run: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub idempotency_key: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListRunsRequest {
@@ -2962,6 +2956,7 @@ pub mod jobs_client {
             req.extensions_mut().insert(GrpcMethod::new("pangea.v1.Jobs", "List"));
             self.inner.unary(req, path, codec).await
         }
+        /// A run that is cancelled, paused or resumed already stays so: these three need no key.
         pub async fn cancel(
             &mut self,
             request: impl tonic::IntoRequest<super::CancelRequest>,
@@ -3102,6 +3097,7 @@ pub mod jobs_server {
             tonic::Response<super::ListRunsResponse>,
             tonic::Status,
         >;
+        /// A run that is cancelled, paused or resumed already stays so: these three need no key.
         async fn cancel(
             &self,
             request: tonic::Request<super::CancelRequest>,

@@ -1,0 +1,95 @@
+//! Turns, as seen from inside.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use federation::local::{LocalDuration, Optimizer};
+use federation::model::ModelSpec;
+use prometheus::Registry;
+
+use super::*;
+
+fn service() -> Service {
+    let metrics = Metrics::register(&Registry::new()).unwrap();
+    Service::new(
+        Cache::new(1 << 20),
+        NonZeroUsize::MIN,
+        NonZeroUsize::MIN,
+        metrics,
+    )
+}
+
+#[tokio::test]
+async fn a_computation_whose_caller_left_keeps_its_turn_until_it_ends() {
+    let service = service();
+    let (begun, mut has_begun) = tokio::sync::mpsc::channel(1);
+    let (end, may_end) = mpsc::channel::<()>();
+    let computing = service.compute(move || {
+        begun.try_send(()).unwrap();
+        may_end.recv().unwrap();
+        Ok(())
+    });
+    tokio::select! {
+        _ = computing => panic!("nobody let it end"),
+        _ = has_begun.recv() => {}
+    }
+    assert_eq!(service.running.available_permits(), 0);
+    end.send(()).unwrap();
+    assert!(service.turn().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_training_whose_caller_left_waits_for_no_turn() {
+    let service = service();
+    let model = ModelSpec::SoftmaxRegression.architecture(1, 2).unwrap();
+    let numbers = |tensors, bytes: &[u8]| {
+        let digest = federation::Digest::of(bytes);
+        let bytes = Bytes::copy_from_slice(bytes);
+        service.cache.put(digest, Held { tensors, bytes });
+        digest
+    };
+    let parameters = numbers(body::parameter_tensors(&model), &[0; 16]);
+    let tensor = |name: &str, dtype: proto::v1::Dtype, shape: &[u64]| TensorMeta {
+        name: name.to_owned(),
+        dtype: dtype.into(),
+        shape: shape.to_vec(),
+    };
+    let rows = vec![
+        tensor("labels", proto::v1::Dtype::I64, &[1]),
+        tensor("features", proto::v1::Dtype::F32, &[1, 1]),
+    ];
+    let examples = numbers(rows, &[0; 12]);
+    let local = LocalTraining {
+        duration: LocalDuration::Steps(1),
+        batch_size: 1,
+        optimizer: Optimizer::Sgd {
+            learning_rate: 0.1,
+            momentum: 0.0,
+            weight_decay: 0.0,
+        },
+    };
+
+    let _taken = service.turn().await.unwrap();
+    let request = TrainRequest {
+        model: Some((&model).into()),
+        parameters_digest: parameters.to_string(),
+        examples_digest: examples.to_string(),
+        local: Some((&local).into()),
+        seed: 1,
+    };
+    let stream = service.train(Request::new(request)).await.unwrap();
+    let held = service.cache.get(&parameters).unwrap();
+    assert_eq!(
+        Arc::strong_count(&held),
+        3,
+        "the cache, the training and we"
+    );
+    drop(stream);
+    let let_go = async {
+        while Arc::strong_count(&held) > 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let let_go = tokio::time::timeout(Duration::from_secs(30), let_go).await;
+    assert!(let_go.is_ok(), "it still waits for its turn");
+}

@@ -1,0 +1,165 @@
+//! What is computed, and what is said when it cannot be.
+
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+
+use compute_core::engine::{Examples, Trainer, evaluate, initial_parameters};
+use proto::body;
+use proto::engine::EngineError;
+use proto::fault;
+use proto::v1::Dtype;
+use tonic::Code;
+
+use crate::core::{MIB, examples, inputs, labelled, mlp, parameters, rows, serve, sgd, tensor};
+
+fn reason(error: &EngineError) -> Option<String> {
+    match error {
+        EngineError::Call(status) => fault::reason(status),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn it_says_what_it_can_do() {
+    let core = serve(3 * MIB, 1);
+    let described = core.engine.describe().await.unwrap();
+    assert_eq!((described.threads, described.cache_bytes), (1, 3 << 20));
+    assert_eq!(described.layers, ["linear", "relu", "gelu"]);
+    assert!(!described.kernels.is_empty());
+}
+
+#[tokio::test]
+async fn the_seed_decides_the_initial_parameters() {
+    let core = serve(MIB, 1);
+    let model = mlp(6, 4);
+    let (header, first) = core.engine.init(&model, 7).await.unwrap();
+    let (_, again) = core.engine.init(&model, 7).await.unwrap();
+    let (_, other) = core.engine.init(&model, 8).await.unwrap();
+    assert_eq!(first, again);
+    assert_ne!(first, other);
+    assert_eq!(first, body::into_bytes(initial_parameters(&model, 7)));
+    assert_eq!(header, body::parameters_header(&model, &first));
+}
+
+#[tokio::test]
+async fn training_over_the_wire_gives_the_bits_of_the_engine() {
+    let core = serve(MIB, 1);
+    let (model, local) = (mlp(6, 4), sgd(40, 0.1));
+    let (base, shard) = (parameters(&model, 7), rows(30, 6, 0.2));
+    let held = examples(&shard);
+    let mut progress = 0;
+    let mut on_progress = |_| progress += 1;
+    let trained = core
+        .engine
+        .train(&model, inputs(&base, &held), &local, 9, &mut on_progress);
+    let (result, delta) = trained.await.unwrap();
+
+    let before = initial_parameters(&model, 7);
+    let mut after = before.clone();
+    let report = Trainer::new(&model, &local, 30, NonZeroUsize::MIN)
+        .unwrap()
+        .train(
+            &mut after,
+            &Examples::new(&model, &shard.features, &shard.labels).unwrap(),
+            9,
+            &mut |_| ControlFlow::Continue(()),
+        )
+        .unwrap();
+    let expected: Vec<f32> = after.iter().zip(&before).map(|(a, b)| a - b).collect();
+    assert_eq!(delta, body::into_bytes(expected));
+    assert_eq!(result.num_examples, report.num_examples);
+    assert_eq!(result.num_steps, 40);
+    assert_eq!(result.mean_loss.to_bits(), report.last_epoch_loss.to_bits());
+    assert!(progress > 0, "forty steps are worth a word");
+}
+
+#[tokio::test]
+async fn evaluation_over_the_wire_gives_the_bits_of_the_engine() {
+    let core = serve(MIB, 1);
+    let (model, shard) = (mlp(6, 4), rows(31, 6, 0.2));
+    let (base, held) = (parameters(&model, 7), examples(&shard));
+    let answer = core.engine.evaluate(&model, inputs(&base, &held));
+    let answer = answer.await.unwrap();
+    let rows = Examples::new(&model, &shard.features, &shard.labels).unwrap();
+    let expected = evaluate(
+        &model,
+        &initial_parameters(&model, 7),
+        &rows,
+        NonZeroUsize::MIN,
+    )
+    .unwrap();
+    assert_eq!(answer.num_examples, 31);
+    assert_eq!(answer.loss.to_bits(), expected.loss.to_bits());
+    assert_eq!(answer.accuracy.to_bits(), expected.accuracy.to_bits());
+}
+
+#[tokio::test]
+async fn a_training_that_diverges_says_so_and_is_not_worth_another_try() {
+    let core = serve(MIB, 1);
+    let model = mlp(6, 4);
+    let (base, held) = (parameters(&model, 7), examples(&rows(30, 6, 0.2)));
+    let (local, mut on_progress) = (sgd(200, 1e30), |_| {});
+    let inputs = inputs(&base, &held);
+    let trained = core
+        .engine
+        .train(&model, inputs, &local, 9, &mut on_progress);
+    let error = trained.await.unwrap_err();
+    assert_eq!(reason(&error).as_deref(), Some("DIVERGED"), "{error}");
+    assert!(!error.is_transient());
+}
+
+#[tokio::test]
+async fn tensors_that_do_not_fit_the_model_are_named() {
+    let core = serve(MIB, 1);
+    let model = mlp(6, 4);
+    let good = examples(&rows(3, 6, 0.0));
+    let own = parameters(&model, 7);
+    let features = [0.0; 18];
+    let shapes = |labels: usize, rows: usize, columns: usize| {
+        vec![
+            tensor("labels", Dtype::I64, &[labels]),
+            tensor("features", Dtype::F32, &[rows, columns]),
+        ]
+    };
+    let cases = [
+        (
+            parameters(&mlp(6, 5), 7),
+            good.clone(),
+            "are not those of the model",
+        ),
+        (own.clone(), examples(&rows(3, 5, 0.0)), "tensor features"),
+        (
+            own.clone(),
+            labelled(shapes(2, 3, 6), &[0; 2], &features),
+            "tensor labels",
+        ),
+        (
+            own.clone(),
+            labelled(shapes(3, 3, 6), &[0, 1, -1], &features),
+            "below 0",
+        ),
+        (
+            own.clone(),
+            labelled(shapes(3, 3, 6), &[0, 1, 3], &features),
+            "3",
+        ),
+        (
+            own.clone(),
+            labelled(vec![tensor("x", Dtype::F32, &[3, 6])], &[], &features),
+            "no tensor features",
+        ),
+    ];
+    for (base, rows, named) in cases {
+        let asked = core.engine.evaluate(&model, inputs(&base, &rows));
+        let error = asked.await.unwrap_err();
+        assert_eq!(reason(&error).as_deref(), Some("SHAPE_MISMATCH"), "{error}");
+        assert!(
+            error.to_string().contains(named),
+            "{named:?} is not in: {error}"
+        );
+        let EngineError::Call(status) = error else {
+            panic!("{error}");
+        };
+        assert_eq!(status.code(), Code::InvalidArgument);
+    }
+}
