@@ -5,6 +5,9 @@ use std::collections::HashMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+/// The descriptors of `ErrorInfo` and its like, for tools that learn messages by reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = tonic_types::pb::FILE_DESCRIPTOR_SET;
+
 /// The domain of every `ErrorInfo` of ours.
 pub const DOMAIN: &str = "pangea";
 
