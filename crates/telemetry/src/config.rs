@@ -43,7 +43,7 @@ pub enum ConfigError {
         path: PathBuf,
     },
     /// A key is unknown or a value is wrong.
-    #[error("{}", .0.to_string())]
+    #[error(transparent)]
     Invalid(#[from] Box<figment::Error>),
     /// A value is of the right kind and not in its range.
     #[error("{key} is {value}; must be {accepted}")]

@@ -23,11 +23,12 @@ async fn main() -> anyhow::Result<()> {
     };
     let drain = config.lease.drain;
     let service = TrainingWorker::start(config, wiring).await?;
+    let asked_to_end = asked_to_end()?;
     print(&format!(
         "{SERVICE} {} works: HTTP http://{}",
         service.id, service.http
     ))?;
-    asked_to_end().await?;
+    asked_to_end.await;
     service.stop(tokio::time::sleep(drain)).await;
     Ok(())
 }
