@@ -182,7 +182,6 @@ impl Orchestrator {
 
     /// Stops taking calls and closes the store. Runs go on where they stood when it starts again.
     pub async fn stop(self, patience: impl Future<Output = ()>) {
-        self.study.fleet.drain();
         self.closing.cancel();
         self.reconciler.stop().await;
         self.tasks.close();

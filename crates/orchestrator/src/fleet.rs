@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use federation::{RunId, Timestamp, WorkerId};
-use proto::v1::orchestrator_message::{Cancel, Drain, Kind};
+use proto::v1::orchestrator_message::{Cancel, Kind};
 use proto::v1::worker_message::Hello;
 use proto::v1::{OrchestratorMessage, Worker, WorkerState};
 use tokio::sync::{mpsc, watch};
@@ -166,26 +166,19 @@ impl Fleet {
 
     /// Tells everybody that work on `run` is of no use any more.
     pub fn cancel(&self, run: RunId) {
-        self.tell(&Kind::Cancel(Cancel {
+        let cancel = Cancel {
             run: run.to_string(),
-        }));
-    }
-
-    /// Tells everybody to finish what they have and lease nothing new.
-    pub fn drain(&self) {
-        self.tell(&Kind::Drain(Drain {}));
-    }
-
-    fn tell(&self, kind: &Kind) {
+        };
         for member in self.members().values() {
             if let Some(outbox) = &member.outbox {
                 // A worker that does not read misses advice and nothing else.
                 drop(outbox.try_send(OrchestratorMessage {
-                    kind: Some(kind.clone()),
+                    kind: Some(Kind::Cancel(cancel.clone())),
                 }));
             }
         }
     }
+
 
     /// Everybody who is or was here, by name.
     #[must_use]

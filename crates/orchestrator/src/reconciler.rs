@@ -165,12 +165,6 @@ impl Reconciler {
         self.tasks.wait().await;
     }
 
-    /// Whether new work is taken.
-    #[must_use]
-    pub fn is_stopped(&self) -> bool {
-        self.stop.is_cancelled()
-    }
-
     fn drivers(&self) -> MutexGuard<'_, HashMap<RunId, mpsc::Sender<Signal>>> {
         self.drivers.lock().unwrap_or_else(|poisoned| {
             warn!("a driver panicked while the table of drivers was held");

@@ -3,7 +3,7 @@
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use proto::convert::InvalidMessage;
-use proto::v1::orchestrator_message::{Drain, Kind as Told, Verdict, Welcome};
+use proto::v1::orchestrator_message::{Kind as Told, Verdict, Welcome};
 use proto::v1::worker_message::{Done, Failed, Hello, Kind as Said};
 use proto::v1::workers_server::Workers;
 use proto::v1::{ListWorkersRequest, ListWorkersResponse, OrchestratorMessage, WorkerMessage};
@@ -54,9 +54,6 @@ impl Workers for Api {
         };
         // The outbox is new and has room.
         drop(outbox.try_send(message(Told::Welcome(welcome))));
-        if self.reconciler.is_stopped() {
-            drop(outbox.try_send(message(Told::Drain(Drain {}))));
-        }
         self.count_workers();
 
         let api = self.clone();
