@@ -112,7 +112,8 @@ mod tests {
     #[test]
     fn the_sample_shows_every_key_with_its_default() {
         let sample = include_str!("../../../config/compute-core.toml");
-        let problems = telemetry::config::sample::problems::<Config>(sample, &["engine.concurrency"]);
+        let problems =
+            telemetry::config::sample::problems::<Config>(sample, &["engine.concurrency"]);
         assert!(problems.is_empty(), "{problems:#?}");
     }
 

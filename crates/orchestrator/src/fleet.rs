@@ -179,7 +179,6 @@ impl Fleet {
         }
     }
 
-
     /// Everybody who is or was here, by name.
     #[must_use]
     pub fn list(&self, now: Timestamp) -> Vec<Worker> {

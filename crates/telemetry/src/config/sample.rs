@@ -143,9 +143,15 @@ mod tests {
         assert_eq!(told, "pool.size is not shown");
         let told = found("# name = \"a\"\n[pool]\nsize = 3\nthreads = 4\n");
         assert!(told.contains("name stands in a comment"), "{told}");
-        assert!(told.contains("pool.threads follows from the machine"), "{told}");
+        assert!(
+            told.contains("pool.threads follows from the machine"),
+            "{told}"
+        );
         let told = found("name = \"b\"\n[pool]\nsize = 3\n# threads = 4\n");
-        assert!(told.starts_with("name is ") && told.contains("\"a\""), "{told}");
+        assert!(
+            told.starts_with("name is ") && told.contains("\"a\""),
+            "{told}"
+        );
         let told = found("name = \"a\"\n[pool]\nsize = 3\n# threads = 4\n# sise = 3\n");
         assert!(told.starts_with("uncommented: unknown field"), "{told}");
     }
