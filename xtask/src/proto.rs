@@ -149,6 +149,14 @@ service Store {
     }
 
     #[test]
+    fn the_committed_code_is_what_the_protos_say() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .expect("the workspace");
+        check(root).expect("run `cargo xtask proto` and commit what it writes");
+    }
+
+    #[test]
     fn all_files_of_the_folder_become_one() {
         let root = workspace(&[("store.proto", STORE), ("blobs.proto", BLOBS)]);
         let code = generate(root.path()).unwrap().code;

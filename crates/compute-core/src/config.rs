@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
 use serde::{Deserialize, Serialize};
-use telemetry::config::{ConfigError, LogConfig};
+use telemetry::config::{ConfigError, LogConfig, check};
+
+/// A thousand gibibytes: more than a machine has, and its bytes fit a `usize`.
+const CACHE_MIB_MAX: usize = 1_024_000;
 
 /// Every setting of compute-core.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -46,9 +49,11 @@ pub struct HttpConfig {
 pub struct EngineConfig {
     /// Threads of one training, 1 to 256. Changes the speed, never the result.
     pub threads: NonZeroUsize,
-    /// Trainings and evaluations at once; others wait. By default cores ÷ threads.
+    /// Trainings and evaluations at once, from 1; others wait. As many as there are cores by
+    /// default.
     pub concurrency: NonZeroUsize,
-    /// Parameters and examples kept between calls, in MiB.
+    /// Parameters and examples kept between calls, in MiB, 1 to 1,024,000. What is computed at
+    /// the same time must fit.
     pub cache_mib: usize,
 }
 
@@ -88,6 +93,36 @@ impl Config {
     ///
     /// [`ConfigError`] names the file or variable, the key, and what would be accepted.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        telemetry::config::load(file, "PANGEA_COMPUTE_CORE__")
+        let config: Self = telemetry::config::load(file, "PANGEA_COMPUTE_CORE__")?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let engine = &self.engine;
+        check("engine.threads", &engine.threads.get(), 1..=256)?;
+        check("engine.cache_mib", &engine.cache_mib, 1..=CACHE_MIB_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_shows_every_key_with_its_default() {
+        let sample = include_str!("../../../config/compute-core.toml");
+        let problems =
+            telemetry::config::sample::problems::<Config>(sample, &["engine.concurrency"]);
+        assert!(problems.is_empty(), "{problems:#?}");
+    }
+
+    #[test]
+    fn a_cache_that_holds_nothing_is_refused() {
+        let mut config = Config::default();
+        assert!(config.check().is_ok());
+        config.engine.cache_mib = 0;
+        let told = config.check().unwrap_err().to_string();
+        assert!(told.starts_with("engine.cache_mib is 0"), "{told}");
     }
 }

@@ -25,11 +25,12 @@ async fn main() -> anyhow::Result<()> {
         },
     )
     .await?;
+    let asked_to_end = asked_to_end()?;
     telemetry::process::print(&format!(
         "{SERVICE} answers: gRPC {}, HTTP http://{}",
         service.grpc, service.http
     ))?;
-    asked_to_end().await?;
+    asked_to_end.await;
     service.stop(tokio::time::sleep(PATIENCE)).await;
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use telemetry::config::{ConfigError, LogConfig};
+use telemetry::config::{ConfigError, LogConfig, check};
 
 /// Every setting of the orchestrator.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -53,7 +53,7 @@ pub struct HttpConfig {
 pub struct RunsConfig {
     /// Runs in work at once; later ones wait as pending.
     pub concurrent: NonZeroU32,
-    /// How often a run is looked at when nothing wakes it, from 10 ms. Events wake it at once;
+    /// How often a run is looked at when nothing wakes it, 10 ms to 1 h. Events wake it at once;
     /// this only notices deadlines, and repairs what a lost event left.
     #[serde(with = "humantime_serde")]
     pub interval: Duration,
@@ -67,7 +67,7 @@ pub struct RunsConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorkersConfig {
-    /// How often a worker should be heard of; after three silent ones it is suspect.
+    /// How often a worker should be heard of, 10 ms to 1 h; after three silent ones it is suspect.
     #[serde(with = "humantime_serde")]
     pub heartbeat: Duration,
 }
@@ -130,6 +130,35 @@ impl Config {
     ///
     /// [`ConfigError`] names the file or variable, the key, and what would be accepted.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        telemetry::config::load(file, "PANGEA_ORCHESTRATOR__")
+        let config: Self = telemetry::config::load(file, "PANGEA_ORCHESTRATOR__")?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let pace = Duration::from_millis(10)..=Duration::from_secs(60 * 60);
+        check("runs.interval", &self.runs.interval, pace.clone())?;
+        check("workers.heartbeat", &self.workers.heartbeat, pace)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_shows_every_key_with_its_default() {
+        let sample = include_str!("../../../config/orchestrator.toml");
+        let problems = telemetry::config::sample::problems::<Config>(sample, &["runs.threads"]);
+        assert!(problems.is_empty(), "{problems:#?}");
+    }
+
+    #[test]
+    fn a_pace_of_nothing_is_refused() {
+        let mut config = Config::default();
+        assert!(config.check().is_ok());
+        config.runs.interval = Duration::ZERO;
+        let told = config.check().unwrap_err().to_string();
+        assert!(told.starts_with("runs.interval is 0ns"), "{told}");
     }
 }

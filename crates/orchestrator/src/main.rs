@@ -26,11 +26,12 @@ async fn main() -> anyhow::Result<()> {
         pipe: None,
     };
     let service = Orchestrator::start(config, wiring).await?;
+    let asked_to_end = asked_to_end()?;
     print(&format!(
         "{SERVICE} answers: gRPC {}, HTTP http://{}",
         service.grpc, service.http
     ))?;
-    asked_to_end().await?;
+    asked_to_end.await;
     service.stop(tokio::time::sleep(PATIENCE)).await;
     Ok(())
 }

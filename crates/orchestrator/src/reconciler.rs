@@ -7,6 +7,7 @@
 mod driver;
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use federation::acceptance::Refusal;
@@ -33,10 +34,15 @@ pub enum Signal {
         /// What it says.
         incoming: Box<Incoming>,
         /// Where the verdict goes.
-        verdict: oneshot::Sender<Verdict>,
+        verdict: oneshot::Sender<Result<Verdict, NotKept>>,
     },
     /// A worker could not do a task.
-    Failed(TaskFailure),
+    Failed {
+        /// What it says.
+        failure: TaskFailure,
+        /// Told when that is kept.
+        kept: oneshot::Sender<Result<(), NotKept>>,
+    },
     /// The stored state changed.
     Wake,
 }
@@ -54,15 +60,20 @@ pub struct TaskFailure {
     pub retryable: bool,
 }
 
-/// Why a report has no verdict yet.
+/// A report that changed nothing, and should be made again.
 #[derive(Debug, Error)]
-pub enum NotJudged {
-    /// The run ended, or could not keep the receipt, while it was being judged.
-    #[error("the run did not come to a verdict")]
-    Interrupted,
-    /// The receipt cannot be kept.
-    #[error(transparent)]
-    Store(#[from] StoreError),
+#[error("the report was not kept: {message}")]
+pub struct NotKept {
+    /// Why not.
+    pub message: String,
+}
+
+impl NotKept {
+    fn because(reason: impl Display) -> Self {
+        Self {
+            message: reason.to_string(),
+        }
+    }
 }
 
 /// The drivers of all runs that have not ended.
@@ -143,8 +154,8 @@ impl Reconciler {
     ///
     /// # Errors
     ///
-    /// [`NotJudged`] when the receipt could not be kept; the same report should come again.
-    pub async fn report(&self, incoming: &Incoming) -> Result<Verdict, NotJudged> {
+    /// [`NotKept`]; the worker should report again.
+    pub async fn report(&self, incoming: Incoming) -> Result<Verdict, NotKept> {
         let driver = self.drivers().get(&incoming.report.task.run).cloned();
         if let Some(driver) = driver {
             let (verdict, answer) = oneshot::channel();
@@ -152,24 +163,43 @@ impl Reconciler {
                 incoming: Box::new(incoming.clone()),
                 verdict,
             };
-            // An ended driver is soon gone from the table; then the report is refused below.
             if driver.send(signal).await.is_ok()
-                && let Ok(verdict) = answer.await
+                && let Ok(judged) = answer.await
             {
-                return Ok(verdict);
+                return judged;
             }
-            return Err(NotJudged::Interrupted);
         }
-        Ok(collect::refuse(&self.study, incoming, Refusal::RunNotRunning).await?)
+        self.check_open()?;
+        collect::refuse(&self.study, &incoming, Refusal::RunNotRunning)
+            .await
+            .map_err(NotKept::because)
     }
 
     /// A worker could not do a task.
-    pub async fn failed(&self, failure: TaskFailure) {
+    ///
+    /// # Errors
+    ///
+    /// [`NotKept`]; the worker should report again.
+    pub async fn failed(&self, failure: TaskFailure) -> Result<(), NotKept> {
         let driver = self.drivers().get(&failure.task.run).cloned();
         if let Some(driver) = driver {
-            // A run that has just ended needs the task no more.
-            drop(driver.send(Signal::Failed(failure)).await);
+            let (kept, answer) = oneshot::channel();
+            if driver.send(Signal::Failed { failure, kept }).await.is_ok()
+                && let Ok(kept) = answer.await
+            {
+                return kept;
+            }
         }
+        // A run that has just ended needs the task no more.
+        self.check_open()
+    }
+
+    // Without drivers it is not known whether a run is over.
+    fn check_open(&self) -> Result<(), NotKept> {
+        if self.stop.is_cancelled() {
+            return Err(NotKept::because("the orchestrator is stopping"));
+        }
+        Ok(())
     }
 
     /// Stops all drivers where they stand; what they were doing is done again after a restart.

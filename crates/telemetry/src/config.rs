@@ -1,5 +1,9 @@
 //! How every service reads its settings: defaults, then a TOML file, then the environment.
 
+pub mod sample;
+
+use std::fmt::Debug;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
@@ -39,8 +43,18 @@ pub enum ConfigError {
         path: PathBuf,
     },
     /// A key is unknown or a value is wrong.
-    #[error("{}", .0.to_string())]
+    #[error(transparent)]
     Invalid(#[from] Box<figment::Error>),
+    /// A value is of the right kind and not in its range.
+    #[error("{key} is {value}; must be {accepted}")]
+    OutOfRange {
+        /// Which key.
+        key: &'static str,
+        /// What it was set to.
+        value: String,
+        /// What would be accepted.
+        accepted: String,
+    },
 }
 
 /// The settings in `file`, under those in variables that begin with `prefix`; `__` stands between
@@ -66,9 +80,31 @@ where
     Ok(settings.extract().map_err(Box::new)?)
 }
 
+/// Refuses a value that is not in `range`.
+///
+/// # Errors
+///
+/// [`ConfigError::OutOfRange`].
+pub fn check<T: PartialOrd + Debug>(
+    key: &'static str,
+    value: &T,
+    range: RangeInclusive<T>,
+) -> Result<(), ConfigError> {
+    if range.contains(value) {
+        return Ok(());
+    }
+    let (least, most) = range.into_inner();
+    Err(ConfigError::OutOfRange {
+        key,
+        value: format!("{value:?}"),
+        accepted: format!("{least:?} to {most:?}"),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::time::Duration;
 
     use super::*;
 
@@ -115,6 +151,14 @@ mod tests {
             message.contains("port") && message.contains(".tmp"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_told_with_what_would_be_accepted() {
+        let range = Duration::from_millis(10)..=Duration::from_secs(60);
+        assert!(check("interval", &Duration::from_millis(10), range.clone()).is_ok());
+        let error = check("interval", &Duration::ZERO, range).unwrap_err();
+        assert_eq!(error.to_string(), "interval is 0ns; must be 10ms to 60s");
     }
 
     #[test]

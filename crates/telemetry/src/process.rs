@@ -63,17 +63,22 @@ pub fn print(line: &str) -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "{line}").context("write to standard output")
 }
 
-/// Returns when the process is asked to end: SIGTERM, or Ctrl-C.
+/// Listens from now on; the future returns when the process is asked to end: SIGTERM, or Ctrl-C.
+///
+/// To be called before the process announces itself, so that whoever waited for that can end it.
 ///
 /// # Errors
 ///
 /// When signals cannot be listened for.
-pub async fn asked_to_end() -> anyhow::Result<()> {
+pub fn asked_to_end() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        interrupted = tokio::signal::ctrl_c() => interrupted.context("listen for Ctrl-C"),
-    }
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for Ctrl-C")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 #[cfg(test)]

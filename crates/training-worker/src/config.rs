@@ -6,7 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use telemetry::config::{ConfigError, LogConfig};
+use telemetry::config::{ConfigError, LogConfig, check};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// Every setting of a training-worker.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -44,10 +46,11 @@ pub struct LeaseConfig {
     /// while training runs; after a crash, another worker gets the task when it has run out.
     #[serde(with = "humantime_serde")]
     pub ttl: Duration,
-    /// How long one wait for a task lasts, up to 5 min.
+    /// How long one wait for a task lasts, 0 s to 5 min.
     #[serde(with = "humantime_serde")]
     pub wait: Duration,
-    /// How long a worker that was told to stop may finish its task before giving it back.
+    /// How long a worker that was told to stop may finish its task before giving it back, 0 s to
+    /// 1 h.
     #[serde(with = "humantime_serde")]
     pub drain: Duration,
 }
@@ -92,6 +95,37 @@ impl Config {
     ///
     /// [`ConfigError`] names the file or variable, the key, and what would be accepted.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        telemetry::config::load(file, "PANGEA_TRAINING_WORKER__")
+        let config: Self = telemetry::config::load(file, "PANGEA_TRAINING_WORKER__")?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let lease = &self.lease;
+        check("slots", &self.slots.get(), 1..=1024)?;
+        check("lease.ttl", &lease.ttl, Duration::from_secs(1)..=12 * HOUR)?;
+        check("lease.wait", &lease.wait, Duration::ZERO..=HOUR / 12)?;
+        check("lease.drain", &lease.drain, Duration::ZERO..=HOUR)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_shows_every_key_with_its_default() {
+        let sample = include_str!("../../../config/training-worker.toml");
+        let problems = telemetry::config::sample::problems::<Config>(sample, &[]);
+        assert!(problems.is_empty(), "{problems:#?}");
+    }
+
+    #[test]
+    fn a_lease_that_ends_before_it_can_be_extended_is_refused() {
+        let mut config = Config::default();
+        assert!(config.check().is_ok());
+        config.lease.ttl = Duration::from_millis(1);
+        let told = config.check().unwrap_err().to_string();
+        assert_eq!(told, "lease.ttl is 1ms; must be 1s to 43200s");
     }
 }

@@ -23,12 +23,13 @@ async fn main() -> anyhow::Result<()> {
     };
     let drain = config.lease.drain;
     let service = TrainingWorker::start(config, wiring).await?;
+    let asked_to_end = asked_to_end()?;
     print(&format!(
         "{SERVICE} {} works: HTTP http://{}",
         service.id, service.http
     ))?;
     tokio::select! {
-        asked = asked_to_end() => asked?,
+        () = asked_to_end => {}
         () = service.told_to_end() => {}
     }
     service.stop(tokio::time::sleep(drain)).await;

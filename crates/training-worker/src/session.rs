@@ -18,7 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
 use crate::metrics::Metrics;
@@ -28,6 +28,9 @@ const OUTBOX: usize = 64;
 
 /// Until the orchestrator says otherwise.
 const HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// A session that stood for this long was a good one, and the next is opened without delay.
+const LASTED: Duration = Duration::from_secs(2);
 
 /// Cancelled runs that are remembered. Older ones have no tasks left by then, and if one has, its
 /// report is refused.
@@ -74,6 +77,7 @@ impl Session {
     pub async fn run(&self, channel: Channel, clock: Arc<dyn Clock>, metrics: Metrics) {
         let mut client = WorkersClient::new(channel);
         let mut backoff = Backoff::default();
+        let mut told = false;
         loop {
             match self.open(&mut client).await {
                 Ok(stream) => {
@@ -81,15 +85,27 @@ impl Session {
                         worker = self.shared.hello.worker,
                         "connected to the orchestrator"
                     );
-                    backoff = Backoff::default();
                     metrics.connected.set(1);
+                    let opened_at = clock.elapsed();
                     let ended = self.talk(stream, clock.as_ref()).await;
                     metrics.connected.set(0);
                     self.shared.outbox.send_replace(None);
                     warn!(error = ended.message(), "the orchestrator's session ended");
+                    told = true;
+                    // One that ends sessions as they begin is given time.
+                    if clock.elapsed().saturating_sub(opened_at) > LASTED {
+                        backoff = Backoff::default();
+                    }
+                }
+                Err(status) if told => {
+                    debug!(
+                        error = status.message(),
+                        "the orchestrator still does not answer"
+                    );
                 }
                 Err(status) => {
                     warn!(error = status.message(), "the orchestrator does not answer");
+                    told = true;
                 }
             }
             backoff.wait(clock.as_ref()).await;

@@ -1,7 +1,5 @@
 //! Sessions of workers.
 
-use std::time::Duration;
-
 use federation::WorkerId;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
@@ -15,19 +13,17 @@ use proto::v1::{
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::{Api, status};
 use crate::collect::Incoming;
 use crate::fleet::{Ended, SessionId};
-use crate::reconciler::TaskFailure;
+use crate::reconciler::{NotKept, TaskFailure};
 
 /// Messages that may wait for a worker.
 const OUTBOX: usize = 64;
-
-/// How long a report waits before it is judged again, when the first time came to nothing.
-const JUDGE_AGAIN: Duration = Duration::from_millis(100);
 
 /// Longest name of a worker.
 const NAME_MAX: usize = 200;
@@ -65,18 +61,20 @@ impl Workers for Api {
         drop(outbox.try_send(message(Told::Welcome(welcome))));
         self.count_workers();
 
-        let api = self.clone();
+        let (api, ending) = (self.clone(), self.closing.child_token());
+        let ended = ending.clone().cancelled_owned().boxed();
         tokio::spawn(async move {
+            let talk = Talk { id, outbox, ending };
             tokio::select! {
-                () = api.listen(said, &id, &outbox) => {}
-                () = api.closing.cancelled() => {}
+                () = api.listen(said, &talk) => {}
+                () = talk.ending.cancelled() => {}
             }
+            let id = talk.id;
             api.study.fleet.leave(&id);
             api.count_workers();
             info!(worker = %id.worker(), "worker gone");
         });
-        let closing = self.closing.clone().cancelled_owned().boxed();
-        let stream = ReceiverStream::new(told).map(Ok).take_until(closing);
+        let stream = ReceiverStream::new(told).map(Ok).take_until(ended);
         Ok(Response::new(stream.boxed()))
     }
 
@@ -113,20 +111,16 @@ impl Api {
         self.study.metrics.active_workers.set(connected);
     }
 
-    async fn listen(
-        &self,
-        mut said: Streaming<WorkerMessage>,
-        id: &SessionId,
-        outbox: &mpsc::Sender<OrchestratorMessage>,
-    ) {
+    async fn listen(&self, mut said: Streaming<WorkerMessage>, talk: &Talk) {
+        let id = &talk.id;
         while let Ok(Some(message)) = said.message().await {
             let now = self.study.now();
             match message.kind {
                 Some(Said::Progress(progress)) => {
                     self.study.fleet.heard(id, Some(progress.task), now);
                 }
-                Some(Said::Done(done)) => self.answer(id, outbox, Answerable::Done(done)),
-                Some(Said::Failed(failed)) => self.answer(id, outbox, Answerable::Failed(failed)),
+                Some(Said::Done(done)) => self.answer(talk, Answerable::Done(done)),
+                Some(Said::Failed(failed)) => self.answer(talk, Answerable::Failed(failed)),
                 Some(Said::Heartbeat(_) | Said::Hello(_)) | None => {
                     self.study.fleet.heard(id, None, now);
                 }
@@ -135,49 +129,38 @@ impl Api {
     }
 
     // Judging reads the whole update; heartbeats must not wait for it.
-    fn answer(&self, id: &SessionId, outbox: &mpsc::Sender<OrchestratorMessage>, what: Answerable) {
-        let (api, id, outbox) = (self.clone(), id.clone(), outbox.clone());
+    fn answer(&self, talk: &Talk, what: Answerable) {
+        let (api, talk) = (self.clone(), talk.clone());
         tokio::spawn(async move {
             let judged = match what {
-                Answerable::Done(done) => api.judge(&id, &done, &outbox).await,
-                Answerable::Failed(failed) => Some(api.note_failure(&id, failed).await),
+                Answerable::Done(done) => api.judge(&talk.id, &done).await,
+                Answerable::Failed(failed) => api.note_failure(&talk.id, failed).await,
             };
-            if let Some(verdict) = judged {
+            match judged {
                 // A worker whose session ended reports again.
-                drop(outbox.send(message(Told::Verdict(verdict))).await);
+                Ok(verdict) => drop(talk.outbox.send(message(Told::Verdict(verdict))).await),
+                Err(error) => {
+                    warn!(worker = %talk.id.worker(), error = %error, "session ended, so that the worker reports again");
+                    talk.ending.cancel();
+                }
             }
         });
     }
 
-    async fn judge(
-        &self,
-        id: &SessionId,
-        done: &Done,
-        outbox: &mpsc::Sender<OrchestratorMessage>,
-    ) -> Option<Verdict> {
+    async fn judge(&self, id: &SessionId, done: &Done) -> Result<Verdict, NotKept> {
         let task = done.task.clone();
         let incoming = match Incoming::new(id.worker().clone(), done) {
             Ok(incoming) => incoming,
-            Err(error) => return Some(not_understood(task, &error)),
+            Err(error) => return Ok(not_understood(task, &error)),
         };
-        // As long as the session stands: the worker waits for this verdict, and keeps its lease.
-        let judged = loop {
-            match self.reconciler.report(&incoming).await {
-                Ok(judged) => break judged,
-                Err(error) => debug!(task, error = %error, "a report is not judged yet"),
-            }
-            if outbox.is_closed() {
-                return None;
-            }
-            self.study.clock.sleep(JUDGE_AGAIN).await;
-        };
+        let judged = self.reconciler.report(incoming).await?;
         let ended = if judged.is_ok() {
             Ended::Accepted
         } else {
             Ended::Refused
         };
         self.study.fleet.ended(id, &task, ended, self.study.now());
-        Some(match judged {
+        Ok(match judged {
             Ok(()) => Verdict {
                 task,
                 accepted: true,
@@ -192,7 +175,7 @@ impl Api {
         })
     }
 
-    async fn note_failure(&self, id: &SessionId, failed: Failed) -> Verdict {
+    async fn note_failure(&self, id: &SessionId, failed: Failed) -> Result<Verdict, NotKept> {
         let Failed {
             task: text,
             message,
@@ -213,16 +196,25 @@ impl Api {
                         message,
                         retryable,
                     })
-                    .await;
-                Verdict {
+                    .await?;
+                Ok(Verdict {
                     task: text,
                     accepted: true,
                     ..Verdict::default()
-                }
+                })
             }
-            Err(error) => not_understood(text, &InvalidMessage::new("task", error)),
+            Err(error) => Ok(not_understood(text, &InvalidMessage::new("task", error))),
         }
     }
+}
+
+/// One session's way back to its worker.
+#[derive(Clone)]
+struct Talk {
+    id: SessionId,
+    outbox: mpsc::Sender<OrchestratorMessage>,
+    /// Ends the session. The worker opens another one and repeats what was not answered.
+    ending: CancellationToken,
 }
 
 enum Answerable {
@@ -255,6 +247,6 @@ fn message(kind: Told) -> OrchestratorMessage {
     OrchestratorMessage { kind: Some(kind) }
 }
 
-fn millis(span: Duration) -> u64 {
+fn millis(span: std::time::Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use federation::acceptance::Refusal;
 use federation::event::Event;
 use federation::round::{Effect, Phase, Plan, Round};
 use federation::run::RunState;
@@ -10,14 +11,14 @@ use federation::{RunId, cohort, stop};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tracing::{debug, info, instrument, warn};
 
-use super::{Signal, TaskFailure};
+use super::{NotKept, Signal, TaskFailure};
 use crate::admit::{Work, admit};
 use crate::close::close_round;
-use crate::collect::{self, collect};
+use crate::collect::{self, Incoming, collect};
 use crate::dispatch::dispatch;
 use crate::problem::Problem;
 use crate::publish::publish;
-use crate::store::RunRow;
+use crate::store::{RunRow, Verdict};
 use crate::study::Study;
 
 /// Waits after a stalled step, doubling from the first to the longest.
@@ -300,38 +301,60 @@ impl Driver {
     async fn take(&mut self, signal: Signal) -> Result<(), Problem> {
         match signal {
             Signal::Wake => Ok(()),
-            Signal::Failed(failure) => self.take_failure(failure).await,
-            Signal::Report { incoming, verdict } => {
-                let study = Arc::clone(&self.study);
-                let (judged, effect) = match &mut self.work {
-                    Some(work) => collect(&study, work, &incoming).await?,
-                    None => {
-                        let refusal = federation::acceptance::Refusal::RunNotRunning;
-                        (collect::refuse(&study, &incoming, refusal).await?, None)
-                    }
-                };
-                debug!(task = %incoming.report.task, accepted = judged.is_ok(), "update judged");
-                // A worker whose session ended reports again.
-                drop(verdict.send(judged));
-                match effect {
-                    Some(effect) => self.apply(effect).await.map(drop),
-                    None => Ok(()),
+            Signal::Failed { failure, kept } => match self.keep_failure(failure).await {
+                Ok(effect) => {
+                    // A worker whose session ended reports again.
+                    drop(kept.send(Ok(())));
+                    self.apply_any(effect).await
                 }
+                Err(problem) => {
+                    drop(kept.send(Err(NotKept::because(&problem))));
+                    Err(problem)
+                }
+            },
+            Signal::Report { incoming, verdict } => match self.judge(&incoming).await {
+                Ok((judged, effect)) => {
+                    debug!(task = %incoming.report.task, accepted = judged.is_ok(), "update judged");
+                    drop(verdict.send(Ok(judged)));
+                    self.apply_any(effect).await
+                }
+                Err(problem) => {
+                    drop(verdict.send(Err(NotKept::because(&problem))));
+                    Err(problem)
+                }
+            },
+        }
+    }
+
+    async fn apply_any(&mut self, effect: Option<Effect>) -> Result<(), Problem> {
+        match effect {
+            Some(effect) => self.apply(effect).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    async fn judge(&mut self, incoming: &Incoming) -> Result<(Verdict, Option<Effect>), Problem> {
+        let study = Arc::clone(&self.study);
+        match &mut self.work {
+            Some(work) => collect(&study, work, incoming).await,
+            None => {
+                let refused = collect::refuse(&study, incoming, Refusal::RunNotRunning).await?;
+                Ok((refused, None))
             }
         }
     }
 
-    async fn take_failure(&mut self, failure: TaskFailure) -> Result<(), Problem> {
+    async fn keep_failure(&mut self, failure: TaskFailure) -> Result<Option<Effect>, Problem> {
         let study = Arc::clone(&self.study);
         let Some(work) = &mut self.work else {
-            return Ok(());
+            return Ok(None);
         };
         let Some(round) = work
             .round
             .as_mut()
             .filter(|round| round.number() == failure.task.round)
         else {
-            return Ok(());
+            return Ok(None);
         };
         let TaskFailure {
             task,
@@ -359,10 +382,7 @@ impl Driver {
             .await?;
         study.metrics.tasks_failed.inc();
         *round = next;
-        match effect {
-            Some(effect) => self.apply(effect).await.map(drop),
-            None => Ok(()),
-        }
+        Ok(effect)
     }
 
     /// Tells once that a step cannot be taken; says how long to wait before it is tried again.

@@ -37,11 +37,12 @@ impl Up {
             ports,
         };
         let house = House::start(plan).await?;
+        let asked_to_end = asked_to_end()?;
         session.output.show(
             listed(&house.places()),
             &crate::json::places(&house.places()),
         )?;
-        asked_to_end().await?;
+        asked_to_end.await;
         house.stop().await;
         Ok(())
     }
