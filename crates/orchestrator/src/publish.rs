@@ -56,8 +56,9 @@ pub enum PublishError {
     Store(#[from] StoreError),
 }
 
-/// Publishes the model of `checkpoint` under the next version of `name`: the file first, the
-/// manifest next, the version last. None when the run was paused or ended in the meantime.
+/// Publishes the model of `checkpoint` under the next version of `name` and completes its run for
+/// `reason`: the file first, the manifest next, the version and the run's end last. None when the
+/// run was paused or ended in the meantime.
 ///
 /// # Errors
 ///
@@ -67,6 +68,7 @@ pub async fn publish(
     name: &str,
     checkpoint: &checkpoint::Manifest,
     dataset: &datasets::Manifest,
+    reason: &str,
 ) -> Result<Option<ModelRow>, PublishError> {
     let model = keep(&study.blobs, &checkpoint.model).await?;
     let outcome = checkpoint.outcome.as_ref();
@@ -92,7 +94,7 @@ pub async fn publish(
         .await?;
     Ok(study
         .store
-        .publish(name, checkpoint.run, &manifest, study.now())
+        .publish(name, checkpoint.run, &manifest, reason, study.now())
         .await?)
 }
 

@@ -178,15 +178,16 @@ impl Driver {
         let done = (committed >= work.spec.rounds.get()).then(|| "all rounds are done".to_owned());
         if let Some(reason) = stopped.or(done) {
             if let Some(name) = &work.spec.publish_as {
-                let published = publish(&study, name, &work.checkpoint, &work.dataset).await?;
-                let Some(model) = published else {
-                    return Ok(Next::Step);
-                };
-                info!(
-                    model = model.name,
-                    version = model.version,
-                    "model published"
-                );
+                let (checkpoint, dataset) = (&work.checkpoint, &work.dataset);
+                let published = publish(&study, name, checkpoint, dataset, &reason).await?;
+                if let Some(model) = published {
+                    let version = model.version;
+                    info!(
+                        model = model.name,
+                        version, "run completed, model published"
+                    );
+                }
+                return Ok(Next::Step);
             }
             return self.move_to(row, RunState::Completed, &reason).await;
         }
@@ -208,7 +209,9 @@ impl Driver {
             opened_at: now,
             deadline: now.after(spec.cohort.deadline),
         };
-        study.store.open_round(self.run, &plan).await?;
+        if !study.store.open_round(self.run, &plan).await? {
+            return Ok(Next::Step);
+        }
         let (round, effect) = Round::open(plan);
         work.round = Some(round);
         self.apply(effect).await

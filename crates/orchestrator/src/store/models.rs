@@ -1,6 +1,7 @@
 //! Published models.
 
 use federation::event::Event;
+use federation::run::RunState;
 use federation::{RunId, Timestamp};
 use sqlx::sqlite::SqliteRow;
 
@@ -23,9 +24,8 @@ pub struct ModelRow {
 }
 
 impl Store {
-    /// Publishes a run's model under the next version of `name`. A run publishes once: asked
-    /// again, the first answer stands. One that a person paused or ended in the meantime publishes
-    /// nothing.
+    /// Publishes a run's model under the next version of `name` and completes the run, both or
+    /// neither. One that a person paused or ended in the meantime publishes nothing.
     ///
     /// # Errors
     ///
@@ -35,19 +35,13 @@ impl Store {
         name: &str,
         run: RunId,
         manifest: &ModelManifest,
+        reason: &str,
         now: Timestamp,
     ) -> Result<Option<ModelRow>, StoreError> {
         let mut write = self.write().await?;
-        let known = sqlx::query("SELECT * FROM models WHERE run = $1")
-            .bind(run.to_string())
-            .fetch_optional(&mut *write)
-            .await?;
-        if let Some(row) = known {
-            return read(&row).map(Some);
-        }
-        if !runs::is_in_work(&mut write, run).await? {
+        let Some(state) = runs::state_in_work(&mut write, run).await? else {
             return Ok(None);
-        }
+        };
         let row = sqlx::query(
             "INSERT INTO models (name, version, run, manifest, created_at)
              VALUES ($1, (SELECT COALESCE(MAX(version), 0) + 1 FROM models WHERE name = $1),
@@ -67,6 +61,7 @@ impl Store {
             digest: manifest.model.digest,
         };
         events::append(&mut write, run, now, &event).await?;
+        runs::set_state(&mut write, run, state, RunState::Completed, reason, now).await?;
         self.commit(write).await?;
         Ok(Some(model))
     }

@@ -49,13 +49,17 @@ pub struct RoundRow {
 }
 
 impl Store {
-    /// Stores a round that opens.
+    /// Stores a round that opens. Says whether it does: a run that a person paused or ended in
+    /// the meantime opens none.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
-    pub async fn open_round(&self, run: RunId, plan: &Plan) -> Result<(), StoreError> {
+    pub async fn open_round(&self, run: RunId, plan: &Plan) -> Result<bool, StoreError> {
         let mut write = self.write().await?;
+        if runs::state_in_work(&mut write, run).await?.is_none() {
+            return Ok(false);
+        }
         sqlx::query(
             "INSERT INTO rounds (run, round, phase, cohort, quorum, base, opened_at, reason)
              VALUES ($1, $2, 'training', $3, $4, $5, $6, '')",
@@ -74,7 +78,8 @@ impl Store {
             quorum: u32::try_from(plan.quorum).unwrap_or(u32::MAX),
         };
         events::append(&mut write, run, plan.opened_at, &event).await?;
-        self.commit(write).await
+        self.commit(write).await?;
+        Ok(true)
     }
 
     /// The run's round that has not ended.
@@ -167,7 +172,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let mut write = self.write().await?;
-        if !runs::is_in_work(&mut write, run).await? {
+        if runs::state_in_work(&mut write, run).await?.is_none() {
             return Ok(false);
         }
         let round = i64::from(outcome.round);

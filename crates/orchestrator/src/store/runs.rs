@@ -246,10 +246,13 @@ pub(super) async fn set_state(
     Ok(true)
 }
 
-/// Whether the run neither rests nor has ended.
-pub(super) async fn is_in_work(write: &mut Write, run: RunId) -> Result<bool, StoreError> {
-    let row = fetch(write, run).await?;
-    Ok(row.is_some_and(|row| row.state != RunState::Paused && !row.state.is_final()))
+/// The state of a run that neither rests nor has ended.
+pub(super) async fn state_in_work(
+    write: &mut Write,
+    run: RunId,
+) -> Result<Option<RunState>, StoreError> {
+    let state = fetch(write, run).await?.map(|row| row.state);
+    Ok(state.filter(|state| *state != RunState::Paused && !state.is_final()))
 }
 
 async fn fetch(write: &mut Write, run: RunId) -> Result<Option<RunRow>, StoreError> {

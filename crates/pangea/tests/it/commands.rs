@@ -38,8 +38,12 @@ fn after(events: &[v1::Event], such: impl Fn(&Kind) -> bool) -> &[v1::Event] {
     &events[at + 1..]
 }
 
-fn is_commit(kind: &Kind) -> bool {
-    matches!(kind, Kind::RoundCommitted(_))
+/// What only a run in work does.
+fn is_work(kind: &Kind) -> bool {
+    matches!(
+        kind,
+        Kind::RoundOpened(_) | Kind::RoundCommitted(_) | Kind::ModelPublished(_)
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,7 +68,7 @@ async fn a_paused_run_commits_no_round_until_it_is_resumed() {
         let (paused, resumed) = (v1::RunState::Paused, v1::RunState::Admitted);
         let held = after(&events, change_to(paused));
         let until_resumed = held.len() - after(held, change_to(resumed)).len();
-        assert_eq!(count(&held[..until_resumed], is_commit), 0, "{moment:?}");
+        assert_eq!(count(&held[..until_resumed], is_work), 0, "{moment:?}");
         assert_eq!(scene.digest(&run).await, undisturbed, "{moment:?}");
     }
 }
@@ -91,7 +95,7 @@ async fn a_cancelled_run_ends_where_it_is_and_says_so() {
         );
         let events = scene.watch(&run, 0).to_the_end().await;
         let rest = after(&events, change_to(v1::RunState::Cancelled));
-        assert_eq!(count(rest, is_commit), 0, "{moment:?}");
+        assert_eq!(count(rest, is_work), 0, "{moment:?}");
         let again = scene.client.cancel(&run).await.unwrap();
         assert_eq!(
             again.finished_at_ms, cancelled.finished_at_ms,
@@ -104,9 +108,12 @@ async fn a_cancelled_run_ends_where_it_is_and_says_so() {
 async fn a_run_that_is_cancelled_at_its_end_publishes_no_model() {
     let scene = Scene::with_digits(2).await;
     let job = job(SHORT_JOB, &[("rounds: 4", "rounds: 1\npublish_as: short")]);
-    for _ in 0..4 {
+    let is_publication = |kind: &Kind| matches!(kind, Kind::ModelPublished(_));
+    let is_commit = commit_of(1);
+    let ends: [&dyn Fn(&Kind) -> bool; 2] = [&is_commit, &is_publication];
+    for end in ends.into_iter().cycle().take(6) {
         let run = scene.submit(&job).await;
-        scene.watch(&run, 0).until(commit_of(1)).await;
+        scene.watch(&run, 0).until(end).await;
         let cancelled = scene.client.cancel(&run).await;
         let ended = scene.ended(&run).await;
         // Whoever came first decides, and decides both.
