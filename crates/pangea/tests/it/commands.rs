@@ -64,7 +64,7 @@ async fn a_paused_run_commits_no_round_until_it_is_resumed() {
             "{moment:?}"
         );
 
-        let events = watching.to_the_end().await;
+        let events = watching.rest().await;
         let (paused, resumed) = (v1::RunState::Paused, v1::RunState::Admitted);
         let held = after(&events, change_to(paused));
         let until_resumed = held.len() - after(held, change_to(resumed)).len();
@@ -85,7 +85,7 @@ async fn a_cancelled_run_ends_where_it_is_and_says_so() {
         let cancelled = scene.client.cancel(&run).await.unwrap();
         assert_eq!(cancelled.state(), v1::RunState::Cancelled);
         assert_eq!(cancelled.reason, "cancelled by a user");
-        watching.to_the_end().await;
+        watching.rest().await;
         scene.undisturbed(&job(SHORT_JOB, &[])).await;
 
         let later = scene.client.run(&run).await.unwrap();
@@ -93,7 +93,7 @@ async fn a_cancelled_run_ends_where_it_is_and_says_so() {
             later.rounds_committed, cancelled.rounds_committed,
             "{moment:?}"
         );
-        let events = scene.watch(&run, 0).to_the_end().await;
+        let events = scene.watch(&run, 0).rest().await;
         let rest = after(&events, change_to(v1::RunState::Cancelled));
         assert_eq!(count(rest, is_work), 0, "{moment:?}");
         let again = scene.client.cancel(&run).await.unwrap();
@@ -155,10 +155,10 @@ async fn a_watch_goes_on_from_its_cursor_without_gap_or_repeat() {
     first.until(commit_of(2)).await;
     let mut second = scene.watch(&run, first.cursor());
     second.until(commit_of(3)).await;
-    let third = scene.watch(&run, second.cursor()).to_the_end().await;
+    let third = scene.watch(&run, second.cursor()).rest().await;
     let in_parts = [first.seen, second.seen, third].concat();
 
-    let whole = scene.watch(&run, 0).to_the_end().await;
+    let whole = scene.watch(&run, 0).rest().await;
     assert_eq!(in_parts, whole);
     assert!(
         whole
@@ -167,7 +167,7 @@ async fn a_watch_goes_on_from_its_cursor_without_gap_or_repeat() {
             .eq(1..=whole.len() as u64)
     );
     for cursor in 1..=whole.len() {
-        let rest = scene.watch(&run, cursor as u64).to_the_end().await;
+        let rest = scene.watch(&run, cursor as u64).rest().await;
         assert_eq!(rest, whole[cursor..], "after {cursor}");
     }
 }

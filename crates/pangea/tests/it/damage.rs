@@ -126,7 +126,7 @@ async fn a_damaged_update_is_refused_and_trained_again_to_the_same_digest() {
     truncate(&scene.artifact(&key(3)));
     scene.client.resume(&run).await.unwrap();
 
-    let events = watching.to_the_end().await;
+    let events = watching.rest().await;
     let refused: Vec<_> = events.iter().filter_map(refusal).collect();
     let [first, second] = &refused[..] else {
         panic!("{refused:#?}");

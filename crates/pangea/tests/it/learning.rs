@@ -76,7 +76,10 @@ fn rows_of(file: &Path) -> Vec<Vec<u8>> {
     };
     let layout: serde_json::Value = serde_json::from_slice(header).expect("a header");
     let offsets = &layout["features"]["data_offsets"];
-    let at = |end: usize| usize::try_from(offsets[end].as_u64().expect("an offset")).unwrap();
+    let at = |end: usize| {
+        let offset = offsets[end].as_u64().expect("an offset");
+        usize::try_from(offset).expect("an offset in memory")
+    };
     let data = &bytes[8 + header.len()..][at(0)..at(1)];
     data.chunks_exact(64 * 4).map(<[u8]>::to_vec).collect()
 }

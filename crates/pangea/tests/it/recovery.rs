@@ -38,14 +38,14 @@ async fn a_house_without_its_compute_core_stalls_and_recovers() {
     assert_eq!(away.state(), v1::RunState::Running);
 
     scene.house.start_compute().await.unwrap();
-    let events = watching.to_the_end().await;
+    let events = watching.rest().await;
     scene.completed(&run).await;
     assert_eq!(scene.digest(&run).await, undisturbed);
     let failures = count(&events, |kind| {
         matches!(kind, Kind::TaskFailed(_) | Kind::UpdateRefused(_))
     });
     assert_eq!(failures, 0, "an absence is nobody's failure");
-    let second = second.to_the_end().await;
+    let second = second.rest().await;
     assert_eq!(count(&second, change_to(v1::RunState::Completed)), 1);
 }
 
@@ -62,7 +62,7 @@ async fn a_restarted_house_goes_on_where_it_stood() {
     let dir = scene.close().await;
 
     let scene = Scene::open(dir, 2).await;
-    events.extend(scene.watch(&run, cursor).to_the_end().await);
+    events.extend(scene.watch(&run, cursor).rest().await);
     let run = scene.completed(&run).await;
     assert_eq!(scene.digest(&run.run).await, undisturbed);
     assert!(

@@ -19,10 +19,10 @@ async fn inventory(client: &Client) -> (Vec<v1::Run>, Vec<v1::Dataset>, Vec<v1::
 
 /// What submitting the short job with these changes in a file comes to.
 async fn submit_file(scene: &Scene, changes: &[(&str, &str)]) -> String {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("job.yaml");
-    std::fs::write(&file, changed(SHORT_JOB, changes)).unwrap();
-    let file = file.to_str().unwrap();
+    std::fs::write(&file, changed(SHORT_JOB, changes)).expect("a job file");
+    let file = file.to_str().expect("a path of text");
     let told = pangea(&["submit", file, "--server", &scene.server()]).await;
     told.refusal().replace(file, "job.yaml")
 }

@@ -126,7 +126,7 @@ impl Scene {
 
     /// The run when it has ended.
     pub(crate) async fn ended(&self, run: &str) -> v1::Run {
-        self.watch(run, 0).to_the_end().await;
+        self.watch(run, 0).rest().await;
         self.client.run(run).await.expect("a run")
     }
 
@@ -207,8 +207,8 @@ impl Watching {
         within(A_MINUTE, found).await
     }
 
-    /// All events, when the run has ended.
-    pub(crate) async fn to_the_end(mut self) -> Vec<v1::Event> {
+    /// What was seen and all that follows, when the run has ended.
+    pub(crate) async fn rest(mut self) -> Vec<v1::Event> {
         let all = async {
             while let Some(event) = self.events.next().await {
                 self.seen.push(event.expect("an event"));

@@ -19,9 +19,9 @@ fn taken() -> (TcpListener, SocketAddr) {
 }
 
 fn told(address: SocketAddr, key: &str) -> String {
+    let cause = TcpListener::bind(address).expect_err("a taken port");
     format!(
-        "cannot listen on {address}: Address already in use (os error 98); set {key} to another \
-         address, or stop what has it"
+        "cannot listen on {address}: {cause}; set {key} to another address, or stop what has it"
     )
 }
 
