@@ -11,6 +11,12 @@ use prometheus::Registry;
 use proto::engine::Engine;
 use proto::transport::listen::{self, ListenError};
 use proto::transport::{Address, Incoming, PipeListener, server};
+use proto::v1::blobs_server::BlobsServer;
+use proto::v1::datasets_server::DatasetsServer;
+use proto::v1::jobs_server::JobsServer;
+use proto::v1::models_server::ModelsServer;
+use proto::v1::tasks_server::TasksServer;
+use proto::v1::workers_server::WorkersServer;
 use task_queue::MemoryQueue;
 use telemetry::Readiness;
 use telemetry::operations::{self, Operations};
@@ -141,9 +147,12 @@ impl Orchestrator {
             closing: self.closing.clone(),
         };
         let (health, health_service) = tonic_health::server::health_reporter();
-        health
-            .set_service_status("", tonic_health::ServingStatus::Serving)
-            .await;
+        health.set_serving::<BlobsServer<Api>>().await;
+        health.set_serving::<DatasetsServer<Api>>().await;
+        health.set_serving::<JobsServer<Api>>().await;
+        health.set_serving::<ModelsServer<Api>>().await;
+        health.set_serving::<TasksServer<Api>>().await;
+        health.set_serving::<WorkersServer<Api>>().await;
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
