@@ -35,6 +35,10 @@ async fn a_killed_orchestrator_goes_on_where_it_stood() {
         fleet.orchestrator.start_again().await;
     }
     assert_eq!(training.finish().await, *undisturbed().await);
+    for worker in &fleet.workers {
+        let warnings = worker.log().matches("WARN").count();
+        assert!(warnings <= 2, "{}", worker.log());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
