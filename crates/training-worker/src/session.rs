@@ -29,7 +29,8 @@ const OUTBOX: usize = 64;
 /// Until the orchestrator says otherwise.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
-/// A session that stood for this long was a good one, and the next is opened without delay.
+/// A session that stands for this long is the end of an outage: the next one is opened without
+/// delay, and told of. One that ends sooner belongs to the outage before it.
 const LASTED: Duration = Duration::from_secs(2);
 
 /// Cancelled runs that are remembered. Older ones have no tasks left by then, and if one has, its
@@ -77,6 +78,7 @@ impl Session {
     pub async fn run(&self, channel: Channel, clock: Arc<dyn Clock>, metrics: Metrics) {
         let mut client = WorkersClient::new(channel);
         let mut backoff = Backoff::default();
+        // Whether this outage was told of.
         let mut told = false;
         loop {
             match self.open(&mut client).await {
@@ -90,11 +92,18 @@ impl Session {
                     let ended = self.talk(stream, clock.as_ref()).await;
                     metrics.connected.set(0);
                     self.shared.outbox.send_replace(None);
-                    warn!(error = ended.message(), "the orchestrator's session ended");
-                    told = true;
-                    // One that ends sessions as they begin is given time.
                     if clock.elapsed().saturating_sub(opened_at) > LASTED {
                         backoff = Backoff::default();
+                        told = false;
+                    }
+                    if told {
+                        debug!(
+                            error = ended.message(),
+                            "the orchestrator's session ended again"
+                        );
+                    } else {
+                        warn!(error = ended.message(), "the orchestrator's session ended");
+                        told = true;
                     }
                 }
                 Err(status) if told => {

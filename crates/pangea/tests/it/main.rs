@@ -5,6 +5,7 @@ mod commands;
 mod damage;
 mod demo;
 mod learning;
+mod processes;
 mod program;
 mod recovery;
 mod refusals;

@@ -1,0 +1,13 @@
+//! The house as separate processes: the same models, whoever dies; answers, refusals, endings.
+//!
+//! The binaries must be there: `cargo build --workspace --bins`, which `make test` does first.
+
+mod endings;
+mod endpoints;
+mod fleet;
+mod kills;
+mod outages;
+mod refusals;
+mod same;
+mod service;
+mod training;

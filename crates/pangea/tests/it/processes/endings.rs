@@ -1,0 +1,68 @@
+//! Processes that are asked to end, with calls and tasks in hand.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::fleet::{Fleet, Shape};
+use super::training::{ROUNDS, Training, undisturbed};
+
+/// Longer than any of these tests takes: who waits for a lease of the dead fails.
+const LONG_LEASE: (&str, Duration) = ("60s", Duration::from_secs(60));
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_process_ends_in_time_with_all_streams_open() {
+    let mut fleet = Fleet::start(Shape::default()).await;
+    let mut training = Training::begin(fleet.client(), ROUNDS).await;
+    training.until_committed(1).await;
+
+    fleet.orchestrator.ask_to_end();
+    let (status, took) = fleet.orchestrator.ended().await;
+    assert!(status.success(), "{status}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+
+    fleet.compute.ask_to_end();
+    let (status, took) = fleet.compute.ended().await;
+    assert!(status.success(), "{status}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+
+    for worker in &mut fleet.workers {
+        worker.ask_to_end();
+        let (status, took) = worker.ended().await;
+        assert!(status.success(), "{status}");
+        // Its patience with a task in hand, and what it takes to see that nobody is there.
+        assert!(took < Duration::from_secs(13), "{took:?}");
+    }
+}
+
+/// Tells a worker in the middle of a task to stop; says how often tasks were delivered at most.
+async fn stop_in_a_task(drain: &'static str) -> u32 {
+    let mut fleet = Fleet::start(Shape {
+        lease_ttl: LONG_LEASE.0,
+        drain,
+        ..Shape::default()
+    })
+    .await;
+    let mut training = Training::begin(fleet.client(), ROUNDS).await;
+    training.until_committed(1).await;
+    fleet.until_busy(0).await;
+    let asked = Instant::now();
+    fleet.workers[0].ask_to_end();
+    let (status, _) = fleet.workers[0].ended().await;
+    assert!(status.success(), "{status}");
+    assert_eq!(training.finish().await, *undisturbed().await);
+    assert!(asked.elapsed() < LONG_LEASE.1, "a lease was waited for");
+    let rounds = training.rounds().await;
+    let updates = rounds.iter().flat_map(|round| &round.updates);
+    updates.map(|update| update.lease_epoch).max().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_told_to_stop_finishes_its_task() {
+    assert_eq!(stop_in_a_task("10s").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_without_time_to_finish_gives_its_task_back() {
+    assert_eq!(stop_in_a_task("0s").await, 2);
+}
