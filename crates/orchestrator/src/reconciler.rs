@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use federation::acceptance::Refusal;
 use federation::{RunId, TaskId, WorkerId};
+use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -51,6 +52,17 @@ pub struct TaskFailure {
     pub message: String,
     /// Whether another attempt could succeed.
     pub retryable: bool,
+}
+
+/// Why a report has no verdict yet. The worker should report again.
+#[derive(Debug, Error)]
+pub enum ReportError {
+    /// The orchestrator judges nothing any more.
+    #[error("the orchestrator stops")]
+    Stopping,
+    /// The receipt cannot be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// The drivers of all runs that have not ended.
@@ -131,8 +143,8 @@ impl Reconciler {
     ///
     /// # Errors
     ///
-    /// [`StoreError`] when the receipt cannot be kept; the worker should report again.
-    pub async fn report(&self, incoming: Incoming) -> Result<Verdict, StoreError> {
+    /// [`ReportError`].
+    pub async fn report(&self, incoming: Incoming) -> Result<Verdict, ReportError> {
         let driver = self.drivers().get(&incoming.report.task.run).cloned();
         if let Some(driver) = driver {
             let (verdict, answer) = oneshot::channel();
@@ -146,7 +158,10 @@ impl Reconciler {
                 return Ok(verdict);
             }
         }
-        collect::refuse(&self.study, &incoming, Refusal::RunNotRunning).await
+        if self.is_stopped() {
+            return Err(ReportError::Stopping);
+        }
+        Ok(collect::refuse(&self.study, &incoming, Refusal::RunNotRunning).await?)
     }
 
     /// A worker could not do a task.

@@ -1,5 +1,7 @@
 //! Sessions of workers.
 
+use std::time::Duration;
+
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use proto::convert::InvalidMessage;
@@ -15,10 +17,13 @@ use tracing::{info, warn};
 use super::{Api, status};
 use crate::collect::Incoming;
 use crate::fleet::{Ended, SessionId};
-use crate::reconciler::TaskFailure;
+use crate::reconciler::{ReportError, TaskFailure};
 
 /// Messages that may wait for a worker.
 const OUTBOX: usize = 64;
+
+/// How long a report that could not be kept waits before it is tried again.
+const REPORT_AGAIN: Duration = Duration::from_secs(1);
 
 /// Longest name of a worker.
 const NAME_MAX: usize = 200;
@@ -115,7 +120,7 @@ impl Api {
         let (api, id, outbox) = (self.clone(), id.clone(), outbox.clone());
         tokio::spawn(async move {
             let judged = match what {
-                Answerable::Done(done) => api.judge(&id, &done).await,
+                Answerable::Done(done) => api.judge(&id, &done, &outbox).await,
                 Answerable::Failed(failed) => Some(api.note_failure(&id, failed).await),
             };
             if let Some(verdict) = judged {
@@ -125,17 +130,28 @@ impl Api {
         });
     }
 
-    async fn judge(&self, id: &SessionId, done: &Done) -> Option<Verdict> {
+    /// The verdict on a report. There is none when the session ends first: then the worker reports
+    /// again in its next one.
+    async fn judge(
+        &self,
+        id: &SessionId,
+        done: &Done,
+        outbox: &mpsc::Sender<OrchestratorMessage>,
+    ) -> Option<Verdict> {
         let task = done.task.clone();
         let incoming = match Incoming::new(id.worker().clone(), done) {
             Ok(incoming) => incoming,
             Err(error) => return Some(not_understood(task, &error)),
         };
-        let judged = match self.reconciler.report(incoming).await {
-            Ok(judged) => judged,
-            Err(error) => {
-                // Without a verdict the worker's lease runs out and the task is done again.
-                warn!(task, error = %error, "a report was not kept");
+        let judged = loop {
+            match self.reconciler.report(incoming.clone()).await {
+                Ok(judged) => break judged,
+                Err(ReportError::Stopping) => return None,
+                // The worker waits for as long as the session lasts, and keeps its lease.
+                Err(error) => warn!(task, error = %error, "a report was not kept"),
+            }
+            self.study.clock.sleep(REPORT_AGAIN).await;
+            if outbox.is_closed() {
                 return None;
             }
         };
@@ -223,6 +239,6 @@ fn message(kind: Told) -> OrchestratorMessage {
     OrchestratorMessage { kind: Some(kind) }
 }
 
-fn millis(span: std::time::Duration) -> u64 {
+fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

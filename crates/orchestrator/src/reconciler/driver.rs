@@ -3,21 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use federation::acceptance::Refusal;
 use federation::event::Event;
 use federation::round::{Effect, Phase, Plan, Round};
 use federation::run::RunState;
 use federation::{RunId, cohort, stop};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tracing::{debug, info, instrument, warn};
 
 use super::{Signal, TaskFailure};
 use crate::admit::{Work, admit};
 use crate::close::close_round;
-use crate::collect::{self, collect};
+use crate::collect::{self, Incoming, collect};
 use crate::dispatch::dispatch;
 use crate::problem::Problem;
 use crate::publish::publish;
-use crate::store::RunRow;
+use crate::store::{RunRow, Verdict};
 use crate::study::Study;
 
 /// Waits after a stalled step, doubling from the first to the longest.
@@ -29,9 +30,12 @@ pub(super) struct Driver {
     study: Arc<Study>,
     run: RunId,
     inbox: mpsc::Receiver<Signal>,
+    sessions: watch::Receiver<u64>,
     turns: Arc<Semaphore>,
     turn: Option<OwnedSemaphorePermit>,
     work: Option<Work>,
+    // Why the round in work came to nothing, until the run has ended with it.
+    abandoned: String,
     stall: Option<Stall>,
 }
 
@@ -47,6 +51,8 @@ enum Next {
     Step,
     /// Something must happen first.
     Wait,
+    /// Another run must end first.
+    WaitForTurn,
     /// Nothing will happen any more.
     Ended,
 }
@@ -59,12 +65,14 @@ impl Driver {
         turns: Arc<Semaphore>,
     ) -> Self {
         Self {
+            sessions: study.fleet.sessions(),
             study,
             run,
             inbox,
             turns,
             turn: None,
             work: None,
+            abandoned: String::new(),
             stall: None,
         }
     }
@@ -74,20 +82,21 @@ impl Driver {
         loop {
             match self.step().await {
                 Ok(Next::Step) => self.stall = None,
-                Ok(Next::Wait) => {
+                Ok(wait @ (Next::Wait | Next::WaitForTurn)) => {
                     self.stall = None;
-                    self.wait(self.study.interval).await;
+                    let for_turn = matches!(wait, Next::WaitForTurn);
+                    self.wait(self.study.interval, for_turn).await;
                 }
                 Ok(Next::Ended) => return,
                 Err(Problem::Stalled { step, message }) => {
                     let pause = self.stalled(step, message).await;
-                    self.wait(pause).await;
+                    self.wait(pause, false).await;
                 }
                 Err(Problem::Fatal { message }) => {
                     if self.fail(&message).await {
                         return;
                     }
-                    self.wait(STALL_LONGEST).await;
+                    self.wait(STALL_LONGEST, false).await;
                 }
             }
         }
@@ -106,7 +115,7 @@ impl Driver {
                 self.turn = None;
                 Ok(Next::Wait)
             }
-            _ if self.turn.is_none() && !self.take_turn() => Ok(Next::Wait),
+            _ if self.turn.is_none() && !self.take_turn() => Ok(Next::WaitForTurn),
             RunState::Pending => {
                 self.move_to(&row, RunState::Admitted, "its turn has come")
                     .await
@@ -140,6 +149,8 @@ impl Driver {
         let Some(work) = &mut self.work else {
             return Ok(Next::Step);
         };
+        // Marked before looking, so that a session which begins in between ends the next wait.
+        self.sessions.mark_unchanged();
         let wanted = if study.fleet.is_empty() {
             (RunState::WaitingForWorkers, "no worker is connected")
         } else {
@@ -155,6 +166,7 @@ impl Driver {
         match work.round.as_ref().map(Round::phase) {
             None => self.open_or_finish(row).await,
             Some(Phase::Training) => self.train(row).await,
+            Some(Phase::Abandoned) => self.abandon().await,
             Some(_) => {
                 close_round(&study, work).await?;
                 Ok(Next::Step)
@@ -237,30 +249,35 @@ impl Driver {
                     .await?;
             }
             Effect::Abandon(why) => {
-                let reason = why.to_string();
-                let now = self.study.now();
-                self.study
-                    .store
-                    .abandon_round(self.run, number, &reason, now)
-                    .await?;
-                let message = format!("round {number} was abandoned: {reason}");
-                return Err(Problem::Fatal { message });
+                self.abandoned = why.to_string();
+                return self.abandon().await;
             }
         }
         Ok(Next::Step)
     }
 
-    /// Returns after a signal, when workers came or went, or when `span` has passed.
-    async fn wait(&mut self, span: Duration) {
+    /// Ends the run with its round.
+    async fn abandon(&self) -> Result<Next, Problem> {
+        let round = self.work.as_ref().and_then(|work| work.round.as_ref());
+        let (number, reason) = (round.map_or(0, Round::number), &self.abandoned);
+        self.study
+            .store
+            .abandon_round(self.run, number, reason, self.study.now())
+            .await?;
+        let message = format!("round {number} was abandoned: {reason}");
+        Err(Problem::Fatal { message })
+    }
+
+    /// Returns after a signal, when workers came or went, when `span` has passed, or, if that is
+    /// waited for, when it is the run's turn.
+    async fn wait(&mut self, span: Duration, for_turn: bool) {
         let clock = Arc::clone(&self.study.clock);
-        let mut sessions = self.study.fleet.sessions();
-        sessions.mark_unchanged();
         let turns = Arc::clone(&self.turns);
         let signal = tokio::select! {
             signal = self.inbox.recv() => signal,
             () = clock.sleep(span) => None,
-            changed = sessions.changed() => changed.err().and(None),
-            turn = turns.acquire_owned(), if self.turn.is_none() => {
+            changed = self.sessions.changed() => changed.err().and(None),
+            turn = turns.acquire_owned(), if for_turn => {
                 self.turn = turn.ok();
                 None
             }
@@ -268,7 +285,7 @@ impl Driver {
         let mut next = signal;
         while let Some(signal) = next {
             if let Err(problem) = self.take(signal).await {
-                warn!(error = %problem, "a signal was not taken");
+                warn!(error = %problem, "what a signal asks for was not done");
                 self.wait_after(problem).await;
             }
             next = self.inbox.try_recv().ok();
@@ -286,61 +303,70 @@ impl Driver {
         }
     }
 
+    /// Takes a signal, however long the store makes that wait: nobody sends it again.
     async fn take(&mut self, signal: Signal) -> Result<(), Problem> {
-        match signal {
-            Signal::Wake => Ok(()),
-            Signal::Failed(failure) => self.take_failure(failure).await,
+        let effect = match signal {
+            Signal::Wake => None,
+            Signal::Failed(failure) => loop {
+                match self.take_failure(&failure).await {
+                    Ok(effect) => break effect,
+                    Err(problem) => self.sit_out(problem).await?,
+                }
+            },
             Signal::Report { incoming, verdict } => {
-                let study = Arc::clone(&self.study);
-                let (judged, effect) = match &mut self.work {
-                    Some(work) => collect(&study, work, &incoming).await?,
-                    None => {
-                        let refusal = federation::acceptance::Refusal::RunNotRunning;
-                        (collect::refuse(&study, &incoming, refusal).await?, None)
+                let (judged, effect) = loop {
+                    match self.judge(&incoming).await {
+                        Ok(judged) => break judged,
+                        Err(problem) => self.sit_out(problem).await?,
                     }
                 };
                 debug!(task = %incoming.report.task, accepted = judged.is_ok(), "update judged");
                 // A worker whose session ended reports again.
                 drop(verdict.send(judged));
-                match effect {
-                    Some(effect) => self.apply(effect).await.map(drop),
-                    None => Ok(()),
-                }
+                effect
+            }
+        };
+        match effect {
+            Some(effect) => self.apply(effect).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    async fn judge(&mut self, incoming: &Incoming) -> Result<(Verdict, Option<Effect>), Problem> {
+        let study = Arc::clone(&self.study);
+        match &mut self.work {
+            Some(work) => collect(&study, work, incoming).await,
+            None => {
+                let refused = collect::refuse(&study, incoming, Refusal::RunNotRunning);
+                Ok((refused.await?, None))
             }
         }
     }
 
-    async fn take_failure(&mut self, failure: TaskFailure) -> Result<(), Problem> {
+    async fn take_failure(&mut self, failure: &TaskFailure) -> Result<Option<Effect>, Problem> {
         let study = Arc::clone(&self.study);
-        let Some(work) = &mut self.work else {
-            return Ok(());
-        };
-        let Some(round) = work
-            .round
-            .as_mut()
-            .filter(|round| round.number() == failure.task.round)
-        else {
-            return Ok(());
-        };
         let TaskFailure {
             task,
             worker,
             message,
             retryable,
         } = failure;
+        let round = self.work.as_mut().and_then(|work| work.round.as_mut());
+        let Some(round) = round.filter(|round| round.number() == task.round) else {
+            return Ok(None);
+        };
         let mut next = round.clone();
-        let effect = next.fail(task.client, task.attempt, retryable, &message);
+        let effect = next.fail(task.client, task.attempt, *retryable, message);
         let again: &[_] = match &effect {
             Some(Effect::Dispatch(again)) => again,
             _ => &[],
         };
-        let (client, attempt) = (task.client, task.attempt);
         let event = Event::TaskFailed {
             round: task.round,
-            client,
-            worker,
-            attempt,
-            message,
+            client: task.client,
+            worker: worker.clone(),
+            attempt: task.attempt,
+            message: message.clone(),
         };
         study
             .store
@@ -348,10 +374,17 @@ impl Driver {
             .await?;
         study.metrics.tasks_failed.inc();
         *round = next;
-        match effect {
-            Some(effect) => self.apply(effect).await.map(drop),
-            None => Ok(()),
-        }
+        Ok(effect)
+    }
+
+    /// Waits until what is stalled may be tried again.
+    async fn sit_out(&mut self, problem: Problem) -> Result<(), Problem> {
+        let Problem::Stalled { step, message } = problem else {
+            return Err(problem);
+        };
+        let pause = self.stalled(step, message).await;
+        self.study.clock.sleep(pause).await;
+        Ok(())
     }
 
     /// Tells once that a step cannot be taken; says how long to wait before it is tried again.
