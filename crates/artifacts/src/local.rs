@@ -69,6 +69,24 @@ impl LocalStore {
             })
     }
 
+    /// Resumes the upload that goes on at `offset`; none, when there is no such upload, or another
+    /// one holds it.
+    ///
+    /// # Errors
+    ///
+    /// [`BlobError::Io`].
+    pub async fn resume(
+        &self,
+        key: &Key,
+        len: u64,
+        digest: &Digest,
+        offset: u64,
+    ) -> Result<Option<Box<dyn Upload>>, BlobError> {
+        let upload = upload::resume(Arc::clone(&self.root), key, len, *digest, offset).await;
+        let upload = upload.map_err(io_error(key))?;
+        Ok(upload.map(|upload| -> Box<dyn Upload> { Box::new(upload) }))
+    }
+
     /// Where an object's file is, whether or not there is one.
     #[must_use]
     pub fn path_of(&self, key: &Key) -> PathBuf {
@@ -244,6 +262,65 @@ mod tests {
         upload.write(Bytes::from_static(b"gea")).await.unwrap();
         upload.finish().await.unwrap();
         assert_eq!(fs::read(restarted.path_of(&key("a"))).unwrap(), b"pangea");
+    }
+
+    #[tokio::test]
+    async fn an_upload_resumes_where_its_caller_says_or_not_at_all() {
+        let (store, _dir) = store();
+        let digest = Digest::of(b"pangea");
+        let mut upload = store.upload(&key("a"), 6, &digest).await.unwrap();
+        upload.write(Bytes::from_static(b"pan")).await.unwrap();
+        let resume = async |offset| {
+            let resumed = store.resume(&key("a"), 6, &digest, offset).await;
+            resumed.unwrap().map(|upload| upload.offset())
+        };
+        assert_eq!(resume(3).await, None, "another one holds it");
+        drop(upload);
+        assert_eq!(resume(0).await, Some(0), "a new one");
+        assert_eq!(resume(2).await, None);
+        assert_eq!(resume(3).await, Some(3));
+    }
+
+    #[tokio::test]
+    async fn of_two_broken_uploads_the_one_that_got_further_is_resumed() {
+        let (store, _dir) = store();
+        let digest = Digest::of(b"pangea");
+        let first = store.upload(&key("a"), 6, &digest).await.unwrap();
+        let mut second = store.upload(&key("a"), 6, &digest).await.unwrap();
+        second.write(Bytes::from_static(b"pan")).await.unwrap();
+        drop((first, second));
+        let upload = store.upload(&key("a"), 6, &digest).await.unwrap();
+        assert_eq!(upload.offset(), 3);
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_another_one_overtook_ends_in_the_same_object() {
+        let (store, _dir) = store();
+        let bytes = Bytes::from_static(b"pangea");
+        store.put(&key("a"), bytes.clone()).await.unwrap();
+        let overtaken = store.resume(&key("a"), 6, &Digest::of(&bytes), 2).await;
+        let mut overtaken = overtaken.unwrap().unwrap();
+        assert_eq!(overtaken.offset(), 2);
+        overtaken.write(bytes.slice(2..)).await.unwrap();
+        overtaken.finish().await.unwrap();
+        assert_eq!(fs::read(store.path_of(&key("a"))).unwrap(), b"pangea");
+    }
+
+    #[tokio::test]
+    async fn who_resumes_elsewhere_does_not_take_an_upload_for_a_moment() {
+        let (store, _dir) = store();
+        let digest = Digest::of(b"pangea");
+        let mut upload = store.upload(&key("a"), 6, &digest).await.unwrap();
+        upload.write(Bytes::from_static(b"pan")).await.unwrap();
+        drop(upload);
+        let key = key("a");
+        for _time in 0..50 {
+            let (elsewhere, here) = tokio::join!(
+                store.resume(&key, 6, &digest, 0),
+                store.resume(&key, 6, &digest, 3),
+            );
+            assert!(elsewhere.unwrap().is_some() && here.unwrap().is_some());
+        }
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! The end of a round: aggregate, evaluate, commit.
 
+use aggregation::FoldError;
 use artifacts::{BlobRef, BlobStore, Key};
 use federation::acceptance::Refusal;
 use federation::event::RoundOutcome;
@@ -174,10 +175,13 @@ async fn reopen(
 
 fn aggregation_problem(error: AggregateError) -> Problem {
     match error {
-        AggregateError::File { .. } => Problem::Stalled {
-            step: "aggregate",
-            message: error.to_string(),
-        },
+        // A full disk may have room again.
+        AggregateError::File { .. } | AggregateError::Fold(FoldError::Write { .. }) => {
+            Problem::Stalled {
+                step: "aggregate",
+                message: error.to_string(),
+            }
+        }
         AggregateError::Blob(error) => error.into(),
         error => Problem::Fatal {
             message: format!("aggregation: {error}"),

@@ -123,19 +123,20 @@ pub async fn collect(
     work: &mut Work,
     incoming: &Incoming,
 ) -> Result<(Verdict, Option<Effect>), Problem> {
-    let client = incoming.report.task.client;
-    let Some(round) = &work.round else {
-        let current = work.checkpoint.round;
-        let verdict = Err(Refusal::Late { current });
-        keep(study, work.spec.strategy, incoming, &verdict, None).await?;
-        return Ok((verdict, None));
+    let mut next = work.round.clone();
+    let verdict = match &next {
+        Some(round) => verdict(study, round, incoming).await,
+        None => Err(Refusal::Late {
+            current: work.checkpoint.round,
+        }),
     };
-    if round.has_update(client) && is_repeat(study, incoming).await? {
+    let superfluous = matches!(verdict, Err(Refusal::Late { .. } | Refusal::Duplicate));
+    if superfluous && is_repeat(study, incoming).await? {
         return Ok((Ok(()), None));
     }
-    let mut next = round.clone();
-    let verdict = verdict(study, &next, incoming).await;
-    let effect = apply(&mut next, incoming, &verdict);
+    let effect = next
+        .as_mut()
+        .and_then(|round| apply(round, incoming, &verdict));
     keep(
         study,
         work.spec.strategy,
@@ -144,7 +145,7 @@ pub async fn collect(
         effect.as_ref(),
     )
     .await?;
-    work.round = Some(next);
+    work.round = next;
     Ok((verdict, effect))
 }
 
@@ -158,6 +159,9 @@ pub async fn refuse(
     incoming: &Incoming,
     refusal: Refusal,
 ) -> Result<Verdict, StoreError> {
+    if is_repeat(study, incoming).await? {
+        return Ok(Ok(()));
+    }
     let verdict = Err(refusal);
     if study.store.run(incoming.report.task.run).await?.is_some() {
         keep(study, Strategy::default(), incoming, &verdict, None).await?;

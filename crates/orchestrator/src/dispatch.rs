@@ -5,29 +5,38 @@ use std::collections::BTreeMap;
 use artifacts::Key;
 use federation::{ClientId, TaskId, seed};
 use proto::v1;
-use task_queue::TaskMessage;
+use task_queue::{QueueError, TaskMessage};
 
 use crate::admit::Work;
 use crate::problem::Problem;
 use crate::study::Study;
 
-/// Queues the work that is waiting to be. A task queued twice is done twice and counts once.
+/// Tasks sent at once: a few hundred kilobytes of messages.
+const BATCH: usize = 256;
+
+/// Queues the work that is waiting to be, as far as the queue has room; the rest goes on waiting.
+/// A task queued twice is done twice and counts once.
 ///
 /// # Errors
 ///
-/// [`Problem::Stalled`] when the queue does not take it; the work goes on waiting.
+/// [`Problem::Stalled`] when the queue cannot be reached.
 pub async fn dispatch(study: &Study, work: &mut Work) -> Result<(), Problem> {
     let Some(round) = &work.round else {
         return Ok(());
     };
-    let messages: Vec<_> = work
-        .to_dispatch
-        .iter()
-        .map(|&(client, attempt)| message(work, round.number(), client, attempt))
-        .collect();
-    if !messages.is_empty() {
-        study.queue.send(messages).await?;
-        work.to_dispatch.clear();
+    let number = round.number();
+    while !work.to_dispatch.is_empty() {
+        let batch = &work.to_dispatch[..work.to_dispatch.len().min(BATCH)];
+        let count = batch.len();
+        let messages = batch
+            .iter()
+            .map(|&(client, attempt)| message(work, number, client, attempt))
+            .collect();
+        match study.queue.send(messages).await {
+            Ok(()) => drop(work.to_dispatch.drain(..count)),
+            Err(QueueError::Full { .. }) => break,
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(())
 }

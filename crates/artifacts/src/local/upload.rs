@@ -4,6 +4,7 @@
 //! of the same object finds them. An advisory lock keeps two uploads out of one file; the second
 //! takes a file of its own, and both end in the same object.
 
+use std::cmp::Reverse;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -35,7 +36,7 @@ pub(super) struct LocalUpload {
 
 #[derive(Debug)]
 enum Stage {
-    /// The object is in the store already.
+    /// The object is in the store already; what is written to it is let go.
     Complete,
     Open(Box<Partial>),
     /// A write failed or was dropped half-way; what reached the disk is there to resume from.
@@ -57,12 +58,40 @@ pub(super) async fn begin(
     len: u64,
     digest: Digest,
 ) -> io::Result<LocalUpload> {
+    let upload = open(root, key, len, digest, None).await?;
+    upload.ok_or_else(|| {
+        let message = format!("{UPLOADS_AT_ONCE} uploads of it are under way");
+        io::Error::new(io::ErrorKind::ResourceBusy, message)
+    })
+}
+
+/// Resumes the upload that goes on at `offset`, if there is one that nobody holds.
+pub(super) async fn resume(
+    root: Arc<Path>,
+    key: &Key,
+    len: u64,
+    digest: Digest,
+    offset: u64,
+) -> io::Result<Option<LocalUpload>> {
+    open(root, key, len, digest, Some(offset)).await
+}
+
+async fn open(
+    root: Arc<Path>,
+    key: &Key,
+    len: u64,
+    digest: Digest,
+    at: Option<u64>,
+) -> io::Result<Option<LocalUpload>> {
     let key = key.clone();
     blocking(move || {
         let (offset, stage) = if files::holds(&root.join(key.as_str()), len, &digest)? {
-            (len, Stage::Complete)
+            (at.unwrap_or(len), Stage::Complete)
         } else {
-            let (file, path) = open_partial(&root, &name(&key, len, &digest))?;
+            let name = name(&key, len, &digest);
+            let Some((file, path)) = open_partial(&root, &name, at)? else {
+                return Ok(None);
+            };
             // Longer than announced can only be the mark of a failing disk.
             if file.metadata()?.len() > len {
                 file.set_len(0)?;
@@ -76,14 +105,15 @@ pub(super) async fn begin(
             };
             (offset, Stage::Open(Box::new(partial)))
         };
-        Ok(LocalUpload {
+        let is_there = at.is_none_or(|at| at == offset);
+        Ok(is_there.then_some(LocalUpload {
             root,
             key,
             len,
             digest,
             offset,
             stage,
-        })
+        }))
     })
     .await
 }
@@ -93,10 +123,22 @@ fn name(key: &Key, len: u64, digest: &Digest) -> String {
     Digest::of(format!("{key} {len} {digest}").as_bytes()).hex()
 }
 
-/// Opens and locks the first file for `name` that no other upload holds.
-fn open_partial(root: &Path, name: &str) -> io::Result<(File, PathBuf)> {
+/// Opens and locks a file for `name` that no other upload holds: the one that got furthest, so that
+/// what has arrived is not sent again; a new one, if there is none.
+///
+/// With an offset, only one that got exactly there. One of another length is not locked even for a
+/// moment, for whoever resumes that one would take it for held.
+fn open_partial(root: &Path, name: &str, at: Option<u64>) -> io::Result<Option<(File, PathBuf)>> {
+    let mut places = Vec::new();
     for number in 0..UPLOADS_AT_ONCE {
         let path = files::partial_dir(root).join(format!("{name}.{number}"));
+        let len = absent_is_none(fs::metadata(&path))?.map_or(0, |file| file.len());
+        if at.is_none_or(|at| at == len) {
+            places.push((len, path));
+        }
+    }
+    places.sort_by_key(|(len, _)| Reverse(*len));
+    for (_, path) in places {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -105,15 +147,12 @@ fn open_partial(root: &Path, name: &str) -> io::Result<(File, PathBuf)> {
             .open(&path)?;
         match file.try_lock() {
             // Its last holder may have finished, and moved the file away, before it let go.
-            Ok(()) if is_at(&file, &path)? => return Ok((file, path)),
+            Ok(()) if is_at(&file, &path)? => return Ok(Some((file, path))),
             Ok(()) | Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(error)) => return Err(error),
         }
     }
-    Err(io::Error::new(
-        io::ErrorKind::ResourceBusy,
-        format!("{UPLOADS_AT_ONCE} uploads of it are under way"),
-    ))
+    Ok(None)
 }
 
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
@@ -152,8 +191,14 @@ impl Upload for LocalUpload {
         if bytes.is_empty() {
             return Ok(());
         }
-        let Stage::Open(mut partial) = std::mem::replace(&mut self.stage, Stage::Broken) else {
-            return Err(self.broken());
+        let mut partial = match std::mem::replace(&mut self.stage, Stage::Broken) {
+            Stage::Open(partial) => partial,
+            Stage::Complete => {
+                self.stage = Stage::Complete;
+                self.offset = end;
+                return Ok(());
+            }
+            Stage::Broken => return Err(self.broken()),
         };
         let offset = self.offset;
         let partial = blocking(move || {

@@ -67,7 +67,10 @@ impl Blobs for Api {
         &self,
         request: Request<UploadHeader>,
     ) -> Result<Response<UploadOffsetResponse>, Status> {
-        let upload = self.begin(&request.into_inner()).await?;
+        let header = request.into_inner();
+        let (key, digest) = update(&header)?;
+        let upload = self.study.blobs.upload(&key, header.length_bytes, &digest);
+        let upload = upload.await.map_err(status::blob)?;
         Ok(Response::new(UploadOffsetResponse {
             offset_bytes: upload.offset(),
         }))
@@ -82,21 +85,18 @@ impl Blobs for Api {
         let Some(put_blob_request::Part::Header(header)) = first else {
             return Err(status::invalid_field("part", "the header must come first"));
         };
-        let mut upload = self.begin(&header).await?;
-        if upload.offset() != header.offset_bytes {
-            let message = format!(
-                "upload of {} goes on at {}, not at {}",
-                header.key,
-                upload.offset(),
-                header.offset_bytes
-            );
+        let (key, digest) = update(&header)?;
+        let (len, offset) = (header.length_bytes, header.offset_bytes);
+        let upload = self.study.blobs.resume(&key, len, &digest, offset).await;
+        let Some(mut upload) = upload.map_err(status::blob)? else {
+            let message = format!("no upload of {key} goes on at {offset}; ask for the offset");
             return Err(proto::fault::status(
                 Code::Aborted,
                 "UPLOAD_MOVED",
                 message,
                 &[],
             ));
-        }
+        };
         while let Some(message) = parts.message().await? {
             let Some(put_blob_request::Part::Data(data)) = message.part else {
                 return Err(status::invalid_field(
@@ -111,24 +111,22 @@ impl Blobs for Api {
     }
 }
 
-impl Api {
-    async fn begin(&self, header: &UploadHeader) -> Result<Box<dyn artifacts::Upload>, Status> {
-        let key = key(&header.key)?;
-        if !is_update(&key) {
-            let message = format!("{key} is not the place of an update; only updates are taken");
-            return Err(proto::fault::status(
-                Code::PermissionDenied,
-                "NOT_AN_UPDATE",
-                message,
-                &[],
-            ));
-        }
-        let digest: Digest = header.digest.parse().map_err(|error| {
-            status::invalid(proto::convert::InvalidMessage::new("digest", error))
-        })?;
-        let upload = self.study.blobs.upload(&key, header.length_bytes, &digest);
-        upload.await.map_err(status::blob)
+/// Which object an upload is for; only updates are.
+fn update(header: &UploadHeader) -> Result<(Key, Digest), Status> {
+    let key = key(&header.key)?;
+    if !is_update(&key) {
+        let message = format!("{key} is not the place of an update; only updates are taken");
+        return Err(proto::fault::status(
+            Code::PermissionDenied,
+            "NOT_AN_UPDATE",
+            message,
+            &[],
+        ));
     }
+    let digest = header.digest.parse();
+    let digest = digest
+        .map_err(|error| status::invalid(proto::convert::InvalidMessage::new("digest", error)))?;
+    Ok((key, digest))
 }
 
 fn is_update(key: &Key) -> bool {

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use super::{Api, page, status};
-use crate::store::{Receipt, RoundRow, RunRow, Store};
+use crate::store::{Receipt, RoundRow, RunRow, Store, StoreError, StoredEvent};
 use crate::study::Study;
 use crate::submit;
 
@@ -243,8 +243,8 @@ impl Watching {
     async fn next(mut self) -> Option<(Events, Self)> {
         while !self.ended {
             self.commits.mark_unchanged();
-            let events = match self.store.events_after(self.run, self.cursor).await {
-                Ok(events) => events,
+            let (is_over, events) = match self.look().await {
+                Ok(seen) => seen,
                 Err(error) => {
                     self.ended = true;
                     let failed = vec![Err(status::store(error))];
@@ -263,13 +263,20 @@ impl Watching {
                     .collect();
                 return Some((stream::iter(messages), self));
             }
-            let row = self.store.run(self.run).await.ok().flatten();
-            let is_over = row.is_some_and(|row| row.state.is_final());
             if is_over || self.commits.changed().await.is_err() {
                 return None;
             }
         }
         None
+    }
+
+    /// Whether the run is over, and the events after the cursor. Asked in this order: a run that
+    /// ends in between has its last event among them.
+    async fn look(&self) -> Result<(bool, Vec<StoredEvent>), StoreError> {
+        let row = self.store.run(self.run).await?;
+        let is_over = row.is_some_and(|row| row.state.is_final());
+        let events = self.store.events_after(self.run, self.cursor).await?;
+        Ok((is_over, events))
     }
 }
 

@@ -1,10 +1,10 @@
 //! A file that a user streams up, kept in the spool while it is read.
 
-use std::io::Write;
-
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use tempfile::NamedTempFile;
+use tokio::fs::File;
+use tokio::io::AsyncWriteExt;
 use tonic::{Code, Status};
 
 use super::status;
@@ -20,7 +20,8 @@ pub(super) async fn receive<M>(
         let message = format!("the file cannot be kept: {error}");
         proto::fault::status(Code::ResourceExhausted, "SPOOL_FAILED", message, &[])
     };
-    let mut file = NamedTempFile::new_in(&study.spool).map_err(failed)?;
+    let file = NamedTempFile::new_in(&study.spool).map_err(failed)?;
+    let mut writer = File::from_std(file.as_file().try_clone().map_err(failed)?);
     while let Some(message) = messages.next().await {
         let Some(bytes) = data(message?) else {
             return Err(status::invalid_field(
@@ -28,7 +29,8 @@ pub(super) async fn receive<M>(
                 "options come once, at the beginning",
             ));
         };
-        tokio::task::block_in_place(|| file.write_all(&bytes)).map_err(failed)?;
+        writer.write_all(&bytes).await.map_err(failed)?;
     }
+    writer.flush().await.map_err(failed)?;
     Ok(file)
 }

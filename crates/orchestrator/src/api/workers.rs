@@ -1,5 +1,7 @@
 //! Sessions of workers.
 
+use std::time::Duration;
+
 use federation::WorkerId;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
@@ -247,6 +249,6 @@ fn message(kind: Told) -> OrchestratorMessage {
     OrchestratorMessage { kind: Some(kind) }
 }
 
-fn millis(span: std::time::Duration) -> u64 {
+fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

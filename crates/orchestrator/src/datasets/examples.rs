@@ -90,7 +90,13 @@ impl Examples {
             body::into_bytes(labels),
             body::into_bytes(self.features),
         ];
-        let (file, data) = tokio::task::block_in_place(|| digests(&parts));
+        let (file, data) = {
+            let parts = parts.clone();
+            let digested = tokio::task::spawn_blocking(move || digests(&parts)).await;
+            digested.map_err(|panicked| BlobError::Unavailable {
+                message: panicked.to_string(),
+            })?
+        };
         let key = Key::content(kind, &file);
         let len: usize = parts.iter().map(Bytes::len).sum();
         let mut upload = store.upload(&key, len as u64, &file).await?;
@@ -197,7 +203,7 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(flavor = "multi_thread")]
+    #[tokio::test]
     async fn rows_come_back_as_they_went_and_a_changed_file_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let store = LocalStore::open(dir.path().to_owned()).unwrap();

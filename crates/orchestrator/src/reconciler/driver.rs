@@ -1,24 +1,24 @@
 //! One run, step by step.
 
+mod signals;
+mod trouble;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use federation::acceptance::Refusal;
-use federation::event::Event;
 use federation::round::{Effect, Phase, Plan, Round};
 use federation::run::RunState;
 use federation::{RunId, cohort, stop};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tracing::{debug, info, instrument, warn};
+use tracing::{info, instrument};
 
-use super::{NotKept, Signal, TaskFailure};
+use super::Signal;
 use crate::admit::{Work, admit};
 use crate::close::close_round;
-use crate::collect::{self, Incoming, collect};
 use crate::dispatch::dispatch;
 use crate::problem::Problem;
 use crate::publish::publish;
-use crate::store::{RunRow, Verdict};
+use crate::store::RunRow;
 use crate::study::Study;
 
 /// Waits after a stalled step, doubling from the first to the longest.
@@ -36,6 +36,8 @@ pub(super) struct Driver {
     stall: Option<Stall>,
     // Kept over waits, so that a worker who comes between a step and a wait is noticed.
     sessions: watch::Receiver<u64>,
+    // Whether the last wait ended because nothing happened.
+    idle: bool,
 }
 
 /// A step that cannot be taken now.
@@ -50,6 +52,8 @@ enum Next {
     Step,
     /// Something must happen first.
     Wait,
+    /// Another run must end first.
+    WaitForTurn,
     /// Nothing will happen any more.
     Ended,
 }
@@ -71,6 +75,7 @@ impl Driver {
             work: None,
             stall: None,
             sessions,
+            idle: false,
         }
     }
 
@@ -79,20 +84,21 @@ impl Driver {
         loop {
             match self.step().await {
                 Ok(Next::Step) => self.stall = None,
-                Ok(Next::Wait) => {
+                Ok(wait @ (Next::Wait | Next::WaitForTurn)) => {
                     self.stall = None;
-                    self.wait(self.study.interval).await;
+                    let for_turn = matches!(wait, Next::WaitForTurn);
+                    self.wait(self.study.interval, for_turn).await;
                 }
                 Ok(Next::Ended) => return,
                 Err(Problem::Stalled { step, message }) => {
                     let pause = self.stalled(step, message).await;
-                    self.wait(pause).await;
+                    self.wait(pause, false).await;
                 }
                 Err(Problem::Fatal { message }) => {
                     if self.fail(&message).await {
                         return;
                     }
-                    self.wait(STALL_LONGEST).await;
+                    self.wait(STALL_LONGEST, false).await;
                 }
             }
         }
@@ -111,7 +117,7 @@ impl Driver {
                 self.turn = None;
                 Ok(Next::Wait)
             }
-            _ if self.turn.is_none() && !self.take_turn() => Ok(Next::Wait),
+            _ if self.turn.is_none() && !self.take_turn() => Ok(Next::WaitForTurn),
             RunState::Pending => {
                 self.move_to(&row, RunState::Admitted, "its turn has come")
                     .await
@@ -145,6 +151,8 @@ impl Driver {
         let Some(work) = &mut self.work else {
             return Ok(Next::Step);
         };
+        // Marked before looking, so that a session which begins in between ends the next wait.
+        self.sessions.mark_unchanged();
         let wanted = if study.fleet.is_empty() {
             (RunState::WaitingForWorkers, "no worker is connected")
         } else {
@@ -218,7 +226,8 @@ impl Driver {
     }
 
     async fn train(&mut self, row: &RunRow) -> Result<Next, Problem> {
-        let now = self.study.now();
+        let study = Arc::clone(&self.study);
+        let now = study.now();
         let Some(work) = &mut self.work else {
             return Ok(Next::Step);
         };
@@ -228,6 +237,13 @@ impl Driver {
         // A deadline is for workers that are slow, not for those that are not there.
         if row.state != RunState::Running {
             return Ok(Next::Wait);
+        }
+        // Nor is it for a fleet that has nothing to train with.
+        if self.idle
+            && let Err(error) = study.engine.describe().await
+        {
+            round.postpone(study.now().after(work.spec.cohort.deadline));
+            return Err(error.into());
         }
         match round.tick(now) {
             Some(effect) => self.apply(effect).await,
@@ -265,181 +281,5 @@ impl Driver {
             .await?;
         let message = format!("round {number} was abandoned: {reason}");
         Err(Problem::Fatal { message })
-    }
-
-    /// Returns after a signal, when workers came or went, or when `span` has passed.
-    async fn wait(&mut self, span: Duration) {
-        let clock = Arc::clone(&self.study.clock);
-        let turns = Arc::clone(&self.turns);
-        let signal = tokio::select! {
-            signal = self.inbox.recv() => signal,
-            () = clock.sleep(span) => None,
-            changed = self.sessions.changed() => changed.err().and(None),
-            turn = turns.acquire_owned(), if self.turn.is_none() => {
-                self.turn = turn.ok();
-                None
-            }
-        };
-        let mut next = signal;
-        while let Some(signal) = next {
-            if let Err(problem) = self.take(signal).await {
-                warn!(error = %problem, "a signal was not taken");
-                self.wait_after(problem).await;
-            }
-            next = self.inbox.try_recv().ok();
-        }
-    }
-
-    async fn wait_after(&mut self, problem: Problem) {
-        match problem {
-            Problem::Stalled { step, message } => {
-                self.stalled(step, message).await;
-            }
-            Problem::Fatal { message } => {
-                self.fail(&message).await;
-            }
-        }
-    }
-
-    async fn take(&mut self, signal: Signal) -> Result<(), Problem> {
-        match signal {
-            Signal::Wake => Ok(()),
-            Signal::Failed { failure, kept } => match self.keep_failure(failure).await {
-                Ok(effect) => {
-                    // A worker whose session ended reports again.
-                    drop(kept.send(Ok(())));
-                    self.apply_any(effect).await
-                }
-                Err(problem) => {
-                    drop(kept.send(Err(NotKept::because(&problem))));
-                    Err(problem)
-                }
-            },
-            Signal::Report { incoming, verdict } => match self.judge(&incoming).await {
-                Ok((judged, effect)) => {
-                    debug!(task = %incoming.report.task, accepted = judged.is_ok(), "update judged");
-                    drop(verdict.send(Ok(judged)));
-                    self.apply_any(effect).await
-                }
-                Err(problem) => {
-                    drop(verdict.send(Err(NotKept::because(&problem))));
-                    Err(problem)
-                }
-            },
-        }
-    }
-
-    async fn apply_any(&mut self, effect: Option<Effect>) -> Result<(), Problem> {
-        match effect {
-            Some(effect) => self.apply(effect).await.map(drop),
-            None => Ok(()),
-        }
-    }
-
-    async fn judge(&mut self, incoming: &Incoming) -> Result<(Verdict, Option<Effect>), Problem> {
-        let study = Arc::clone(&self.study);
-        match &mut self.work {
-            Some(work) => collect(&study, work, incoming).await,
-            None => {
-                let refused = collect::refuse(&study, incoming, Refusal::RunNotRunning).await?;
-                Ok((refused, None))
-            }
-        }
-    }
-
-    async fn keep_failure(&mut self, failure: TaskFailure) -> Result<Option<Effect>, Problem> {
-        let study = Arc::clone(&self.study);
-        let Some(work) = &mut self.work else {
-            return Ok(None);
-        };
-        let Some(round) = work
-            .round
-            .as_mut()
-            .filter(|round| round.number() == failure.task.round)
-        else {
-            return Ok(None);
-        };
-        let TaskFailure {
-            task,
-            worker,
-            message,
-            retryable,
-        } = failure;
-        let mut next = round.clone();
-        let effect = next.fail(task.client, task.attempt, retryable, &message);
-        let again: &[_] = match &effect {
-            Some(Effect::Dispatch(again)) => again,
-            _ => &[],
-        };
-        let (client, attempt) = (task.client, task.attempt);
-        let event = Event::TaskFailed {
-            round: task.round,
-            client,
-            worker,
-            attempt,
-            message,
-        };
-        study
-            .store
-            .retry(self.run, task.round, again, study.now(), &event)
-            .await?;
-        study.metrics.tasks_failed.inc();
-        *round = next;
-        Ok(effect)
-    }
-
-    /// Tells once that a step cannot be taken; says how long to wait before it is tried again.
-    async fn stalled(&mut self, step: &'static str, message: String) -> Duration {
-        self.study.metrics.stalls.with_label_values(&[step]).inc();
-        let known = self.stall.take().filter(|stall| stall.step == step);
-        let pause = known.as_ref().map_or(STALL_FIRST, |stall| stall.pause);
-        if known.is_none() {
-            warn!(step, message, "run stalled");
-            let round = self
-                .work
-                .as_ref()
-                .map_or(0, |work| work.checkpoint.round + 1);
-            let event = Event::Stalled {
-                round,
-                step: step.to_owned(),
-                message,
-            };
-            if let Err(error) = self
-                .study
-                .store
-                .tell(self.run, self.study.now(), &event)
-                .await
-            {
-                warn!(error = %error, "the stall could not be told");
-            }
-        }
-        self.stall = Some(Stall {
-            step,
-            pause: (pause * 2).min(STALL_LONGEST),
-        });
-        pause
-    }
-
-    /// Ends the run as failed. Says whether that is stored.
-    async fn fail(&mut self, message: &str) -> bool {
-        warn!(message, "run failed");
-        let now = self.study.now();
-        for from in RunState::ALL.into_iter().filter(|state| !state.is_final()) {
-            match self
-                .study
-                .store
-                .move_run(self.run, from, RunState::Failed, message, now)
-                .await
-            {
-                Ok(true) => break,
-                Ok(false) => {}
-                Err(error) => {
-                    warn!(error = %error, "the failure could not be stored");
-                    return false;
-                }
-            }
-        }
-        self.study.fleet.cancel(self.run);
-        true
     }
 }

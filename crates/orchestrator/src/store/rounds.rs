@@ -201,7 +201,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Notes that a round ended without a model.
+    /// Notes, once, that a round ended without a model.
     ///
     /// # Errors
     ///
@@ -214,16 +214,20 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        sqlx::query(
+        let changed = sqlx::query(
             "UPDATE rounds SET phase = 'abandoned', closed_at = $3, reason = $4
-             WHERE run = $1 AND round = $2",
+             WHERE run = $1 AND round = $2 AND phase <> 'abandoned'",
         )
         .bind(run.to_string())
         .bind(i64::from(round))
         .bind(stored(now.0))
         .bind(reason)
         .execute(&mut *write)
-        .await?;
+        .await?
+        .rows_affected();
+        if changed == 0 {
+            return Ok(());
+        }
         let event = Event::RoundAbandoned {
             round,
             reason: reason.to_owned(),

@@ -163,6 +163,26 @@ impl Store {
         Ok(moved)
     }
 
+    /// Ends a run as failed, if it has not ended.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn fail_run(
+        &self,
+        run: RunId,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        let row = fetch(&mut write, run).await?;
+        if let Some(row) = row.filter(|row| !row.state.is_final()) {
+            set_state(&mut write, run, row.state, RunState::Failed, reason, now).await?;
+            self.commit(write).await?;
+        }
+        Ok(())
+    }
+
     /// Carries out a person's command.
     ///
     /// # Errors

@@ -86,6 +86,20 @@ impl BlobStore for RemoteStore {
         key: &Key,
         range: Option<Range<u64>>,
     ) -> Result<BoxStream<'static, Result<Bytes, BlobError>>, BlobError> {
+        // A start and a length, as on the wire, cannot say that a range runs backwards.
+        if let Some(Range { start, end }) = range
+            && start > end
+        {
+            let missing = || BlobError::NotFound { key: key.clone() };
+            let len = self.head(key).await?.ok_or_else(missing)?;
+            let key = key.clone();
+            return Err(BlobError::RangeOutside {
+                key,
+                start,
+                end,
+                len,
+            });
+        }
         let request = GetBlobRequest {
             key: key.to_string(),
             offset_bytes: range.as_ref().map_or(0, |range| range.start),

@@ -1,0 +1,137 @@
+//! What a driver hears, and how it waits for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use federation::acceptance::Refusal;
+use federation::event::Event;
+use federation::round::Effect;
+use tracing::{debug, warn};
+
+use super::Driver;
+use crate::collect::{self, Incoming, collect};
+use crate::problem::Problem;
+use crate::reconciler::{NotKept, Signal, TaskFailure};
+use crate::store::Verdict;
+
+impl Driver {
+    /// Returns after a signal, when workers came or went, when `span` has passed, or, if that is
+    /// waited for, when it is the run's turn.
+    pub(super) async fn wait(&mut self, span: Duration, for_turn: bool) {
+        let clock = Arc::clone(&self.study.clock);
+        let turns = Arc::clone(&self.turns);
+        self.idle = false;
+        let signal = tokio::select! {
+            signal = self.inbox.recv() => signal,
+            () = clock.sleep(span) => {
+                self.idle = true;
+                None
+            }
+            changed = self.sessions.changed() => changed.err().and(None),
+            turn = turns.acquire_owned(), if for_turn => {
+                self.turn = turn.ok();
+                None
+            }
+        };
+        let mut next = signal;
+        while let Some(signal) = next {
+            if let Err(problem) = self.take(signal).await {
+                warn!(error = %problem, "what a signal asks for was not done");
+                self.wait_after(problem).await;
+            }
+            next = self.inbox.try_recv().ok();
+        }
+    }
+
+    async fn wait_after(&mut self, problem: Problem) {
+        match problem {
+            Problem::Stalled { step, message } => {
+                self.stalled(step, message).await;
+            }
+            Problem::Fatal { message } => {
+                self.fail(&message).await;
+            }
+        }
+    }
+
+    /// Takes a signal, however long the store makes that wait: nobody sends it again.
+    async fn take(&mut self, signal: Signal) -> Result<(), Problem> {
+        match signal {
+            Signal::Wake => Ok(()),
+            Signal::Failed { failure, kept } => match self.keep_failure(failure).await {
+                Ok(effect) => {
+                    // A worker whose session ended reports again.
+                    drop(kept.send(Ok(())));
+                    self.apply_any(effect).await
+                }
+                Err(problem) => {
+                    drop(kept.send(Err(NotKept::because(&problem))));
+                    Err(problem)
+                }
+            },
+            Signal::Report { incoming, verdict } => match self.judge(&incoming).await {
+                Ok((judged, effect)) => {
+                    debug!(task = %incoming.report.task, accepted = judged.is_ok(), "update judged");
+                    drop(verdict.send(Ok(judged)));
+                    self.apply_any(effect).await
+                }
+                Err(problem) => {
+                    drop(verdict.send(Err(NotKept::because(&problem))));
+                    Err(problem)
+                }
+            },
+        }
+    }
+
+    async fn apply_any(&mut self, effect: Option<Effect>) -> Result<(), Problem> {
+        match effect {
+            Some(effect) => self.apply(effect).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    async fn judge(&mut self, incoming: &Incoming) -> Result<(Verdict, Option<Effect>), Problem> {
+        let study = Arc::clone(&self.study);
+        match &mut self.work {
+            Some(work) => collect(&study, work, incoming).await,
+            None => {
+                let refused = collect::refuse(&study, incoming, Refusal::RunNotRunning).await?;
+                Ok((refused, None))
+            }
+        }
+    }
+
+    async fn keep_failure(&mut self, failure: TaskFailure) -> Result<Option<Effect>, Problem> {
+        let study = Arc::clone(&self.study);
+        let TaskFailure {
+            task,
+            worker,
+            message,
+            retryable,
+        } = failure;
+        let round = self.work.as_mut().and_then(|work| work.round.as_mut());
+        let Some(round) = round.filter(|round| round.number() == task.round) else {
+            return Ok(None);
+        };
+        let mut next = round.clone();
+        let effect = next.fail(task.client, task.attempt, retryable, &message);
+        let again: &[_] = match &effect {
+            Some(Effect::Dispatch(again)) => again,
+            _ => &[],
+        };
+        let event = Event::TaskFailed {
+            round: task.round,
+            client: task.client,
+            worker,
+            attempt: task.attempt,
+            message,
+        };
+        study
+            .store
+            .retry(self.run, task.round, again, study.now(), &event)
+            .await?;
+        study.metrics.tasks_failed.inc();
+        *round = next;
+        Ok(effect)
+    }
+}
