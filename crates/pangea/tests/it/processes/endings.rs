@@ -54,7 +54,10 @@ async fn stop_in_a_task(drain: &'static str) -> u32 {
     assert!(asked.elapsed() < LONG_LEASE.1, "a lease was waited for");
     let rounds = training.rounds().await;
     let updates = rounds.iter().flat_map(|round| &round.updates);
-    updates.map(|update| update.lease_epoch).max().unwrap()
+    updates
+        .map(|update| update.lease_epoch)
+        .max()
+        .expect("updates")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -142,8 +142,11 @@ fn sqlite_is_there(name: &str) -> bool {
     let required = std::env::var("REQUIRE_TOOLS").is_ok_and(|required| required == "1");
     assert!(!required, "python3 with sqlite3 is not there");
     if let Ok(path) = std::env::var("PANGEA_SKIPPED_FILE") {
-        let mut file = std::fs::OpenOptions::new().append(true).open(path).unwrap();
-        writeln!(file, "SKIPPED: {name}: python3 with sqlite3 is not there").unwrap();
+        let mut file = std::fs::OpenOptions::new()
+            .append(true)
+            .open(path)
+            .expect("a file");
+        writeln!(file, "SKIPPED: {name}: python3 with sqlite3 is not there").expect("a line");
     }
     false
 }
