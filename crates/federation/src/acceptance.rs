@@ -53,6 +53,13 @@ pub enum Refusal {
     },
     /// There is nothing behind the update.
     NoExamples,
+    /// The update claims more examples than the client has.
+    TooManyExamples {
+        /// Rows of the client's shard.
+        rows: u64,
+        /// As claimed.
+        claimed: u64,
+    },
     /// The update, or its loss, holds NaN or infinity.
     NotFinite {
         /// What is not finite.
@@ -77,6 +84,7 @@ impl Refusal {
             Self::WrongBase { .. } => "wrong_base",
             Self::WrongSize { .. } => "wrong_size",
             Self::NoExamples => "no_examples",
+            Self::TooManyExamples { .. } => "too_many_examples",
             Self::NotFinite { .. } => "not_finite",
             Self::Damaged { .. } => "damaged",
         }
@@ -91,9 +99,10 @@ impl Refusal {
             }
             // The same data from the same parameters diverges in the same way again.
             Self::NotFinite { .. } | Self::NoExamples => Consequence::GiveUp,
-            Self::WrongBase { .. } | Self::WrongSize { .. } | Self::Damaged { .. } => {
-                Consequence::Retry
-            }
+            Self::WrongBase { .. }
+            | Self::WrongSize { .. }
+            | Self::TooManyExamples { .. }
+            | Self::Damaged { .. } => Consequence::Retry,
         }
     }
 }
@@ -125,18 +134,26 @@ impl fmt::Display for Refusal {
                 write!(f, "the update has {actual} bytes; the model has {expected}")
             }
             Self::NoExamples => f.write_str("there are no examples behind the update"),
+            Self::TooManyExamples { rows, claimed } => {
+                write!(f, "the update claims {claimed} examples; the client has {rows} rows")
+            }
             Self::NotFinite { what } => write!(f, "{what} is not finite; training diverged"),
             Self::Damaged { problem } => write!(f, "the update cannot be read: {problem}"),
         }
     }
 }
 
-/// Judges a report by what is known without reading the update.
+/// Largest training loss that is believed; a greater one has diverged. Sums of such losses over all
+/// the rows there can be stay finite.
+const LOSS_MAX: f64 = 1e30;
+
+/// Judges a report by what is known without reading the update; `rows` is the size of the client's
+/// shard.
 ///
 /// # Errors
 ///
 /// The [`Refusal`], when the update must not count.
-pub fn judge(round: &Round, report: &Report) -> Result<(), Refusal> {
+pub fn judge(round: &Round, report: &Report, rows: u64) -> Result<(), Refusal> {
     if report.task.round != round.number() || round.phase() != Phase::Training {
         return Err(Refusal::Late {
             current: round.number(),
@@ -162,7 +179,10 @@ pub fn judge(round: &Round, report: &Report) -> Result<(), Refusal> {
     if report.num_examples == 0 {
         return Err(Refusal::NoExamples);
     }
-    if !report.mean_loss.is_finite() {
+    if report.num_examples > rows {
+        return Err(Refusal::TooManyExamples { rows, claimed: report.num_examples });
+    }
+    if !(report.mean_loss.abs() <= LOSS_MAX) {
         return Err(Refusal::NotFinite {
             what: "the training loss".to_owned(),
         });
@@ -210,16 +230,16 @@ mod tests {
     #[test]
     fn an_update_counts_once() {
         let mut round = open();
-        assert_eq!(judge(&round, &report(3)), Ok(()));
+        assert_eq!(judge(&round, &report(3), 5), Ok(()));
         round.receive(ClientId(3));
-        assert_eq!(judge(&round, &report(3)), Err(Refusal::Duplicate));
+        assert_eq!(judge(&round, &report(3), 5), Err(Refusal::Duplicate));
     }
 
     #[test]
     fn an_update_of_another_round_is_late() {
         let mut old = report(3);
         old.task.round = 1;
-        assert_eq!(judge(&open(), &old), Err(Refusal::Late { current: 2 }));
+        assert_eq!(judge(&open(), &old, 5), Err(Refusal::Late { current: 2 }));
     }
 
     #[test]
@@ -227,35 +247,39 @@ mod tests {
         let mut round = open();
         round.receive(ClientId(0));
         round.receive(ClientId(3));
-        assert_eq!(judge(&round, &report(3)), Err(Refusal::Late { current: 2 }));
+        assert_eq!(judge(&round, &report(3), 5), Err(Refusal::Late { current: 2 }));
     }
 
     #[test]
     fn an_update_that_contradicts_the_plan_is_refused_by_name() {
         let round = open();
-        assert_eq!(judge(&round, &report(1)), Err(Refusal::NotInCohort));
+        assert_eq!(judge(&round, &report(1), 5), Err(Refusal::NotInCohort));
         let wrong_base = Report {
             base: Digest::of(b"other"),
             ..report(3)
         };
         assert_eq!(
-            judge(&round, &wrong_base).unwrap_err().reason(),
+            judge(&round, &wrong_base, 5).unwrap_err().reason(),
             "wrong_base"
         );
         let short = Report {
             bytes: 4,
             ..report(3)
         };
-        assert_eq!(judge(&round, &short).unwrap_err().reason(), "wrong_size");
+        assert_eq!(judge(&round, &short, 5).unwrap_err().reason(), "wrong_size");
         let empty = Report {
             num_examples: 0,
             ..report(3)
         };
-        assert_eq!(judge(&round, &empty), Err(Refusal::NoExamples));
+        assert_eq!(judge(&round, &empty, 5), Err(Refusal::NoExamples));
+        let greedy = Report { num_examples: 6, ..report(3) };
+        assert_eq!(judge(&round, &greedy, 5).unwrap_err().reason(), "too_many_examples");
+        let huge = Report { mean_loss: 1e31, ..report(3) };
+        assert_eq!(judge(&round, &huge, 5).unwrap_err().reason(), "not_finite");
         let diverged = Report {
             mean_loss: f64::NAN,
             ..report(3)
         };
-        assert_eq!(judge(&round, &diverged).unwrap_err().reason(), "not_finite");
+        assert_eq!(judge(&round, &diverged, 5).unwrap_err().reason(), "not_finite");
     }
 }

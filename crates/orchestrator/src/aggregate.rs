@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use aggregation::{Contribution, FileSource, FoldError, fold};
+use aggregation::{Contribution, FileSource, FoldError, TensorSource, fold};
 use artifacts::{BlobError, BlobRef, Key};
 use federation::digest::Digester;
 use proto::body;
@@ -15,6 +15,10 @@ use crate::admit::Work;
 use crate::checkpoint::{self, ModelFile};
 use crate::store::Receipt;
 use crate::study::Study;
+
+/// Updates whose files are kept open while they are folded. A process may often open no more than
+/// 1,024 files, and has others open too.
+const OPEN_FILES_MAX: usize = 256;
 
 /// Why there is no next model.
 #[derive(Debug, Error)]
@@ -112,9 +116,10 @@ impl Folding {
         };
         let mut contributions = Vec::with_capacity(self.updates.len());
         for (client, weight, path) in &self.updates {
-            let source = FileSource {
-                file: open(path)?,
-                byte_offset: 0,
+            let source = if self.updates.len() > OPEN_FILES_MAX {
+                Update::Closed(path.clone())
+            } else {
+                Update::Open(FileSource { file: open(path)?, byte_offset: 0 })
             };
             contributions.push(Contribution {
                 client: *client,
@@ -159,6 +164,24 @@ impl Folding {
             len: offset + len,
             parameters,
         })
+    }
+}
+
+/// An update in the spool.
+enum Update {
+    Open(FileSource),
+    // Opened for each tile.
+    Closed(PathBuf),
+}
+
+impl TensorSource for Update {
+    fn read(&self, offset: usize, out: &mut [f32]) -> io::Result<()> {
+        match self {
+            Self::Open(source) => source.read(offset, out),
+            Self::Closed(path) => {
+                FileSource { file: File::open(path)?, byte_offset: 0 }.read(offset, out)
+            }
+        }
     }
 }
 

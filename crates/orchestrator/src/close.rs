@@ -1,6 +1,7 @@
 //! The end of a round: aggregate, evaluate, commit.
 
 use aggregation::FoldError;
+use aggregation::FoldError;
 use artifacts::{BlobRef, BlobStore, Key};
 use federation::acceptance::Refusal;
 use federation::event::RoundOutcome;
@@ -176,16 +177,12 @@ async fn reopen(
 fn aggregation_problem(error: AggregateError) -> Problem {
     match error {
         // A full disk may have room again.
-        AggregateError::File { .. } | AggregateError::Fold(FoldError::Write { .. }) => {
-            Problem::Stalled {
-                step: "aggregate",
-                message: error.to_string(),
-            }
-        }
+        AggregateError::File { .. }
+        | AggregateError::Fold(
+            FoldError::Read { .. } | FoldError::ReadBase { .. } | FoldError::Write { .. },
+        ) => Problem::Stalled { step: "aggregation", message: error.to_string() },
         AggregateError::Blob(error) => error.into(),
-        error => Problem::Fatal {
-            message: format!("aggregation: {error}"),
-        },
+        error => Problem::Fatal { message: format!("aggregation: {error}") },
     }
 }
 

@@ -8,15 +8,17 @@ mod driver;
 
 use std::collections::HashMap;
 use std::fmt::Display;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use federation::acceptance::Refusal;
 use federation::{RunId, TaskId, WorkerId};
+use futures::FutureExt;
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::collect::{self, Incoming};
 use crate::store::{StoreError, Verdict};
@@ -112,6 +114,12 @@ impl Reconciler {
         Ok(runs.len())
     }
 
+    /// Whether the run has not ended, and so wants its tasks done.
+    #[must_use]
+    pub fn drives(&self, run: RunId) -> bool {
+        self.drivers().contains_key(&run)
+    }
+
     /// Drives `run` until it ends, if nobody does yet.
     pub fn start(&self, run: RunId) {
         let mut drivers = self.drivers();
@@ -128,9 +136,12 @@ impl Reconciler {
         let driver = Driver::new(Arc::clone(&self.study), run, inbox, Arc::clone(&self.turns));
         let this = self.clone();
         self.tasks.spawn(async move {
-            tokio::select! {
-                () = driver.drive() => {}
-                () = this.stop.cancelled() => {}
+            let driven = tokio::select! {
+                driven = AssertUnwindSafe(driver.drive()).catch_unwind() => driven,
+                () = this.stop.cancelled() => Ok(()),
+            };
+            if driven.is_err() {
+                this.fail_broken(run).await;
             }
             let mut drivers = this.drivers();
             drivers.remove(&run);
@@ -139,6 +150,15 @@ impl Reconciler {
                 .runs_active
                 .set(i64::try_from(drivers.len()).unwrap_or(i64::MAX));
         });
+    }
+
+    // A defect of ours must not leave a run that nobody drives.
+    async fn fail_broken(&self, run: RunId) {
+        let reason = "the orchestrator broke while it drove this run; its log says where";
+        error!(%run, reason);
+        if let Err(error) = self.study.store.fail_run(run, reason, self.study.now()).await {
+            error!(%run, error = %error, "the failure could not be stored");
+        }
     }
 
     /// Has a run look at its stored state again.
