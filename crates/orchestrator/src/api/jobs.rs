@@ -243,7 +243,7 @@ impl Watching {
     async fn next(mut self) -> Option<(Events, Self)> {
         while !self.ended {
             self.commits.mark_unchanged();
-            let (is_over, events) = match self.look().await {
+            let (is_over, mut events) = match self.look().await {
                 Ok(seen) => seen,
                 Err(error) => {
                     self.ended = true;
@@ -251,9 +251,13 @@ impl Watching {
                     return Some((stream::iter(failed), self));
                 }
             };
+            // A driver that had not heard yet may have written facts after it.
+            if let Some(end) = events.iter().position(|stored| is_last(&stored.event)) {
+                events.truncate(end + 1);
+                self.ended = true;
+            }
             if let Some(last) = events.last() {
                 self.cursor = last.sequence;
-                self.ended = is_last(&last.event);
                 let messages: Vec<_> = events
                     .into_iter()
                     .map(|stored| {

@@ -1,0 +1,375 @@
+//! The run store, as a file that several hands write.
+
+use std::path::PathBuf;
+
+use artifacts::BlobRef;
+use federation::acceptance::Refusal;
+use federation::event::{Event, RoundOutcome};
+use federation::model::ModelSpec;
+use federation::round::{Phase, Plan};
+use federation::run::{Command, RunState};
+use federation::{ClientId, Digest, RunId, Timestamp, WorkerId};
+use orchestrator::checkpoint::ModelFile;
+use orchestrator::datasets::Scaling;
+use orchestrator::publish::ModelManifest;
+use orchestrator::store::{NewRun, Receipt, Store, StoreError, Submission};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::world::{job, sql};
+
+const NOW: Timestamp = Timestamp(1_000);
+
+fn run(number: u128) -> RunId {
+    RunId(Uuid::from_u128(number))
+}
+
+fn new_run(number: u128, key: &str) -> NewRun {
+    let job = job(2, 1);
+    NewRun {
+        run: run(number),
+        idempotency_key: key.to_owned(),
+        job_digest: Digest::of(job.name.as_bytes()),
+        job,
+        dataset_digest: Digest::of(b"d"),
+    }
+}
+
+async fn store() -> (Store, PathBuf, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("runs.sqlite");
+    (Store::open(&path).await.unwrap(), path, dir)
+}
+
+/// A store with one run, whose first round is open.
+async fn with_round() -> (Store, PathBuf, TempDir) {
+    let (store, path, dir) = store().await;
+    store.submit(&new_run(1, "k"), NOW).await.unwrap();
+    let plan = Plan {
+        number: 1,
+        cohort: vec![ClientId(0), ClientId(1)],
+        quorum: 2,
+        base: Digest::of(b"base"),
+        update_bytes: 8,
+        opened_at: NOW,
+        deadline: Timestamp(2_000),
+    };
+    store.open_round(run(1), &plan).await.unwrap();
+    (store, path, dir)
+}
+
+fn receipt(attempt: u32) -> Receipt {
+    Receipt {
+        round: 1,
+        client: ClientId(1),
+        attempt,
+        lease_epoch: 1,
+        worker: WorkerId("w".to_owned()),
+        num_examples: 10,
+        num_steps: 5,
+        weight: 10.0,
+        mean_loss: 0.5,
+        bytes: 8,
+        digest: Digest::of(b"delta"),
+        key: "runs/x/rounds/y/updates/z".to_owned(),
+        accepted: false,
+        reason: String::new(),
+        received_at: NOW,
+    }
+}
+
+async fn sequences(store: &Store, number: u128) -> Vec<u64> {
+    let events = store.events_after(run(number), 0).await.unwrap();
+    events.iter().map(|event| event.sequence).collect()
+}
+
+#[tokio::test]
+async fn a_key_starts_one_run_and_belongs_to_its_job() {
+    let (store, _, _dir) = store().await;
+    let first = store.submit(&new_run(1, "k"), NOW).await.unwrap();
+    assert!(matches!(first, Submission::Started(row) if row.run == run(1)));
+    let again = store.submit(&new_run(2, "k"), NOW).await.unwrap();
+    assert!(matches!(again, Submission::Existed(row) if row.run == run(1)));
+    let other = NewRun {
+        job_digest: Digest::of(b"another job"),
+        ..new_run(3, "k")
+    };
+    let taken = store.submit(&other, NOW).await.unwrap();
+    assert!(matches!(taken, Submission::KeyTaken(row) if row.run == run(1)));
+    assert_eq!(store.runs(None, 10).await.unwrap().len(), 1);
+    assert_eq!(sequences(&store, 1).await, [1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_callers_with_one_key_one_starts_the_run() {
+    let (store, _, _dir) = store().await;
+    let submit = |number| {
+        let store = store.clone();
+        tokio::spawn(async move { store.submit(&new_run(number, "k"), NOW).await.unwrap() })
+    };
+    let mut started = 0;
+    for call in (1..=8).map(submit).collect::<Vec<_>>() {
+        started += usize::from(matches!(call.await.unwrap(), Submission::Started(_)));
+    }
+    assert_eq!(started, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_concurrent_writers_have_no_gap() {
+    let (store, path, _dir) = store().await;
+    store.submit(&new_run(1, "k"), NOW).await.unwrap();
+    // Another handle on the same file, as of another process.
+    let other = Store::open(&path).await.unwrap();
+    let tell = |number: u32| {
+        let store = if number.is_multiple_of(2) {
+            &store
+        } else {
+            &other
+        }
+        .clone();
+        tokio::spawn(async move {
+            for round in 0..10 {
+                let event = Event::RoundAbandoned {
+                    round,
+                    reason: number.to_string(),
+                };
+                store.tell(run(1), NOW, &event).await.unwrap();
+            }
+        })
+    };
+    for writer in (0..8).map(tell).collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+    let sequences = sequences(&store, 1).await;
+    assert!(sequences.iter().copied().eq(1..=81), "{sequences:?}");
+}
+
+#[tokio::test]
+async fn a_client_is_accepted_once_in_a_round_and_refused_as_often_as_it_takes() {
+    let (store, _, _dir) = with_round().await;
+    let refused = Err(Refusal::Duplicate);
+    store
+        .receive(run(1), &receipt(1), &refused, &[])
+        .await
+        .unwrap();
+    store
+        .receive(run(1), &receipt(1), &Ok(()), &[])
+        .await
+        .unwrap();
+    let told = sequences(&store, 1).await.len();
+    let second = store.receive(run(1), &receipt(2), &Ok(()), &[]).await;
+    assert!(
+        matches!(second, Err(StoreError::Statement(_))),
+        "{second:?}"
+    );
+    assert_eq!(
+        sequences(&store, 1).await.len(),
+        told,
+        "nothing is told of it"
+    );
+    store
+        .receive(run(1), &receipt(2), &refused, &[])
+        .await
+        .unwrap();
+
+    let accepted = store.accepted(run(1), 1).await.unwrap();
+    assert_eq!(accepted.len(), 1);
+    assert_eq!(accepted[0].attempt, 1);
+    assert_eq!(store.receipts(run(1), 1).await.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn a_revoked_update_makes_room_for_another_one() {
+    let (store, _, _dir) = with_round().await;
+    store
+        .receive(run(1), &receipt(1), &Ok(()), &[])
+        .await
+        .unwrap();
+    store
+        .move_round(run(1), 1, Phase::Aggregating)
+        .await
+        .unwrap();
+    let damaged = Refusal::Damaged {
+        problem: "rot".to_owned(),
+    };
+    let again = [(ClientId(1), 2)];
+    let first = receipt(1);
+    let revoked = store.revoke(run(1), &first, &damaged, &again, NOW);
+    revoked.await.unwrap();
+    let open = store.unfinished_round(run(1)).await.unwrap().unwrap();
+    assert_eq!(open.phase, Phase::Training);
+    assert_eq!(open.attempts.get(&ClientId(1)), Some(&2));
+    store
+        .receive(run(1), &receipt(2), &Ok(()), &[])
+        .await
+        .unwrap();
+    let receipts = store.receipts(run(1), 1).await.unwrap();
+    let verdicts: Vec<_> = receipts
+        .iter()
+        .map(|row| (row.accepted, row.reason.as_str()))
+        .collect();
+    assert_eq!(verdicts, [(false, "damaged"), (true, "")]);
+}
+
+#[tokio::test]
+async fn a_run_moves_only_from_where_it_is() {
+    let (store, _, _dir) = store().await;
+    store.submit(&new_run(1, "k"), NOW).await.unwrap();
+    let move_run = async |from, to| store.move_run(run(1), from, to, "why", NOW).await.unwrap();
+    assert!(!move_run(RunState::Running, RunState::Completed).await);
+    assert!(move_run(RunState::Pending, RunState::Admitted).await);
+    assert!(!move_run(RunState::Pending, RunState::Admitted).await);
+    assert_eq!(sequences(&store, 1).await, [1, 2]);
+
+    let cancel = async || store.command(run(1), Command::Cancel, NOW).await.unwrap();
+    let row = cancel().await.unwrap().unwrap();
+    assert_eq!(
+        (row.state, row.finished_at),
+        (RunState::Cancelled, Some(NOW))
+    );
+    assert!(!move_run(RunState::Admitted, RunState::Running).await);
+    assert!(cancel().await.unwrap().is_ok(), "once more is fine");
+    let resumed = store.command(run(1), Command::Resume, NOW).await.unwrap();
+    assert!(resumed.unwrap().is_err());
+    assert_eq!(sequences(&store, 1).await, [1, 2, 3]);
+}
+
+fn manifest(text: &str) -> ModelManifest {
+    let digest = Digest::of(text.as_bytes());
+    ModelManifest {
+        architecture: ModelSpec::SoftmaxRegression.architecture(2, 3).unwrap(),
+        model: ModelFile {
+            digest,
+            len: 44,
+            parameters: BlobRef {
+                key: "models/ab/abc".parse().unwrap(),
+                offset: 8,
+                len: 36,
+                digest,
+            },
+        },
+        features: vec!["x".to_owned(), "y".to_owned()],
+        label: "label".to_owned(),
+        classes: ["0", "1", "2"].map(str::to_owned).to_vec(),
+        scaling: Scaling::identity(2),
+        round: 1,
+        accuracy: 0.5,
+        loss: 1.5,
+        job_digest: digest,
+        dataset_digest: digest,
+        parent: None,
+        updates: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn a_run_publishes_once_and_versions_of_a_name_count_up() {
+    let (store, _, _dir) = store().await;
+    for number in 1..=3 {
+        let new = new_run(number, &number.to_string());
+        store.submit(&new, NOW).await.unwrap();
+    }
+    let publish = async |name, number| {
+        let model = manifest(&format!("{number}"));
+        let published = store.publish(name, run(number), &model, NOW).await.unwrap();
+        (published.name, published.version)
+    };
+    assert_eq!(publish("m", 1).await, ("m".to_owned(), 1));
+    assert_eq!(publish("m", 2).await, ("m".to_owned(), 2));
+    assert_eq!(
+        publish("m", 1).await,
+        ("m".to_owned(), 1),
+        "the first answer stands"
+    );
+    assert_eq!(publish("n", 3).await, ("n".to_owned(), 1));
+    assert_eq!(sequences(&store, 1).await, [1, 2], "told once");
+    let newest = store.model("m", None).await.unwrap().unwrap();
+    assert_eq!((newest.version, newest.manifest), (2, manifest("2")));
+    assert_eq!(
+        store
+            .model("m", Some(3))
+            .await
+            .unwrap()
+            .map(|row| row.version),
+        None
+    );
+}
+
+#[tokio::test]
+async fn what_was_stored_is_there_after_reopening() {
+    let (store, path, _dir) = with_round().await;
+    let mut kept = receipt(1);
+    store.receive(run(1), &kept, &Ok(()), &[]).await.unwrap();
+    let outcome = RoundOutcome {
+        round: 1,
+        accepted: 1,
+        refused: 0,
+        num_examples: 10,
+        accuracy: 0.1 + 0.2,
+        loss: 1.0 / 3.0,
+        train_loss: f64::MIN_POSITIVE,
+        update_bytes: 8,
+        model_digest: Digest::of(b"model"),
+        duration_ms: 7,
+    };
+    store.commit_round(run(1), &outcome, NOW).await.unwrap();
+    let published = store
+        .publish("m", run(1), &manifest("m"), NOW)
+        .await
+        .unwrap();
+    let before = (
+        format!("{:?}", store.run(run(1)).await.unwrap()),
+        store.events_after(run(1), 0).await.unwrap(),
+    );
+    store.close().await;
+
+    let store = Store::open(&path).await.unwrap();
+    let after = (
+        format!("{:?}", store.run(run(1)).await.unwrap()),
+        store.events_after(run(1), 0).await.unwrap(),
+    );
+    assert_eq!(before, after);
+    kept.accepted = true;
+    assert_eq!(store.receipts(run(1), 1).await.unwrap(), [kept]);
+    let rounds = store.rounds(run(1), 0, 10).await.unwrap();
+    assert_eq!(rounds[0].outcome, Some(outcome), "to the last bit");
+    let model = store.model_of(run(1)).await.unwrap().unwrap();
+    assert_eq!(model.manifest, published.manifest);
+}
+
+#[tokio::test]
+async fn a_value_that_does_not_read_is_named_by_its_column() {
+    let (store, path, _dir) = with_round().await;
+    store
+        .receive(run(1), &receipt(1), &Ok(()), &[])
+        .await
+        .unwrap();
+    let column = |error| match error {
+        StoreError::Corrupt { column, .. } => column,
+        other => panic!("{other}"),
+    };
+    for (statement, expected) in [
+        ("UPDATE runs SET rounds_committed = -1", "rounds_committed"),
+        ("UPDATE runs SET dataset_digest = 'odd'", "dataset_digest"),
+        ("UPDATE runs SET job = '{}'", "job"),
+        ("UPDATE runs SET state = 'odd'", "state"),
+    ] {
+        sql(&path, &[statement]).await;
+        assert_eq!(column(store.run(run(1)).await.unwrap_err()), expected);
+    }
+    for (statement, expected) in [
+        ("UPDATE rounds SET base = 'odd'", "base"),
+        ("UPDATE rounds SET cohort = '[-1]'", "cohort"),
+        ("UPDATE rounds SET phase = 'odd'", "phase"),
+    ] {
+        sql(&path, &[statement]).await;
+        let error = store.unfinished_round(run(1)).await.unwrap_err();
+        assert_eq!(column(error), expected);
+    }
+    sql(&path, &["UPDATE receipts SET bytes = -1"]).await;
+    let error = store.receipts(run(1), 1).await.unwrap_err();
+    assert_eq!(column(error), "bytes");
+    sql(&path, &["UPDATE events SET body = '{}' WHERE sequence = 2"]).await;
+    let error = store.events_after(run(1), 0).await.unwrap_err();
+    assert_eq!(column(error), "body");
+}

@@ -1,0 +1,13 @@
+//! The orchestrator at its seams: the run store's file, the workers' stream, the artifacts.
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
+mod worker;
+mod world;
+
+mod facts;
+mod pauses;
+mod recovery;
+mod refusals;
+mod retries;
+mod sharing;
+mod wire;

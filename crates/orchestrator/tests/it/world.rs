@@ -1,0 +1,284 @@
+//! An orchestrator in a temporary directory, with a real compute-core beside it.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use artifacts::LocalStore;
+use clock::{Clock, SystemClock};
+use compute_core::cache::Cache;
+use compute_core::service::Service;
+use federation::RunId;
+use federation::event::Event;
+use federation::job::{
+    CohortDraft, DatasetDraft, JobDraft, LocalDraft, ModelSource, PartitionDraft, SchemeDraft,
+    StopDraft, Strategy,
+};
+use federation::local::Optimizer;
+use federation::model::ModelSpec;
+use federation::run::{Command, RunState};
+use orchestrator::api::Api;
+use orchestrator::datasets::import::{ImportOptions, import};
+use orchestrator::fleet::Fleet;
+use orchestrator::metrics::Metrics;
+use orchestrator::reconciler::Reconciler;
+use orchestrator::store::{Receipt, RunRow, Store};
+use orchestrator::study::Study;
+use orchestrator::submit::submit;
+use prometheus::Registry;
+use proto::engine::Engine;
+use proto::transport::{Address, Incoming, Pipe, channel, server};
+use proto::v1::compute_server::ComputeServer;
+use sqlx::SqlitePool;
+use task_queue::MemoryQueue;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+
+/// How long something that is bound to happen may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a test chooses.
+#[derive(Clone)]
+pub(crate) struct Rules {
+    pub(crate) concurrent: usize,
+    pub(crate) keep_rounds: u32,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// An hour, where nothing may depend on it.
+    pub(crate) interval: Duration,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            concurrent: 20,
+            keep_rounds: 3,
+            clock: Arc::new(SystemClock::default()),
+            interval: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// An orchestrator that answers, and what it works with.
+pub(crate) struct World {
+    pub(crate) study: Arc<Study>,
+    pub(crate) reconciler: Reconciler,
+    pub(crate) channel: Channel,
+    closing: CancellationToken,
+    compute: Address,
+    rules: Rules,
+    dir: TempDir,
+}
+
+impl World {
+    /// A world with the data set `d`: 48 rows in training, 12 for tests, three classes.
+    pub(crate) async fn new(rules: Rules) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let world = Self::open(dir, serve_compute(), rules).await;
+        let path = world.dir.path().join("d.csv");
+        std::fs::write(&path, table()).unwrap();
+        let options = ImportOptions {
+            name: "d".to_owned(),
+            label: "label".to_owned(),
+            test_fraction: 0.2,
+            seed: 7,
+            standardize: true,
+            replace: false,
+            file_name: "d.csv".to_owned(),
+        };
+        let study = &world.study;
+        let imported = import(&study.store, &study.blobs, options, &path, study.now());
+        imported.await.unwrap();
+        world
+    }
+
+    async fn open(dir: TempDir, compute: Address, rules: Rules) -> Self {
+        std::fs::create_dir_all(dir.path().join("spool")).unwrap();
+        let study = Arc::new(Study {
+            store: Store::open(&dir.path().join("runs.sqlite")).await.unwrap(),
+            blobs: LocalStore::open(dir.path().join("artifacts")).unwrap(),
+            spool: dir.path().join("spool"),
+            queue: Arc::new(MemoryQueue::new(Arc::clone(&rules.clock))),
+            engine: Engine::at(&compute),
+            fleet: Fleet::new(Duration::from_secs(2)),
+            clock: Arc::clone(&rules.clock),
+            metrics: Metrics::register(&Registry::new()).unwrap(),
+            threads: NonZeroUsize::MIN,
+            keep_rounds: rules.keep_rounds,
+            interval: rules.interval,
+        });
+        let reconciler = Reconciler::new(Arc::clone(&study), rules.concurrent);
+        let closing = CancellationToken::new();
+        let api = Api {
+            study: Arc::clone(&study),
+            reconciler: reconciler.clone(),
+            closing: closing.clone(),
+        };
+        let pipe = Pipe::default();
+        let incoming = Incoming::default().pipe(pipe.listen());
+        let serving = server().add_routes(api.routes());
+        let closed = closing.clone().cancelled_owned();
+        let serving = serving.serve_with_incoming_shutdown(incoming.connections(), closed);
+        tokio::spawn(async move { serving.await.unwrap() });
+        reconciler.recover().await.unwrap();
+        Self {
+            study,
+            reconciler,
+            channel: channel(&Address::Pipe(pipe)),
+            closing,
+            compute,
+            rules,
+            dir,
+        }
+    }
+
+    /// Stops, lets `meanwhile` do what it wants with the run store's file, and goes on.
+    pub(crate) async fn restart(self, meanwhile: &[&'static str]) -> Self {
+        self.closing.cancel();
+        self.reconciler.stop().await;
+        self.study.store.close().await;
+        self.sql(meanwhile).await;
+        Self::open(self.dir, self.compute, self.rules).await
+    }
+
+    /// Changes the run store behind the orchestrator's back.
+    pub(crate) async fn sql(&self, statements: &[&'static str]) {
+        sql(&self.dir.path().join("runs.sqlite"), statements).await;
+    }
+
+    pub(crate) async fn submit(&self, job: JobDraft) -> RunId {
+        let (row, _) = submit(&self.study, job, Study::new_key()).await.unwrap();
+        self.reconciler.start(row.run);
+        row.run
+    }
+
+    pub(crate) async fn command(&self, run: RunId, command: Command) {
+        let commanded = self.study.store.command(run, command, self.study.now());
+        commanded.await.unwrap().unwrap().unwrap();
+        self.reconciler.wake(run).await;
+    }
+
+    pub(crate) async fn row(&self, run: RunId) -> RunRow {
+        self.study.store.run(run).await.unwrap().unwrap()
+    }
+
+    pub(crate) async fn receipts(&self, run: RunId, round: u32) -> Vec<Receipt> {
+        self.study.store.receipts(run, round).await.unwrap()
+    }
+
+    pub(crate) async fn events(&self, run: RunId) -> Vec<Event> {
+        let events = self.study.store.events_after(run, 0).await.unwrap();
+        events.into_iter().map(|stored| stored.event).collect()
+    }
+
+    /// Waits until `look` finds something, looking after each commit of events.
+    pub(crate) async fn until<T>(&self, what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+        let mut commits = self.study.store.commits();
+        let looking = async {
+            loop {
+                commits.mark_unchanged();
+                if let Some(found) = look().await {
+                    return found;
+                }
+                commits.changed().await.unwrap();
+            }
+        };
+        match tokio::time::timeout(PATIENCE, looking).await {
+            Ok(found) => found,
+            Err(_elapsed) => panic!("{what}: not so after {PATIENCE:?}"),
+        }
+    }
+
+    pub(crate) async fn until_state(&self, run: RunId, state: RunState) -> RunRow {
+        self.until(state.as_str(), async || {
+            let row = self.row(run).await;
+            let wrong_end = row.state.is_final() && row.state != state;
+            assert!(!wrong_end, "{}: {}", row.state, row.reason);
+            (row.state == state).then_some(row)
+        })
+        .await
+    }
+
+    pub(crate) async fn until_event(&self, run: RunId, what: &str, is: impl Fn(&Event) -> bool) {
+        self.until(what, async || {
+            self.events(run).await.iter().any(&is).then_some(())
+        })
+        .await;
+    }
+}
+
+/// Changes a run store behind everybody's back.
+pub(crate) async fn sql(path: &Path, statements: &[&'static str]) {
+    let url = format!("sqlite:{}", path.display());
+    let pool = SqlitePool::connect(&url).await.unwrap();
+    for statement in statements {
+        sqlx::query(*statement).execute(&pool).await.unwrap();
+    }
+    pool.close().await;
+}
+
+fn serve_compute() -> Address {
+    let metrics = compute_core::metrics::Metrics::register(&Registry::new()).unwrap();
+    let cache = Cache::new(1 << 20);
+    let service = Service::new(cache, NonZeroUsize::MIN, NonZeroUsize::MIN, metrics);
+    let pipe = Pipe::default();
+    let incoming = Incoming::default().pipe(pipe.listen());
+    let serving = server()
+        .add_service(ComputeServer::new(service))
+        .serve_with_incoming(incoming.connections());
+    tokio::spawn(async move { serving.await.unwrap() });
+    Address::Pipe(pipe)
+}
+
+pub(crate) fn table() -> String {
+    let row = |number: i32| {
+        let label = number % 3;
+        format!("{}.5,{},{label}\n", label * 4 + number % 5, number % 7)
+    };
+    let rows: String = (0..60).map(row).collect();
+    format!("x,y,label\n{rows}")
+}
+
+/// A softmax regression among `clients`, for `rounds`.
+pub(crate) fn job(clients: u32, rounds: u32) -> JobDraft {
+    JobDraft {
+        name: "j".to_owned(),
+        model: ModelSource::Spec(ModelSpec::SoftmaxRegression),
+        dataset: DatasetDraft {
+            name: "d".to_owned(),
+            partition: PartitionDraft {
+                scheme: SchemeDraft::Iid,
+                clients,
+                seed: None,
+            },
+        },
+        local: LocalDraft {
+            epochs: Some(2),
+            steps: None,
+            batch_size: 8,
+            optimizer: Optimizer::Sgd {
+                learning_rate: 0.1,
+                momentum: 0.0,
+                weight_decay: 0.0,
+            },
+        },
+        strategy: Strategy::default(),
+        rounds,
+        cohort: CohortDraft::default(),
+        stop: StopDraft::default(),
+        seed: 7,
+        publish_as: None,
+    }
+}
+
+pub(crate) fn with_quorum(quorum: f64, deadline: Duration, job: JobDraft) -> JobDraft {
+    JobDraft {
+        cohort: CohortDraft {
+            quorum,
+            deadline,
+            ..job.cohort
+        },
+        ..job
+    }
+}
