@@ -70,7 +70,7 @@ pub enum FoldError {
         index: usize,
     },
     /// An update cannot be read, or is too short.
-    #[error("the update of {client} cannot be read")]
+    #[error("the update of {client} cannot be read: {source}")]
     Read {
         /// Whose update.
         client: ClientId,
@@ -78,13 +78,13 @@ pub enum FoldError {
         source: io::Error,
     },
     /// The base model cannot be read, or is too short.
-    #[error("the base model cannot be read")]
+    #[error("the base model cannot be read: {source}")]
     ReadBase {
         /// What its source said.
         source: io::Error,
     },
     /// The new model cannot be written.
-    #[error("the new model cannot be written")]
+    #[error("the new model cannot be written: {source}")]
     Write {
         /// What the sink said.
         source: io::Error,

@@ -56,12 +56,13 @@ impl Key {
         Self(format!("{place}/{}/{hex}", &hex[..2]))
     }
 
-    /// `runs/<run>/rounds/00001/updates/client-0007-1`: what one task gave.
+    /// `runs/<run>/rounds/00001/updates/client-0007-1-1`: what one delivery of a task gave, by the
+    /// task's attempt and the delivery's epoch; so nobody overwrites what another one stored.
     #[must_use]
-    pub fn update(run: RunId, round: u32, client: ClientId, attempt: u32) -> Self {
+    pub fn update(run: RunId, round: u32, client: ClientId, attempt: u32, epoch: u32) -> Self {
+        let rounds = Self::rounds_prefix(run);
         Self(format!(
-            "{}{client}-{attempt}",
-            Self::updates_prefix(run, round)
+            "{rounds}{round:05}/updates/{client}-{attempt}-{epoch}"
         ))
     }
 
@@ -85,39 +86,18 @@ impl Key {
         Self(format!("runs/{run}/checkpoints/latest.json"))
     }
 
-    /// `registry/<name>/00003/manifest.json`: a published version of a model.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidKey`] when `name` is not a single segment.
-    pub fn model_manifest(name: &str, version: u32) -> Result<Self, InvalidKey> {
-        Self::of_version(name, version, "manifest.json")
-    }
-
-    /// `registry/<name>/00003/model.safetensors`.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidKey`] when `name` is not a single segment.
-    pub fn model_file(name: &str, version: u32) -> Result<Self, InvalidKey> {
-        Self::of_version(name, version, "model.safetensors")
-    }
-
-    fn of_version(name: &str, version: u32, file: &str) -> Result<Self, InvalidKey> {
-        check_segment(name).map_err(|reason| invalid(name, reason))?;
-        format!("registry/{name}/{version:05}/{file}").parse()
-    }
-
-    /// What the keys of a run begin with.
+    /// What the keys of all updates of a run begin with.
     #[must_use]
-    pub fn run_prefix(run: RunId) -> String {
-        format!("runs/{run}/")
+    pub fn rounds_prefix(run: RunId) -> String {
+        format!("runs/{run}/rounds/")
     }
 
-    /// What the keys of a round's updates begin with.
+    /// The round of an update's key.
     #[must_use]
-    pub fn updates_prefix(run: RunId, round: u32) -> String {
-        format!("runs/{run}/rounds/{round:05}/updates/")
+    pub fn round(&self) -> Option<u32> {
+        let mut segments = self.0.split('/');
+        let is_update = segments.next() == Some("runs") && segments.nth(1) == Some("rounds");
+        segments.next().filter(|_| is_update)?.parse().ok()
     }
 
     /// The key as text.
@@ -198,12 +178,10 @@ mod tests {
             Key::content(Kind::Dataset, &digest),
             Key::content(Kind::Shard, &digest),
             Key::content(Kind::Model, &digest),
-            Key::update(RUN, 1, ClientId(7), 2),
+            Key::update(RUN, 1, ClientId(7), 2, 1),
             Key::checkpoint_model(RUN, u32::MAX),
             Key::checkpoint_manifest(RUN, 1),
             Key::checkpoint_pointer(RUN),
-            Key::model_manifest("digits-mlp", 3).unwrap(),
-            Key::model_file("digits-mlp", 3).unwrap(),
         ];
         for key in keys {
             assert_eq!(key.as_str().parse(), Ok(key.clone()));
@@ -212,9 +190,11 @@ mod tests {
 
     #[test]
     fn an_update_says_whose_it_is() {
-        let key = Key::update(RUN, 1, ClientId(7), 2).to_string();
-        let rest = key.strip_prefix(&Key::run_prefix(RUN)).unwrap();
-        assert_eq!(rest, "rounds/00001/updates/client-0007-2");
+        let key = Key::update(RUN, 1, ClientId(7), 2, 3);
+        let rest = key.as_str().strip_prefix(&Key::rounds_prefix(RUN)).unwrap();
+        assert_eq!(rest, "00001/updates/client-0007-2-3");
+        assert_eq!(key.round(), Some(1));
+        assert_eq!(Key::checkpoint_manifest(RUN, 1).round(), None);
     }
 
     #[test]
@@ -246,7 +226,6 @@ mod tests {
         ] {
             assert!(text.parse::<Key>().is_err(), "{text:?}");
         }
-        assert!(Key::model_file("a/b", 1).is_err());
     }
 
     #[test]

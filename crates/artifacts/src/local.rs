@@ -32,7 +32,7 @@ pub struct LocalStore {
 
 /// The directory of a store cannot be used.
 #[derive(Debug, Error)]
-#[error("the artifact directory {} cannot be written to", path.display())]
+#[error("the artifact directory {} cannot be written to: {source}", path.display())]
 pub struct OpenError {
     /// Which directory.
     pub path: PathBuf,

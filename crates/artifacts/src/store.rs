@@ -107,7 +107,7 @@ pub enum BlobError {
         len: u64,
     },
     /// The disk said no.
-    #[error("object {key} cannot be read or written")]
+    #[error("object {key} cannot be read or written: {source}")]
     Io {
         /// Which object.
         key: Key,
@@ -115,7 +115,7 @@ pub enum BlobError {
         source: std::io::Error,
     },
     /// The objects under a prefix cannot be listed.
-    #[error("objects under {prefix:?} cannot be listed")]
+    #[error("objects under {prefix:?} cannot be listed: {source}")]
     List {
         /// Which prefix.
         prefix: String,

@@ -135,7 +135,10 @@ impl fmt::Display for Refusal {
             }
             Self::NoExamples => f.write_str("there are no examples behind the update"),
             Self::TooManyExamples { rows, claimed } => {
-                write!(f, "the update claims {claimed} examples; the client has {rows} rows")
+                write!(
+                    f,
+                    "the update claims {claimed} examples; the client has {rows} rows"
+                )
             }
             Self::NotFinite { what } => write!(f, "{what} is not finite; training diverged"),
             Self::Damaged { problem } => write!(f, "the update cannot be read: {problem}"),
@@ -180,9 +183,12 @@ pub fn judge(round: &Round, report: &Report, rows: u64) -> Result<(), Refusal> {
         return Err(Refusal::NoExamples);
     }
     if report.num_examples > rows {
-        return Err(Refusal::TooManyExamples { rows, claimed: report.num_examples });
+        return Err(Refusal::TooManyExamples {
+            rows,
+            claimed: report.num_examples,
+        });
     }
-    if !(report.mean_loss.abs() <= LOSS_MAX) {
+    if !report.mean_loss.is_finite() || report.mean_loss.abs() > LOSS_MAX {
         return Err(Refusal::NotFinite {
             what: "the training loss".to_owned(),
         });
@@ -247,7 +253,10 @@ mod tests {
         let mut round = open();
         round.receive(ClientId(0));
         round.receive(ClientId(3));
-        assert_eq!(judge(&round, &report(3), 5), Err(Refusal::Late { current: 2 }));
+        assert_eq!(
+            judge(&round, &report(3), 5),
+            Err(Refusal::Late { current: 2 })
+        );
     }
 
     #[test]
@@ -272,14 +281,26 @@ mod tests {
             ..report(3)
         };
         assert_eq!(judge(&round, &empty, 5), Err(Refusal::NoExamples));
-        let greedy = Report { num_examples: 6, ..report(3) };
-        assert_eq!(judge(&round, &greedy, 5).unwrap_err().reason(), "too_many_examples");
-        let huge = Report { mean_loss: 1e31, ..report(3) };
+        let greedy = Report {
+            num_examples: 6,
+            ..report(3)
+        };
+        assert_eq!(
+            judge(&round, &greedy, 5).unwrap_err().reason(),
+            "too_many_examples"
+        );
+        let huge = Report {
+            mean_loss: 1e31,
+            ..report(3)
+        };
         assert_eq!(judge(&round, &huge, 5).unwrap_err().reason(), "not_finite");
         let diverged = Report {
             mean_loss: f64::NAN,
             ..report(3)
         };
-        assert_eq!(judge(&round, &diverged, 5).unwrap_err().reason(), "not_finite");
+        assert_eq!(
+            judge(&round, &diverged, 5).unwrap_err().reason(),
+            "not_finite"
+        );
     }
 }

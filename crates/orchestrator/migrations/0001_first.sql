@@ -18,13 +18,11 @@ CREATE TABLE partitions (
 
 CREATE TABLE runs (
     run              TEXT   NOT NULL PRIMARY KEY,
-    name             TEXT   NOT NULL,
     state            TEXT   NOT NULL,
     reason           TEXT   NOT NULL,
     job              TEXT   NOT NULL,
     job_digest       TEXT   NOT NULL,
     idempotency_key  TEXT   NOT NULL UNIQUE,
-    dataset          TEXT   NOT NULL,
     dataset_digest   TEXT   NOT NULL,
     rounds_committed BIGINT NOT NULL,
     accuracy         DOUBLE PRECISION,
@@ -99,5 +97,3 @@ CREATE TABLE models (
     created_at BIGINT NOT NULL,
     PRIMARY KEY (name, version)
 );
-
-CREATE INDEX runs_by_age ON runs (created_at, run);

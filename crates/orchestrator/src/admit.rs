@@ -12,7 +12,7 @@ use federation::round::{Effect, Phase, Plan, Round};
 use federation::seed;
 use federation::stop::RoundMetrics;
 
-use crate::checkpoint::{self, Manifest};
+use crate::checkpoint::{self, Manifest, ModelFile};
 use crate::datasets::{self, ExamplesRef, shards};
 use crate::problem::Problem;
 use crate::store::{OpenRound, RunRow};
@@ -38,6 +38,8 @@ pub struct Work {
     pub history: Vec<RoundMetrics>,
     /// The round that has not ended.
     pub round: Option<Round>,
+    /// The model of the closed round, until it is committed.
+    pub folded: Option<ModelFile>,
     /// Work that must be queued, each in this attempt.
     pub to_dispatch: Vec<(federation::ClientId, u32)>,
 }
@@ -71,6 +73,7 @@ pub async fn admit(study: &Study, row: &RunRow) -> Result<Work, Problem> {
         shards,
         checkpoint,
         round: None,
+        folded: None,
         to_dispatch: Vec::new(),
     };
     if let Some(open) = study.store.unfinished_round(row.run).await? {

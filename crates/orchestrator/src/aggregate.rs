@@ -119,7 +119,10 @@ impl Folding {
             let source = if self.updates.len() > OPEN_FILES_MAX {
                 Update::Closed(path.clone())
             } else {
-                Update::Open(FileSource { file: open(path)?, byte_offset: 0 })
+                Update::Open(FileSource {
+                    file: open(path)?,
+                    byte_offset: 0,
+                })
             };
             contributions.push(Contribution {
                 client: *client,
@@ -178,9 +181,11 @@ impl TensorSource for Update {
     fn read(&self, offset: usize, out: &mut [f32]) -> io::Result<()> {
         match self {
             Self::Open(source) => source.read(offset, out),
-            Self::Closed(path) => {
-                FileSource { file: File::open(path)?, byte_offset: 0 }.read(offset, out)
+            Self::Closed(path) => FileSource {
+                file: File::open(path)?,
+                byte_offset: 0,
             }
+            .read(offset, out),
         }
     }
 }

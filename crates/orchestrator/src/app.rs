@@ -196,7 +196,14 @@ impl Orchestrator {
 
     fn serve_operators(&self, listener: TcpListener, registry: Registry) {
         let readiness = Readiness::new(&["store"]);
-        readiness.set("store", true);
+        let (study, watched) = (Arc::clone(&self.study), readiness.clone());
+        let closing = self.closing.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = watch_store(&study, &watched) => {}
+                () = closing.cancelled() => watched.set("store", false),
+            }
+        });
         let operations = Operations {
             service: SERVICE,
             readiness,
@@ -220,5 +227,13 @@ impl Orchestrator {
             () = patience => warn!("stopped before every call was answered"),
         }
         self.study.store.close().await;
+    }
+}
+
+/// Keeps asking the store whether it answers.
+async fn watch_store(study: &Study, readiness: &Readiness) {
+    loop {
+        readiness.set("store", study.store.ping().await.is_ok());
+        study.clock.sleep(study.interval).await;
     }
 }

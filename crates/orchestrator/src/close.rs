@@ -1,7 +1,6 @@
 //! The end of a round: aggregate, evaluate, commit.
 
 use aggregation::FoldError;
-use aggregation::FoldError;
 use artifacts::{BlobRef, BlobStore, Key};
 use federation::acceptance::Refusal;
 use federation::event::RoundOutcome;
@@ -30,12 +29,19 @@ pub async fn close_round(study: &Study, work: &mut Work) -> Result<(), Problem> 
     };
     let (number, opened_at) = (round.number(), round.plan().opened_at);
     let receipts = study.store.accepted(work.run, number).await?;
-    if let Some((receipt, refusal)) = find_damage(study, &receipts).await? {
-        return reopen(study, work, receipt, &refusal).await;
-    }
-    let model = aggregate(study, work, number, &receipts)
-        .await
-        .map_err(aggregation_problem)?;
+    let model = match &work.folded {
+        Some(model) => model.clone(),
+        None => {
+            if let Some((receipt, refusal)) = find_damage(study, &receipts).await? {
+                return reopen(study, work, receipt, &refusal).await;
+            }
+            checkpoint::verify(&study.blobs, &work.checkpoint.model).await?;
+            let folded = aggregate(study, work, number, &receipts).await;
+            work.folded
+                .insert(folded.map_err(aggregation_problem)?)
+                .clone()
+        }
+    };
     let evaluation = evaluate(study, work, &model).await?;
     let now = study.now();
     let refused = study.store.receipts(work.run, number).await?.len() - receipts.len();
@@ -99,28 +105,27 @@ async fn commit(
     });
     work.checkpoint = manifest;
     work.round = None;
+    work.folded = None;
     forget_updates(study, work, round).await;
     Ok(())
 }
 
-/// Deletes the updates of the round that has now been committed for long enough.
+/// Deletes the updates of rounds that have now been committed for long enough.
 async fn forget_updates(study: &Study, work: &Work, round: u32) {
-    let Some(old) = round.checked_sub(study.keep_rounds).filter(|old| *old > 0) else {
+    let Some(oldest_kept) = (round + 1).checked_sub(study.keep_rounds) else {
         return;
     };
     let forgotten = async {
-        for key in study
-            .blobs
-            .list(&Key::updates_prefix(work.run, old))
-            .await?
-        {
-            study.blobs.delete(&key).await?;
+        for key in study.blobs.list(&Key::rounds_prefix(work.run)).await? {
+            if key.round().is_some_and(|round| round < oldest_kept) {
+                study.blobs.delete(&key).await?;
+            }
         }
         Ok::<_, artifacts::BlobError>(())
     };
     if let Err(error) = forgotten.await {
-        // They take up room and do no other harm.
-        warn!(round = old, error = %error, "old updates were not deleted");
+        // They take up room and do no other harm; the next round tries again.
+        warn!(round, error = %error, "old updates were not deleted");
     }
 }
 
@@ -137,7 +142,7 @@ async fn find_damage<'a>(
             len: receipt.bytes,
             digest: receipt.digest,
         };
-        if let Err(refusal) = inspect(&study.blobs, &update).await {
+        if let Err(refusal) = inspect(&study.blobs, &update).await? {
             return Ok(Some((receipt, refusal)));
         }
     }
@@ -180,9 +185,14 @@ fn aggregation_problem(error: AggregateError) -> Problem {
         AggregateError::File { .. }
         | AggregateError::Fold(
             FoldError::Read { .. } | FoldError::ReadBase { .. } | FoldError::Write { .. },
-        ) => Problem::Stalled { step: "aggregation", message: error.to_string() },
+        ) => Problem::Stalled {
+            step: "aggregation",
+            message: error.to_string(),
+        },
         AggregateError::Blob(error) => error.into(),
-        error => Problem::Fatal { message: format!("aggregation: {error}") },
+        error => Problem::Fatal {
+            message: format!("aggregation: {error}"),
+        },
     }
 }
 

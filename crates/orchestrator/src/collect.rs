@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use artifacts::{BlobRef, LocalStore};
+use artifacts::{BlobError, BlobRef, Key, LocalStore};
 use federation::acceptance::{Consequence, Refusal, Report, judge};
 use federation::digest::Digester;
 use federation::job::{Strategy, Weighting};
@@ -108,6 +108,7 @@ impl Incoming {
             key: self.update.key.to_string(),
             accepted: false,
             reason: String::new(),
+            message: String::new(),
             received_at: study.now(),
         }
     }
@@ -125,7 +126,7 @@ pub async fn collect(
 ) -> Result<(Verdict, Option<Effect>), Problem> {
     let mut next = work.round.clone();
     let verdict = match &next {
-        Some(round) => verdict(study, round, incoming).await,
+        Some(round) => verdict(study, work, round, incoming).await?,
         None => Err(Refusal::Late {
             current: work.checkpoint.round,
         }),
@@ -169,8 +170,31 @@ pub async fn refuse(
     Ok(verdict)
 }
 
-async fn verdict(study: &Study, round: &Round, incoming: &Incoming) -> Verdict {
-    judge(round, &incoming.report)?;
+async fn verdict(
+    study: &Study,
+    work: &Work,
+    round: &Round,
+    incoming: &Incoming,
+) -> Result<Verdict, Problem> {
+    let task = &incoming.report.task;
+    let rows = work
+        .shards
+        .get(task.client.0 as usize)
+        .map_or(0, |shard| shard.rows);
+    if let Err(refusal) = judge(round, &incoming.report, rows) {
+        return Ok(Err(refusal));
+    }
+    let place = Key::update(
+        task.run,
+        task.round,
+        task.client,
+        task.attempt,
+        incoming.lease_epoch,
+    );
+    if incoming.update.key != place || incoming.update.offset != 0 {
+        let problem = format!("it must be the object {place}, not {}", incoming.update.key);
+        return Ok(Err(Refusal::Damaged { problem }));
+    }
     inspect(&study.blobs, &incoming.update).await
 }
 
@@ -234,32 +258,33 @@ async fn is_repeat(study: &Study, incoming: &Incoming) -> Result<bool, StoreErro
 ///
 /// # Errors
 ///
-/// [`Refusal::Damaged`] and [`Refusal::NotFinite`].
-pub async fn inspect(blobs: &LocalStore, update: &BlobRef) -> Verdict {
+/// [`Problem::Stalled`] when the disk does not let it be read now.
+pub async fn inspect(blobs: &LocalStore, update: &BlobRef) -> Result<Verdict, Problem> {
     let path = blobs.path_of(&update.key);
+    let key = update.key.clone();
     let update = update.clone();
-    let inspected = tokio::task::spawn_blocking(move || inspect_file(&path, &update)).await;
-    inspected.unwrap_or_else(|panicked| {
-        Err(Refusal::Damaged {
-            problem: panicked.to_string(),
-        })
-    })
+    let inspected = tokio::task::spawn_blocking(move || match inspect_file(&path, &update) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(damaged(format!(
+            "object {} is not in the store",
+            update.key
+        ))),
+        inspected => inspected,
+    });
+    let inspected = inspected
+        .await
+        .unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
+    inspected.map_err(|source| BlobError::Io { key, source }.into())
 }
 
-fn inspect_file(path: &Path, update: &BlobRef) -> Verdict {
-    let damaged = |problem: String| Refusal::Damaged { problem };
-    let unreadable = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => damaged(format!("object {} is not in the store", update.key)),
-        _ => damaged(format!("object {}: {error}", update.key)),
-    };
-    let mut file = File::open(path).map_err(unreadable)?;
-    let len = file.metadata().map_err(unreadable)?.len();
-    if update.offset != 0 || len != update.len {
+fn inspect_file(path: &Path, update: &BlobRef) -> io::Result<Verdict> {
+    let mut file = File::open(path)?;
+    let len = file.metadata()?.len();
+    if len != update.len {
         let problem = format!(
             "object {} has {len} bytes where {} were announced",
             update.key, update.len
         );
-        return Err(damaged(problem));
+        return Ok(damaged(problem));
     }
     let mut digester = Digester::default();
     let mut finite = true;
@@ -268,7 +293,7 @@ fn inspect_file(path: &Path, update: &BlobRef) -> Verdict {
     let mut rest = usize::try_from(len).unwrap_or(usize::MAX);
     while rest > 0 {
         let part = &mut buffer[..rest.min(BUFFER)];
-        file.read_exact(part).map_err(unreadable)?;
+        file.read_exact(part)?;
         digester.update(part);
         finite &= body::as_numbers::<f32>(part)
             .iter()
@@ -281,15 +306,18 @@ fn inspect_file(path: &Path, update: &BlobRef) -> Verdict {
             "object {} has digest {actual} where {} was announced",
             update.key, update.digest
         );
-        return Err(damaged(problem));
+        return Ok(damaged(problem));
     }
     if finite {
-        Ok(())
-    } else {
-        Err(Refusal::NotFinite {
-            what: "the update".to_owned(),
-        })
+        return Ok(Ok(()));
     }
+    Ok(Err(Refusal::NotFinite {
+        what: "the update".to_owned(),
+    }))
+}
+
+fn damaged(problem: String) -> Verdict {
+    Err(Refusal::Damaged { problem })
 }
 
 #[expect(

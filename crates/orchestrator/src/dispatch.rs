@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use artifacts::Key;
 use federation::{ClientId, TaskId, seed};
 use proto::v1;
 use task_queue::{QueueError, TaskMessage};
@@ -65,7 +64,6 @@ fn message(work: &Work, round: u32, client: ClientId, attempt: u32) -> TaskMessa
             "train",
             &[u64::from(round), u64::from(client.0)],
         ),
-        update_key: Key::update(work.run, round, client, attempt).to_string(),
     };
     TaskMessage {
         body: task.to_bytes(),

@@ -58,7 +58,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Corrupt { .. } => Self::last(&error),
-            _ => Self::stalled("store", &error),
+            _ => Self::stalled("run store", &error),
         }
     }
 }
@@ -83,10 +83,13 @@ impl From<OpenError> for Problem {
 
 impl From<EngineError> for Problem {
     fn from(error: EngineError) -> Self {
-        if error.is_transient() {
-            Self::stalled("compute", &error)
-        } else {
-            Self::last(&error)
+        match error {
+            EngineError::Load(source) => match source.downcast::<BlobError>() {
+                Ok(error) => (*error).into(),
+                Err(source) => Self::last(&source),
+            },
+            error if error.is_transient() => Self::stalled("compute-core", &error),
+            error => Self::last(&error),
         }
     }
 }
@@ -95,7 +98,7 @@ impl From<QueueError> for Problem {
     fn from(error: QueueError) -> Self {
         match error {
             QueueError::BodyTooLarge { .. } => Self::last(&error),
-            _ => Self::stalled("queue", &error),
+            _ => Self::stalled("task queue", &error),
         }
     }
 }

@@ -156,7 +156,12 @@ impl Reconciler {
     async fn fail_broken(&self, run: RunId) {
         let reason = "the orchestrator broke while it drove this run; its log says where";
         error!(%run, reason);
-        if let Err(error) = self.study.store.fail_run(run, reason, self.study.now()).await {
+        if let Err(error) = self
+            .study
+            .store
+            .fail_run(run, reason, self.study.now())
+            .await
+        {
             error!(%run, error = %error, "the failure could not be stored");
         }
     }

@@ -48,6 +48,8 @@ pub struct Admissible {
     pub architecture: Architecture,
     /// Of the data set as it is now.
     pub dataset_digest: Digest,
+    /// The job with the version of its published model written out, which the run stays with.
+    pub pinned: JobDraft,
 }
 
 /// Checks a job against what there is.
@@ -55,8 +57,7 @@ pub struct Admissible {
 /// # Errors
 ///
 /// [`SubmitError::Invalid`] names each field that is wrong.
-pub async fn check(store: &Store, draft: JobDraft) -> Result<Admissible, SubmitError> {
-    let spec = JobSpec::try_from(draft)?;
+pub async fn check(store: &Store, spec: JobSpec) -> Result<Admissible, SubmitError> {
     let Some(dataset) = store.dataset(&spec.dataset).await? else {
         let known: Vec<_> = store
             .datasets("", 20)
@@ -72,24 +73,26 @@ pub async fn check(store: &Store, draft: JobDraft) -> Result<Admissible, SubmitE
         let message = format!("{:?} does not exist; {hint}", spec.dataset);
         return Err(wrong("dataset.name", message));
     };
+    let mut pinned = spec.draft().clone();
     let architecture = match spec.check_against(dataset.manifest.facts())? {
         Some(architecture) => architecture,
-        None => published(store, &spec, &dataset.manifest).await?,
+        None => published(store, &mut pinned.model, &dataset.manifest).await?,
     };
     Ok(Admissible {
         spec,
         architecture,
         dataset_digest: dataset.digest,
+        pinned,
     })
 }
 
-/// The shape of the published model that a job starts from.
+/// The shape of the published model that a job starts from; its version is written into `source`.
 async fn published(
     store: &Store,
-    spec: &JobSpec,
+    source: &mut ModelSource,
     dataset: &Manifest,
 ) -> Result<Architecture, SubmitError> {
-    let ModelSource::Published { name, version } = &spec.model else {
+    let ModelSource::Published { name, version } = source else {
         return Err(wrong("model", "has no shape of its own".to_owned()));
     };
     let Some(model) = store.model(name, *version).await? else {
@@ -97,6 +100,7 @@ async fn published(
         let message = format!("{name}{which} is not published; `pangea models` lists what is");
         return Err(wrong("model.name", message));
     };
+    *version = Some(model.version);
     let architecture = model.manifest.architecture;
     let facts = dataset.facts();
     if (architecture.inputs(), architecture.outputs()) != (facts.features, facts.classes) {
@@ -128,23 +132,35 @@ pub async fn submit(
     if length == 0 || length > KEY_MAX {
         return Err(SubmitError::Key { length });
     }
+    let spec = JobSpec::try_from(draft)?;
+    // Before anything else: what has become of the data set since does not matter to a repeat.
+    if let Some(row) = study.store.run_of_key(&key).await? {
+        return existing(row, &spec, key);
+    }
     let Admissible {
         spec,
         dataset_digest,
+        pinned,
         ..
-    } = check(&study.store, draft).await?;
+    } = check(&study.store, spec).await?;
     let new = NewRun {
         run: study.new_run_id(),
         idempotency_key: key.clone(),
-        job: spec.draft().clone(),
+        job: pinned,
         job_digest: spec.digest(),
         dataset_digest,
     };
     match study.store.submit(&new, study.now()).await? {
         Submission::Started(row) => Ok((row, false)),
-        Submission::Existed(row) => Ok((row, true)),
-        Submission::KeyTaken(row) => Err(SubmitError::KeyTaken { key, run: row.run }),
+        Submission::Existed(row) => existing(row, &spec, key),
     }
+}
+
+fn existing(row: RunRow, spec: &JobSpec, key: String) -> Result<(RunRow, bool), SubmitError> {
+    if row.job_digest == spec.digest() {
+        return Ok((row, true));
+    }
+    Err(SubmitError::KeyTaken { key, run: row.run })
 }
 
 fn wrong(field: &str, message: String) -> SubmitError {

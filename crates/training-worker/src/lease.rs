@@ -4,8 +4,9 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use artifacts::BlobStore;
+use artifacts::{BlobStore, Key};
 use clock::Clock;
+use federation::TaskId;
 use proto::engine::Engine;
 use proto::v1::worker_message::{Done, Failed, Kind as Said, Progress};
 use proto::v1::{BlobRef, TrainTask};
@@ -170,8 +171,11 @@ impl Workshop {
             }
         };
         if delivery.epoch > DELIVERIES_MAX {
-            let message = format!("delivered {DELIVERIES_MAX} times without an answer");
-            return self.fail(&task, delivery.epoch, message, false).await;
+            let message = format!(
+                "delivered {DELIVERIES_MAX} times without an answer; workers that took it died or \
+                 gave it back"
+            );
+            return self.fail(&task, delivery.epoch, message, true).await;
         }
         let run = task.id.run.to_string();
         tokio::select! {
@@ -209,10 +213,17 @@ impl Workshop {
                 .fail(task, epoch, "compute-core sent no delta".to_owned(), true)
                 .await;
         };
+        let TaskId {
+            run,
+            round,
+            client,
+            attempt,
+        } = task.id;
+        let place = Key::update(run, round, client, attempt, epoch);
         let digest = federation::Digest::of(&delta);
         let stored = report::store(
             self.store.as_ref(),
-            &task.update_key,
+            &place,
             &delta,
             &digest,
             self.clock.as_ref(),
@@ -225,7 +236,7 @@ impl Workshop {
             task: task.id.to_string(),
             lease_epoch: epoch,
             update: Some(BlobRef {
-                key: task.update_key.to_string(),
+                key: place.to_string(),
                 offset_bytes: 0,
                 body: Some(body),
             }),

@@ -29,8 +29,6 @@ pub struct Task {
     pub local: LocalTraining,
     /// Of the shuffling.
     pub seed: u64,
-    /// Where the update goes.
-    pub update_key: artifacts::Key,
 }
 
 /// A body and where its bytes are.
@@ -99,10 +97,6 @@ impl TryFrom<TrainTask> for Task {
                 .ok_or_else(|| missing("local"))?
                 .try_into()?,
             seed: message.seed,
-            update_key: message
-                .update_key
-                .parse()
-                .map_err(|error| InvalidMessage::new("update_key", error))?,
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Jobs and their runs.
 
 use federation::event::Event;
-use federation::job::JobDraft;
+use federation::job::{JobDraft, JobSpec};
 use federation::run::Command;
 use federation::{RunId, Timestamp};
 use futures::StreamExt;
@@ -22,6 +22,9 @@ use crate::store::{Receipt, RoundRow, RunRow, Store, StoreError, StoredEvent};
 use crate::study::Study;
 use crate::submit;
 
+/// Updates after which a page of rounds ends: about a megabyte.
+const UPDATES_ON_PAGE: usize = 5_000;
+
 #[tonic::async_trait]
 impl Jobs for Api {
     async fn submit(
@@ -39,10 +42,13 @@ impl Jobs for Api {
         } else {
             idempotency_key
         };
-        let (row, existed) = submit::submit(&self.study, draft, key)
-            .await
-            .map_err(status::submit)?;
-        self.reconciler.start(row.run);
+        // In a task of its own: a caller who leaves must not leave a run that nobody drives.
+        let api = self.clone();
+        let submitting = tokio::spawn(async move {
+            let submitted = submit::submit(&api.study, draft, key).await;
+            submitted.inspect(|(row, _)| api.reconciler.start(row.run))
+        });
+        let (row, existed) = joined(submitting.await)?.map_err(status::submit)?;
         let run = self.run(row).await?;
         Ok(Response::new(SubmitResponse {
             run: Some(run),
@@ -55,7 +61,8 @@ impl Jobs for Api {
         request: Request<ValidateRequest>,
     ) -> Result<Response<ValidateResponse>, Status> {
         let draft = draft(request.into_inner().job)?;
-        let checked = submit::check(&self.study.store, draft)
+        let spec = JobSpec::try_from(draft).map_err(|invalid| status::submit(invalid.into()))?;
+        let checked = submit::check(&self.study.store, spec)
             .await
             .map_err(status::submit)?;
         let cohort = checked
@@ -157,11 +164,20 @@ impl Jobs for Api {
             .rounds(run, after, size)
             .await
             .map_err(status::store)?;
-        let next_page_token = page::next(&rows, size, |row| row.number.to_string());
+        let mut next_page_token = page::next(&rows, size, |row| row.number.to_string());
         let mut rounds = Vec::with_capacity(rows.len());
+        let mut updates = 0;
         for row in rows {
             let receipts = self.study.store.receipts(run, row.number).await;
-            rounds.push(round(&row, receipts.map_err(status::store)?));
+            let receipts = receipts.map_err(status::store)?;
+            updates += receipts.len();
+            let number = row.number;
+            rounds.push(round(&row, receipts));
+            // A page stays far below what a message may hold.
+            if updates > UPDATES_ON_PAGE {
+                next_page_token = number.to_string();
+                break;
+            }
         }
         Ok(Response::new(ListRoundsResponse {
             rounds,
@@ -179,16 +195,18 @@ impl Api {
 
     async fn command(&self, run: &str, command: Command) -> Result<Response<Run>, Status> {
         let id = self.find(run).await?.run;
-        let commanded = self
-            .study
-            .store
-            .command(id, command, self.study.now())
-            .await;
-        let Some(row) = commanded.map_err(status::store)? else {
-            return Err(status::not_found("run", run, "it was there a moment ago"));
+        let api = self.clone();
+        // In a task of its own: what is stored must be heard of, even if the caller leaves.
+        let commanding = tokio::spawn(async move {
+            let commanded = api.study.store.command(id, command, api.study.now()).await;
+            api.reconciler.wake(id).await;
+            commanded
+        });
+        let Some(row) = joined(commanding.await)?.map_err(status::store)? else {
+            let hint = "it was there a moment ago";
+            return Err(status::not_found("run", run, hint));
         };
         let row = row.map_err(status::not_allowed)?;
-        self.reconciler.wake(id).await;
         Ok(Response::new(self.run(row).await?))
     }
 
@@ -220,6 +238,10 @@ impl Api {
             finished_at_ms: row.finished_at.map_or(0, |time| time.0),
         })
     }
+}
+
+fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Result<T, Status> {
+    result.map_err(|panicked| status::internal(panicked.to_string()))
 }
 
 fn draft(job: Option<v1::Job>) -> Result<JobDraft, Status> {
@@ -304,6 +326,7 @@ fn round(row: &RoundRow, receipts: Vec<Receipt>) -> Round {
         model_digest: outcome
             .map(|outcome| outcome.model_digest.to_string())
             .unwrap_or_default(),
+        reason: row.reason.clone(),
         updates: receipts.into_iter().map(update).collect(),
     }
 }
@@ -322,6 +345,7 @@ fn update(receipt: Receipt) -> Update {
         digest: receipt.digest.to_string(),
         accepted: receipt.accepted,
         reason: receipt.reason,
+        message: receipt.message,
         received_at_ms: receipt.received_at.0,
     }
 }

@@ -63,6 +63,9 @@ pub(super) fn not_found(what: &str, name: &str, hint: &str) -> Status {
 #[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
 pub(super) fn store(error: StoreError) -> Status {
     error!(error = %error, "the run store failed a call");
+    if let StoreError::Corrupt { .. } = error {
+        return status(Code::DataLoss, "STORE_CORRUPT", error.to_string(), &[]);
+    }
     status(
         Code::Unavailable,
         "STORE_UNAVAILABLE",
@@ -187,9 +190,8 @@ pub(super) fn blob(error: BlobError) -> Status {
             ];
             status(Code::OutOfRange, fault::RANGE_OUTSIDE, message, &metadata)
         }
-        BlobError::Io { source, .. } => {
-            error!(error = message, source = %source, "the artifact store failed a call");
-            let message = format!("{message}: {source}");
+        BlobError::Io { .. } => {
+            error!(error = message, "the artifact store failed a call");
             status(Code::Unavailable, "ARTIFACTS_UNAVAILABLE", message, &[])
         }
         BlobError::List { .. } | BlobError::Unavailable { .. } => {

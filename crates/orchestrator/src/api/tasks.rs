@@ -3,10 +3,11 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use federation::TaskId;
 use proto::v1::tasks_server::Tasks;
 use proto::v1::{
     AcknowledgeRequest, AcknowledgeResponse, Delivery, ExtendRequest, ExtendResponse,
-    GiveBackRequest, GiveBackResponse, LeaseRequest,
+    GiveBackRequest, GiveBackResponse, LeaseRequest, TrainTask,
 };
 use task_queue::Receipt;
 use tonic::{Request, Response, Status};
@@ -47,7 +48,18 @@ impl Tasks for Api {
                 sent_at_ms: delivery.sent_at.0,
             })
         };
-        let messages: Vec<_> = deliveries.into_iter().map(message).collect();
+        let mut messages = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            if self.is_wanted(&delivery) {
+                messages.push(message(delivery));
+            } else {
+                self.study
+                    .queue
+                    .acknowledge(&delivery.receipt)
+                    .await
+                    .map_err(status::queue)?;
+            }
+        }
         Ok(Response::new(futures::stream::iter(messages)))
     }
 
@@ -88,6 +100,15 @@ impl Tasks for Api {
             .await
             .map_err(status::queue)?;
         Ok(Response::new(AcknowledgeResponse {}))
+    }
+}
+
+impl Api {
+    /// Whether the run of a task has not ended. What is no task goes to a worker, which says so.
+    fn is_wanted(&self, delivery: &task_queue::Delivery) -> bool {
+        let task = TrainTask::from_bytes(delivery.body.clone()).ok();
+        let id = task.and_then(|task| task.task.parse::<TaskId>().ok());
+        id.is_none_or(|id| self.reconciler.drives(id.run))
     }
 }
 

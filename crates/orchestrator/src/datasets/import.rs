@@ -35,7 +35,7 @@ pub struct ImportOptions {
     pub file_name: String,
 }
 
-/// Why a table did not become a data set. Nothing was changed then.
+/// Why a table did not become a data set. No name has changed its owner then.
 #[derive(Debug, Error)]
 pub enum ImportError {
     /// The name cannot stand in a job file.
@@ -69,7 +69,7 @@ pub enum ImportError {
     Split(#[from] SplitError),
     /// Nothing would be held out.
     #[error(
-        "test fraction is 0; must be above 0 and below 1, since rounds are measured on the rows held out"
+        "test fraction is 0; must be above 0 and below 1, since rounds are measured on the rows that are held out"
     )]
     NothingHeldOut,
     /// The file that was received cannot be read back.
@@ -108,20 +108,15 @@ pub async fn import(
     let prepared = prepared.map_err(|panicked| ImportError::Spool(panicked.into()))??;
     let replace = options.replace;
     let row = keep(blobs, options, prepared, now).await?;
-    if let Some(known) = store.dataset(&row.manifest.name).await? {
-        if known.digest == row.digest {
-            return Ok(known);
-        }
-        if !replace {
-            let name = row.manifest.name;
-            return Err(ImportError::NameTaken {
-                name,
-                digest: known.digest,
-            });
-        }
+    let digest = row.digest;
+    let named = store.put_dataset(row, replace).await?;
+    if named.digest == digest {
+        return Ok(named);
     }
-    store.put_dataset(&row).await?;
-    Ok(row)
+    Err(ImportError::NameTaken {
+        name: named.manifest.name,
+        digest: named.digest,
+    })
 }
 
 struct Prepared {

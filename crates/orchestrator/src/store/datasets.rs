@@ -20,12 +20,26 @@ pub struct DatasetRow {
 }
 
 impl Store {
-    /// Gives a name to a data set, in place of the one that had it.
+    /// Gives a name to a data set: in place of the one that had it, or only if none has. Answers
+    /// with the one that has it now.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
-    pub async fn put_dataset(&self, row: &DatasetRow) -> Result<(), StoreError> {
+    pub async fn put_dataset(
+        &self,
+        row: DatasetRow,
+        replace: bool,
+    ) -> Result<DatasetRow, StoreError> {
+        let mut write = self.write().await?;
+        let known = sqlx::query("SELECT * FROM datasets WHERE name = $1")
+            .bind(&row.manifest.name)
+            .fetch_optional(&mut *write)
+            .await?;
+        let known = known.as_ref().map(read).transpose()?;
+        if let Some(known) = known.filter(|known| !replace || known.digest == row.digest) {
+            return Ok(known);
+        }
         sqlx::query(
             "INSERT INTO datasets (name, digest, manifest, created_at) VALUES ($1, $2, $3, $4)
              ON CONFLICT (name) DO UPDATE SET digest = excluded.digest,
@@ -35,9 +49,10 @@ impl Store {
         .bind(row.digest.to_string())
         .bind(encoded(&row.manifest)?)
         .bind(stored(row.created_at.0))
-        .execute(&self.pool)
+        .execute(&mut *write)
         .await?;
-        Ok(())
+        self.commit(write).await?;
+        Ok(row)
     }
 
     /// The data set of this name.

@@ -42,6 +42,8 @@ pub struct Receipt {
     pub accepted: bool,
     /// Why not, in a word.
     pub reason: String,
+    /// Why not, for a person.
+    pub message: String,
     /// When it came.
     pub received_at: Timestamp,
 }
@@ -204,6 +206,7 @@ fn read(row: &SqliteRow) -> Result<Receipt, StoreError> {
         key: row.try_get("object_key")?,
         accepted: row.try_get::<i64, _>("accepted")? == 1,
         reason: row.try_get("reason")?,
+        message: row.try_get("message")?,
         received_at: Timestamp(count(row, "received_at")?),
     })
 }

@@ -44,6 +44,8 @@ pub struct RoundRow {
     pub opened_at: Timestamp,
     /// When it was committed or abandoned.
     pub closed_at: Option<Timestamp>,
+    /// Why it was abandoned, for a person.
+    pub reason: String,
     /// What it achieved, once committed.
     pub outcome: Option<RoundOutcome>,
 }
@@ -289,6 +291,7 @@ fn read(row: &SqliteRow) -> Result<RoundRow, StoreError> {
         quorum: count(row, "quorum")?,
         opened_at: Timestamp(count(row, "opened_at")?),
         closed_at: closed_at.map(|time| Timestamp(time.unsigned_abs())),
+        reason: row.try_get("reason")?,
         outcome: if outcome.is_some() {
             Some(json(row, "outcome")?)
         } else {

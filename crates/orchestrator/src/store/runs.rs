@@ -29,10 +29,8 @@ pub struct NewRun {
 pub enum Submission {
     /// A new run.
     Started(RunRow),
-    /// The run that the same key and job started earlier.
+    /// The run that the same key started earlier.
     Existed(RunRow),
-    /// The key belongs to another job.
-    KeyTaken(RunRow),
 }
 
 /// A stored run.
@@ -75,13 +73,7 @@ impl Store {
             .fetch_optional(&mut *write)
             .await?;
         if let Some(row) = known {
-            let row = read(&row)?;
-            let same = row.job_digest == new.job_digest;
-            return Ok(if same {
-                Submission::Existed(row)
-            } else {
-                Submission::KeyTaken(row)
-            });
+            return Ok(Submission::Existed(read(&row)?));
         }
         insert(&mut write, new, now).await?;
         let event = Event::RunStateChanged {
@@ -96,6 +88,19 @@ impl Store {
                 column: "run",
                 problem: "a run vanished while it was stored".to_owned(),
             })
+    }
+
+    /// The run that was submitted under `key`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn run_of_key(&self, key: &str) -> Result<Option<RunRow>, StoreError> {
+        let row = sqlx::query("SELECT * FROM runs WHERE idempotency_key = $1")
+            .bind(key)
+            .fetch_optional(&self.pool)
+            .await?;
+        row.as_ref().map(read).transpose()
     }
 
     /// The run, if there is one.
@@ -218,16 +223,14 @@ impl Store {
 
 async fn insert(write: &mut Write, new: &NewRun, now: Timestamp) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO runs (run, name, state, reason, job, job_digest, idempotency_key, dataset,
-                           dataset_digest, rounds_committed, last_sequence, created_at)
-         VALUES ($1, $2, 'pending', '', $3, $4, $5, $6, $7, 0, 0, $8)",
+        "INSERT INTO runs (run, state, reason, job, job_digest, idempotency_key, dataset_digest,
+                           rounds_committed, last_sequence, created_at)
+         VALUES ($1, 'pending', '', $2, $3, $4, $5, 0, 0, $6)",
     )
     .bind(new.run.to_string())
-    .bind(&new.job.name)
     .bind(encoded(&new.job)?)
     .bind(new.job_digest.to_string())
     .bind(&new.idempotency_key)
-    .bind(&new.job.dataset.name)
     .bind(new.dataset_digest.to_string())
     .bind(stored(now.0))
     .execute(&mut **write)

@@ -2626,6 +2626,9 @@ pub struct Round {
     pub model_digest: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "12")]
     pub updates: ::prost::alloc::vec::Vec<round::Update>,
+    /// Why it was abandoned, for a person.
+    #[prost(string, tag = "13")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// Nested message and enum types in `Round`.
 pub mod round {
@@ -2658,6 +2661,9 @@ pub mod round {
         pub reason: ::prost::alloc::string::String,
         #[prost(uint64, tag = "13")]
         pub received_at_ms: u64,
+        /// The reason, for a person.
+        #[prost(string, tag = "14")]
+        pub message: ::prost::alloc::string::String,
     }
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -4393,9 +4399,6 @@ pub struct TrainTask {
     pub local: ::core::option::Option<LocalTraining>,
     #[prost(uint64, tag = "6")]
     pub seed: u64,
-    /// Where the update goes.
-    #[prost(string, tag = "7")]
-    pub update_key: ::prost::alloc::string::String,
 }
 /// Generated client implementations.
 pub mod tasks_client {
