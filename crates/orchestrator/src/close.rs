@@ -217,3 +217,19 @@ fn mean_loss(receipts: &[Receipt]) -> f64 {
         .sum();
     sum / examples as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_waited_for_and_updates_without_weight_are_not() {
+        let source = io::Error::from(io::ErrorKind::StorageFull);
+        let full = aggregation_problem(FoldError::Write { source }.into());
+        assert!(matches!(full, Problem::Stalled { .. }), "{full}");
+        let weightless = aggregation_problem(FoldError::NoWeight.into());
+        assert!(matches!(weightless, Problem::Fatal { .. }), "{weightless}");
+    }
+}

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use federation::run::RunState;
 use proto::body;
+use proto::v1::worker_message::Done;
 
 use crate::worker::{Worker, announce, announced};
 use crate::world::{Rules, World, job};
@@ -22,25 +23,7 @@ async fn what_must_not_count_is_refused_by_name_and_the_round_completes_all_the_
         .path_of(&first.task.update_key.parse().unwrap());
     let trained = Bytes::from(std::fs::read(trained).unwrap());
 
-    let mut lies = Vec::new();
-    let mut lie = |reason: &'static str, change: &dyn Fn(&mut proto::v1::worker_message::Done)| {
-        let mut done = honest.clone();
-        change(&mut done);
-        lies.push((reason, done));
-    };
-    let other = federation::Digest::of(b"other").to_string();
-    lie("wrong_base", &|done| done.base_digest.clone_from(&other));
-    lie("wrong_size", &|done| announced(done).length_bytes += 4);
-    lie("no_examples", &|done| done.num_examples = 0);
-    lie("not_finite", &|done| done.mean_loss = f64::NAN);
-    lie("damaged", &|done| announced(done).digest.clone_from(&other));
-    lie("damaged", &|done| {
-        done.update.as_mut().unwrap().key = "runs/x/rounds/y/updates/z".to_owned();
-    });
-    lie("damaged", &|done| {
-        done.update.as_mut().unwrap().offset_bytes = 4
-    });
-    for (reason, done) in lies {
+    for (reason, done) in lies(&honest) {
         let verdict = worker.report(done).await;
         assert_eq!((verdict.accepted, verdict.reason.as_str()), (false, reason));
     }
@@ -88,6 +71,29 @@ async fn what_must_not_count_is_refused_by_name_and_the_round_completes_all_the_
     let rounds = world.study.store.rounds(run, 0, 10).await.unwrap();
     let outcome = rounds[0].outcome.as_ref().unwrap();
     assert_eq!((outcome.accepted, outcome.refused), (2, 10));
+}
+
+/// Reports that differ from the honest one in one thing, with the reason to refuse them.
+fn lies(honest: &Done) -> Vec<(&'static str, Done)> {
+    let mut lies = Vec::new();
+    let mut lie = |reason: &'static str, change: &dyn Fn(&mut Done)| {
+        let mut done = honest.clone();
+        change(&mut done);
+        lies.push((reason, done));
+    };
+    let other = federation::Digest::of(b"other").to_string();
+    lie("wrong_base", &|done| done.base_digest.clone_from(&other));
+    lie("wrong_size", &|done| announced(done).length_bytes += 4);
+    lie("no_examples", &|done| done.num_examples = 0);
+    lie("not_finite", &|done| done.mean_loss = f64::NAN);
+    lie("damaged", &|done| announced(done).digest.clone_from(&other));
+    lie("damaged", &|done| {
+        done.update.as_mut().unwrap().key = "runs/x/rounds/y/updates/z".to_owned();
+    });
+    lie("damaged", &|done| {
+        done.update.as_mut().unwrap().offset_bytes = 4
+    });
+    lies
 }
 
 #[tokio::test]
