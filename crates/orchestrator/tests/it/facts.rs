@@ -54,7 +54,9 @@ async fn with_round() -> (Store, PathBuf, TempDir) {
         opened_at: NOW,
         deadline: Timestamp(2_000),
     };
-    store.open_round(run(1), &plan).await.unwrap();
+    let begun = store.move_run(run(1), RunState::Pending, RunState::Running, "", NOW);
+    assert!(begun.await.unwrap());
+    assert!(store.open_round(run(1), &plan).await.unwrap());
     (store, path, dir)
 }
 
@@ -74,6 +76,7 @@ fn receipt(attempt: u32) -> Receipt {
         key: "runs/x/rounds/y/updates/z".to_owned(),
         accepted: false,
         reason: String::new(),
+        message: String::new(),
         received_at: NOW,
     }
 }
@@ -95,7 +98,7 @@ async fn a_key_starts_one_run_and_belongs_to_its_job() {
         ..new_run(3, "k")
     };
     let taken = store.submit(&other, NOW).await.unwrap();
-    assert!(matches!(taken, Submission::KeyTaken(row) if row.run == run(1)));
+    assert!(matches!(taken, Submission::Existed(row) if row.run == run(1)));
     assert_eq!(store.runs(None, 10).await.unwrap().len(), 1);
     assert_eq!(sequences(&store, 1).await, [1]);
 }
@@ -271,18 +274,25 @@ async fn a_run_publishes_once_and_versions_of_a_name_count_up() {
     }
     let publish = async |name, number| {
         let model = manifest(&format!("{number}"));
-        let published = store.publish(name, run(number), &model, NOW).await.unwrap();
-        (published.name, published.version)
+        let from = store.run(run(number)).await.unwrap().unwrap().state;
+        store
+            .move_run(run(number), from, RunState::Running, "", NOW)
+            .await
+            .unwrap();
+        let published = store
+            .publish(name, run(number), &model, "done", NOW)
+            .await
+            .unwrap();
+        published.map(|model| (model.name, model.version))
     };
-    assert_eq!(publish("m", 1).await, ("m".to_owned(), 1));
-    assert_eq!(publish("m", 2).await, ("m".to_owned(), 2));
-    assert_eq!(
-        publish("m", 1).await,
-        ("m".to_owned(), 1),
-        "the first answer stands"
-    );
-    assert_eq!(publish("n", 3).await, ("n".to_owned(), 1));
-    assert_eq!(sequences(&store, 1).await, [1, 2], "told once");
+    assert_eq!(publish("m", 1).await, Some(("m".to_owned(), 1)));
+    assert_eq!(publish("m", 2).await, Some(("m".to_owned(), 2)));
+    let again = store
+        .publish("m", run(1), &manifest("1"), "done", NOW)
+        .await
+        .unwrap();
+    assert!(again.is_none(), "a run that is over publishes no more");
+    assert_eq!(publish("n", 3).await, Some(("n".to_owned(), 1)));
     let newest = store.model("m", None).await.unwrap().unwrap();
     assert_eq!((newest.version, newest.manifest), (2, manifest("2")));
     assert_eq!(
@@ -314,9 +324,10 @@ async fn what_was_stored_is_there_after_reopening() {
     };
     store.commit_round(run(1), &outcome, NOW).await.unwrap();
     let published = store
-        .publish("m", run(1), &manifest("m"), NOW)
+        .publish("m", run(1), &manifest("m"), "done", NOW)
         .await
-        .unwrap();
+        .unwrap()
+        .expect("the run is in work");
     let before = (
         format!("{:?}", store.run(run(1)).await.unwrap()),
         store.events_after(run(1), 0).await.unwrap(),

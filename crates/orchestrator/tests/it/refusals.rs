@@ -17,10 +17,7 @@ async fn what_must_not_count_is_refused_by_name_and_the_round_completes_all_the_
     let second = worker.lease().await;
     assert_eq!((first.id.client.0, second.id.client.0), (0, 1));
     let honest = worker.train(&first).await;
-    let trained = world
-        .study
-        .blobs
-        .path_of(&first.task.update_key.parse().unwrap());
+    let trained = world.study.blobs.path_of(&first.place());
     let trained = Bytes::from(std::fs::read(trained).unwrap());
 
     for (reason, done) in lies(&honest) {
@@ -29,14 +26,14 @@ async fn what_must_not_count_is_refused_by_name_and_the_round_completes_all_the_
     }
 
     let nan = body::into_bytes(vec![f32::NAN; trained.len() / 4]);
-    worker.store(&first.task, nan.clone()).await;
+    worker.store(&first, nan.clone()).await;
     let mut diverged = honest.clone();
     announce(&mut diverged, &nan);
     assert_eq!(worker.report(diverged).await.reason, "not_finite");
-    worker.store(&first.task, trained.slice(4..)).await;
+    worker.store(&first, trained.slice(4..)).await;
     assert_eq!(worker.report(honest.clone()).await.reason, "damaged");
 
-    worker.store(&first.task, trained).await;
+    worker.store(&first, trained).await;
     assert!(worker.report(honest.clone()).await.accepted);
     let again = worker.lease().await;
     assert_eq!((again.id.client, again.id.attempt), (first.id.client, 2));

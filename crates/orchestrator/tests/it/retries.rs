@@ -22,7 +22,7 @@ async fn a_failed_task_is_done_again_in_a_new_attempt() {
     assert_eq!((first.id.attempt, second.id.attempt), (1, 2));
     assert_eq!(second.id.client, first.id.client);
     assert_eq!(second.task.seed, first.task.seed, "for the same bytes");
-    assert_ne!(second.task.update_key, first.task.update_key);
+    assert_ne!(second.place(), first.place());
     world.until_state(run, RunState::Completed).await;
     let told = world
         .events(run)
@@ -94,10 +94,7 @@ async fn an_accepted_update_that_rots_before_the_fold_is_done_again() {
     let mut worker = Worker::connect(&world, "w").await;
     let run = world.submit(job(2, 1)).await;
     let first = worker.work_on(1).await.remove(0);
-    let path = world
-        .study
-        .blobs
-        .path_of(&first.task.update_key.parse().unwrap());
+    let path = world.study.blobs.path_of(&first.place());
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[0] ^= 1;
     std::fs::write(&path, bytes).unwrap();

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use artifacts::{BlobRef, BlobStore, LocalStore, fetch};
+use artifacts::{BlobRef, BlobStore, Key, LocalStore, fetch};
 use bytes::Bytes;
 use federation::{Digest, TaskId};
 use proto::engine::{Engine, Input, Inputs, Loading};
@@ -37,6 +37,19 @@ pub(crate) struct Leased {
     pub(crate) task: TrainTask,
     epoch: u32,
     receipt: String,
+}
+
+impl Leased {
+    /// Where the update of this delivery goes.
+    pub(crate) fn place(&self) -> Key {
+        let TaskId {
+            run,
+            round,
+            client,
+            attempt,
+        } = self.id;
+        Key::update(run, round, client, attempt, self.epoch)
+    }
 }
 
 impl Worker {
@@ -121,12 +134,12 @@ impl Worker {
             .engine
             .train(&model, inputs, &local, task.seed, &mut on_progress);
         let (result, delta) = trained.await.unwrap();
-        self.store(task, delta).await;
+        self.store(leased, delta).await;
         Done {
             task: task.task.clone(),
             lease_epoch: leased.epoch,
             update: Some(v1::BlobRef {
-                key: task.update_key.clone(),
+                key: leased.place().to_string(),
                 offset_bytes: 0,
                 body: result.delta,
             }),
@@ -139,9 +152,8 @@ impl Worker {
     }
 
     /// Puts bytes in the place of the task's update.
-    pub(crate) async fn store(&self, task: &TrainTask, bytes: Bytes) {
-        let key = task.update_key.parse().unwrap();
-        self.blobs.put(&key, bytes).await.unwrap();
+    pub(crate) async fn store(&self, leased: &Leased, bytes: Bytes) {
+        self.blobs.put(&leased.place(), bytes).await.unwrap();
     }
 
     /// Reports, and waits for the verdict.
