@@ -180,9 +180,14 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        let row = fetch(&mut write, run).await?;
-        if let Some(row) = row.filter(|row| !row.state.is_final()) {
-            set_state(&mut write, run, row.state, RunState::Failed, reason, now).await?;
+        // The state alone: the rest of the row may be what does not read.
+        let row = sqlx::query("SELECT state FROM runs WHERE run = $1")
+            .bind(run.to_string())
+            .fetch_optional(&mut *write)
+            .await?;
+        let state: Option<RunState> = row.as_ref().map(|row| text(row, "state")).transpose()?;
+        if let Some(state) = state.filter(|state| !state.is_final()) {
+            set_state(&mut write, run, state, RunState::Failed, reason, now).await?;
             self.commit(write).await?;
         }
         Ok(())

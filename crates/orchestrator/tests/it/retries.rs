@@ -7,6 +7,8 @@ use federation::round::Phase;
 use federation::run::RunState;
 
 use crate::worker::Worker;
+use proto::v1::worker_message::Kind as Said;
+
 use crate::world::{Rules, World, job, with_quorum};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -146,16 +148,16 @@ async fn a_report_waits_for_a_store_that_is_away() {
         .sql(&["CREATE TRIGGER away BEFORE INSERT ON receipts
              BEGIN SELECT RAISE(FAIL, 'the disk is full'); END"])
         .await;
-    worker
-        .say(proto::v1::worker_message::Kind::Done(done))
-        .await;
+    worker.say(Said::Done(done.clone())).await;
     world
         .until_event(run, "stalled", |event| {
             matches!(event, Event::Stalled { message, .. } if message.contains("the disk is full"))
         })
         .await;
     world.sql(&["DROP TRIGGER away"]).await;
-    assert!(worker.verdict(&leased.task.task).await.accepted);
+    // The session has ended; the worker opens another one and reports again.
+    let mut worker = Worker::connect(&world, "w").await;
+    assert!(worker.report(done).await.accepted);
     world.until_state(run, RunState::Completed).await;
     assert_eq!(world.receipts(run, 1).await.len(), 1);
 }
@@ -170,10 +172,12 @@ async fn a_failure_waits_for_a_store_that_is_away() {
         .sql(&["CREATE TRIGGER away BEFORE INSERT ON attempts
              BEGIN SELECT RAISE(FAIL, 'the disk is full'); END"])
         .await;
-    worker.fail(&leased, "no disk", true).await;
+    worker.say(leased.failed("no disk", true)).await;
     let stalled = |event: &Event| matches!(event, Event::Stalled { .. });
     world.until_event(run, "stalled", stalled).await;
     world.sql(&["DROP TRIGGER away"]).await;
+    let mut worker = Worker::connect(&world, "w").await;
+    worker.fail(&leased, "no disk", true).await;
     assert_eq!(worker.work_on(1).await[0].id.attempt, 2);
     world.until_state(run, RunState::Completed).await;
 }

@@ -40,6 +40,16 @@ pub(crate) struct Leased {
 }
 
 impl Leased {
+    /// What a worker says that cannot do it.
+    pub(crate) fn failed(&self, message: &str, retryable: bool) -> Said {
+        Said::Failed(Failed {
+            task: self.task.task.clone(),
+            lease_epoch: self.epoch,
+            message: message.to_owned(),
+            retryable,
+        })
+    }
+
     /// Where the update of this delivery goes.
     pub(crate) fn place(&self) -> Key {
         let TaskId {
@@ -165,13 +175,7 @@ impl Worker {
 
     /// Says that the task cannot be done.
     pub(crate) async fn fail(&mut self, leased: &Leased, message: &str, retryable: bool) {
-        let failed = Failed {
-            task: leased.task.task.clone(),
-            lease_epoch: leased.epoch,
-            message: message.to_owned(),
-            retryable,
-        };
-        self.say(Said::Failed(failed)).await;
+        self.say(leased.failed(message, retryable)).await;
         self.verdict(&leased.task.task).await;
     }
 
