@@ -15,6 +15,10 @@ async fn an_open_round_goes_on_after_a_restart_with_what_it_had() {
     worker.work_on(1).await;
     let second = worker.lease().await;
     worker.fail(&second, "no disk", true).await;
+    let failed = |event: &Event| matches!(event, Event::TaskFailed { .. });
+    world
+        .until_event(run, "the failure is stored", failed)
+        .await;
 
     let world = world.restart(&[]).await;
     let mut worker = Worker::connect(&world, "w").await;
