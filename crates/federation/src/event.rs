@@ -83,12 +83,12 @@ pub enum Event {
         /// Of the safetensors file.
         digest: Digest,
     },
-    /// A step cannot be taken now and is tried again.
+    /// The run cannot go on now; it is tried again.
     Stalled {
         /// From 1; 0 before the first round.
         round: u32,
-        /// Which step.
-        step: String,
+        /// Who or what must be there first: `compute-core`, `run store`, `artifacts`, `task queue`.
+        waiting_for: String,
         /// What stands in the way.
         message: String,
     },

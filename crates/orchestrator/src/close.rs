@@ -186,7 +186,7 @@ fn aggregation_problem(error: AggregateError) -> Problem {
         | AggregateError::Fold(
             FoldError::Read { .. } | FoldError::ReadBase { .. } | FoldError::Write { .. },
         ) => Problem::Stalled {
-            step: "aggregation",
+            waiting_for: "artifacts",
             message: error.to_string(),
         },
         AggregateError::Blob(error) => error.into(),

@@ -1,12 +1,12 @@
 //! The workers that have a session, and what is known of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use federation::{RunId, Timestamp, WorkerId};
 use proto::v1::orchestrator_message::{Cancel, Drain, Kind};
-use proto::v1::worker_message::Hello;
+use proto::v1::worker_message::{Hello, Progress};
 use proto::v1::{OrchestratorMessage, Worker, WorkerState};
 use tokio::sync::{mpsc, watch};
 
@@ -33,7 +33,7 @@ struct Member {
     connected_at: Timestamp,
     heard_at: Timestamp,
     draining: bool,
-    tasks: BTreeSet<String>,
+    tasks: BTreeMap<String, Progress>,
     accepted: u64,
     refused: u64,
     failed: u64,
@@ -104,7 +104,7 @@ impl Fleet {
             connected_at: now,
             heard_at: now,
             draining: false,
-            tasks: BTreeSet::new(),
+            tasks: BTreeMap::new(),
             accepted,
             refused,
             failed,
@@ -124,11 +124,23 @@ impl Fleet {
         self.sessions.send_modify(|count| *count += 1);
     }
 
-    /// A worker was heard of; with the task it is working on, if it said so.
-    pub fn heard(&self, id: &SessionId, task: Option<String>, now: Timestamp) {
+    /// A worker says what it is working on: these tasks and no others.
+    pub fn heard(&self, id: &SessionId, tasks: &[String], now: Timestamp) {
         self.with(id, |member| {
             member.heard_at = now;
-            member.tasks.extend(task);
+            member.tasks.retain(|task, _| tasks.contains(task));
+        });
+    }
+
+    /// A worker says how far it is with a task.
+    pub fn progressed(&self, id: &SessionId, progress: Progress, now: Timestamp) {
+        self.with(id, |member| {
+            member.heard_at = now;
+            // A worker that names more tasks than it has slots has forgotten to say that some ended.
+            if member.tasks.len() >= member.hello.slots as usize {
+                member.tasks.retain(|task, _| *task == progress.task);
+            }
+            member.tasks.insert(progress.task.clone(), progress);
         });
     }
 
@@ -217,7 +229,7 @@ impl Fleet {
                 host: member.hello.host.clone(),
                 connected_at_ms: member.connected_at.0,
                 last_heard_ms: member.heard_at.0,
-                tasks: member.tasks.iter().cloned().collect(),
+                tasks: member.tasks.values().cloned().collect(),
                 updates_accepted: member.accepted,
                 updates_refused: member.refused,
                 tasks_failed: member.failed,
@@ -274,6 +286,24 @@ mod tests {
         mpsc::channel(1).0
     }
 
+    fn progress(task: &str) -> Progress {
+        Progress { task: task.to_owned(), step: 1, steps_total: 2, loss: 0.5 }
+    }
+
+    #[test]
+    fn a_worker_works_on_what_its_last_heartbeat_said() {
+        let fleet = fleet();
+        let id = fleet.join(hello("a"), outbox(), Timestamp(0));
+        let tasks = || fleet.list(Timestamp(0))[0].tasks.clone();
+        fleet.progressed(&id, progress("t"), Timestamp(0));
+        fleet.heard(&id, &["t".to_owned()], Timestamp(0));
+        assert_eq!(tasks(), [progress("t")]);
+        fleet.progressed(&id, progress("u"), Timestamp(0));
+        assert_eq!(tasks(), [progress("u")], "it has one slot");
+        fleet.heard(&id, &[], Timestamp(0));
+        assert_eq!(tasks(), []);
+    }
+
     #[test]
     fn a_silent_worker_becomes_suspect_and_one_that_left_is_lost() {
         let fleet = fleet();
@@ -286,7 +316,7 @@ mod tests {
             fleet.list(Timestamp(3_001))[0].state(),
             WorkerState::Suspect
         );
-        fleet.heard(&id, None, Timestamp(3_001));
+        fleet.heard(&id, &[], Timestamp(3_001));
         assert_eq!(
             fleet.list(Timestamp(3_001))[0].state(),
             WorkerState::Healthy
@@ -325,7 +355,7 @@ mod tests {
     fn a_worker_keeps_its_counts_over_sessions() {
         let fleet = fleet();
         let old = fleet.join(hello("a"), outbox(), Timestamp(0));
-        fleet.heard(&old, Some("t".to_owned()), Timestamp(1));
+        fleet.progressed(&old, progress("t"), Timestamp(1));
         fleet.ended(&old, "t", Ended::Accepted, Timestamp(2));
         fleet.join(hello("a"), outbox(), Timestamp(3));
         let row = &fleet.list(Timestamp(3))[0];

@@ -22,7 +22,7 @@ pub struct Metrics {
     pub updates_refused: IntCounterVec,
     /// Tasks that workers could not do.
     pub tasks_failed: IntCounter,
-    /// Steps that could not be taken and were tried again, by step.
+    /// Times that a run could not go on, by what it waited for.
     pub stalls: IntCounterVec,
 }
 
@@ -66,7 +66,7 @@ impl Metrics {
                     "pangea_stalls_total",
                     "Steps that could not be taken and were tried again, by step.",
                 ),
-                &["step"],
+                &["waiting_for"],
             )?,
         };
         registry.register(Box::new(metrics.runs_active.clone()))?;

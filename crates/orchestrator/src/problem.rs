@@ -16,11 +16,11 @@ use crate::store::StoreError;
 /// Why a step of a run was not taken.
 #[derive(Debug, Error)]
 pub enum Problem {
-    /// Somebody who is needed is not there; the step is tried again.
-    #[error("{step}: {message}")]
+    /// Somebody who is needed is not there; it is tried again.
+    #[error("{waiting_for}: {message}")]
     Stalled {
-        /// Which part is missing.
-        step: &'static str,
+        /// Who or what must be there first.
+        waiting_for: &'static str,
         /// What it says.
         message: String,
     },
@@ -40,9 +40,9 @@ impl Problem {
         }
     }
 
-    fn stalled(step: &'static str, error: &impl Display) -> Self {
+    fn stalled(waiting_for: &'static str, error: &impl Display) -> Self {
         Self::Stalled {
-            step,
+            waiting_for,
             message: error.to_string(),
         }
     }

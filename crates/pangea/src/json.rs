@@ -10,7 +10,7 @@ mod worker;
 
 pub(crate) use dataset::{Dataset, Histogram, Shown};
 pub(crate) use event::Event;
-pub(crate) use model::{Evaluation, Model};
+pub(crate) use model::{Evaluation, Model, Wrote, predictions};
 pub(crate) use run::{Round, Run, Submission, Validation};
 pub(crate) use worker::{Worker, state as worker_state};
 

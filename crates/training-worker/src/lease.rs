@@ -175,8 +175,9 @@ impl Workshop {
                 "delivered {DELIVERIES_MAX} times without an answer; workers that took it died or \
                  gave it back"
             );
-            return self.fail(&task, delivery.epoch, message, true).await;
+            return self.fail(&task, message, true).await;
         }
+        let _at_work = self.session.working_on(task.id.to_string());
         let run = task.id.run.to_string();
         tokio::select! {
             outcome = self.contribute(&task, delivery.epoch) => outcome,
@@ -185,7 +186,6 @@ impl Workshop {
     }
 
     async fn contribute(&self, task: &Task, epoch: u32) -> Outcome {
-        let started = self.clock.elapsed();
         let id = task.id.to_string();
         let mut on_progress = |progress: proto::v1::TrainProgress| {
             self.session.say(Said::Progress(Progress {
@@ -204,13 +204,13 @@ impl Workshop {
             }
             Err(error) => {
                 return self
-                    .fail(task, epoch, error.to_string(), error.is_retryable())
+                    .fail(task, error.to_string(), error.is_retryable())
                     .await;
             }
         };
         let Some(body) = result.delta else {
             return self
-                .fail(task, epoch, "compute-core sent no delta".to_owned(), true)
+                .fail(task, "compute-core sent no delta".to_owned(), true)
                 .await;
         };
         let TaskId {
@@ -243,8 +243,6 @@ impl Workshop {
             num_examples: result.num_examples,
             num_steps: result.num_steps,
             mean_loss: result.mean_loss,
-            duration_ms: u64::try_from(self.clock.elapsed().saturating_sub(started).as_millis())
-                .unwrap_or(u64::MAX),
             base_digest: task.parameters.body.digest.clone(),
         };
         let verdict = self
@@ -257,11 +255,10 @@ impl Workshop {
         Outcome::Judged
     }
 
-    async fn fail(&self, task: &Task, epoch: u32, message: String, retryable: bool) -> Outcome {
+    async fn fail(&self, task: &Task, message: String, retryable: bool) -> Outcome {
         warn!(task = %task.id, message, "task failed");
         let failed = Failed {
             task: task.id.to_string(),
-            lease_epoch: epoch,
             message,
             retryable,
         };

@@ -4,7 +4,7 @@
 //! their verdict comes, and are sent again on each new stream, so a report outlives a restart of
 //! the orchestrator.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -46,6 +46,7 @@ pub struct Session {
 #[derive(Debug)]
 struct Shared {
     hello: Hello,
+    at_work: Mutex<BTreeSet<String>>,
     reports: Mutex<HashMap<String, Report>>,
     outbox: watch::Sender<Option<mpsc::Sender<WorkerMessage>>>,
     cancelled: watch::Sender<HashSet<String>>,
@@ -64,6 +65,7 @@ impl Session {
     pub fn new(hello: Hello, drain: CancellationToken) -> Self {
         let shared = Shared {
             hello,
+            at_work: Mutex::default(),
             reports: Mutex::default(),
             outbox: watch::Sender::new(None),
             cancelled: watch::Sender::default(),
@@ -153,7 +155,8 @@ impl Session {
             let told = tokio::select! {
                 told = stream.message() => told,
                 () = clock.sleep(interval) => {
-                    self.say(Said::Heartbeat(Heartbeat {}));
+                    let tasks = self.at_work().iter().cloned().collect();
+                    self.say(Said::Heartbeat(Heartbeat { tasks }));
                     continue;
                 }
             };
@@ -195,6 +198,17 @@ impl Session {
             // A full outbox means a stream that stands still; the next message says the same.
             drop(outbox.try_send(message(said)));
         }
+    }
+
+    /// Counts `task` among those in work, for as long as what it returns lives.
+    #[must_use]
+    pub fn working_on(&self, task: String) -> impl Drop {
+        self.at_work().insert(task.clone());
+        AtWork { session: self.clone(), task }
+    }
+
+    fn at_work(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.shared.at_work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reports how `task` ended, as often as it takes, and waits for the verdict.
@@ -244,6 +258,17 @@ impl Session {
             .reports
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct AtWork {
+    session: Session,
+    task: String,
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.session.at_work().remove(&self.task);
     }
 }
 

@@ -57,7 +57,6 @@ impl Workers for Api {
         info!(worker = %id.worker(), "worker connected");
         let welcome = Welcome {
             heartbeat_interval_ms: millis(self.study.fleet.heartbeat()),
-            lease_ttl_ms: 0,
         };
         // The outbox is new and has room.
         drop(outbox.try_send(message(Told::Welcome(welcome))));
@@ -118,14 +117,13 @@ impl Api {
         while let Ok(Some(message)) = said.message().await {
             let now = self.study.now();
             match message.kind {
-                Some(Said::Progress(progress)) => {
-                    self.study.fleet.heard(id, Some(progress.task), now);
-                }
+                Some(Said::Progress(progress)) => self.study.fleet.progressed(id, progress, now),
                 Some(Said::Done(done)) => self.answer(talk, Answerable::Done(done)),
                 Some(Said::Failed(failed)) => self.answer(talk, Answerable::Failed(failed)),
-                Some(Said::Heartbeat(_) | Said::Hello(_)) | None => {
-                    self.study.fleet.heard(id, None, now);
+                Some(Said::Heartbeat(heartbeat)) => {
+                    self.study.fleet.heard(id, &heartbeat.tasks, now);
                 }
+                Some(Said::Hello(_)) | None => {}
             }
         }
     }

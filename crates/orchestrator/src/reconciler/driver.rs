@@ -42,7 +42,7 @@ pub(super) struct Driver {
 
 /// A step that cannot be taken now.
 struct Stall {
-    step: &'static str,
+    waiting_for: &'static str,
     pause: Duration,
 }
 
@@ -90,8 +90,8 @@ impl Driver {
                     self.wait(self.study.interval, for_turn).await;
                 }
                 Ok(Next::Ended) => return,
-                Err(Problem::Stalled { step, message }) => {
-                    let pause = self.stalled(step, message).await;
+                Err(Problem::Stalled { waiting_for, message }) => {
+                    let pause = self.stalled(waiting_for, message).await;
                     self.wait(pause, false).await;
                 }
                 Err(Problem::Fatal { message }) => {

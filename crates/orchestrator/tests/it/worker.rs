@@ -44,7 +44,6 @@ impl Leased {
     pub(crate) fn failed(&self, message: &str, retryable: bool) -> Said {
         Said::Failed(Failed {
             task: self.task.task.clone(),
-            lease_epoch: self.epoch,
             message: message.to_owned(),
             retryable,
         })
@@ -156,7 +155,6 @@ impl Worker {
             num_examples: result.num_examples,
             num_steps: result.num_steps,
             mean_loss: result.mean_loss,
-            duration_ms: 1,
             base_digest: parameters.0.digest,
         }
     }

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 
 use super::Session;
 use super::up::listed;
-use super::watch::{Watched, follow, goes_on};
+use super::watch::{Watched, follow};
 use crate::exit::Exit;
 use crate::house::{House, Place, Plan, Ports};
 use crate::human::percent;
@@ -81,7 +81,10 @@ impl Demo {
             Ok(trained) => trained,
             Err(run) => {
                 house.stop().await;
-                note(goes_on(&run));
+                note(format_args!(
+                    "run {run} stands still; `pangea up --data-dir {}` goes on with it",
+                    self.data_dir.display()
+                ));
                 return Ok(Exit::Interrupted);
             }
         };

@@ -1,7 +1,7 @@
 //! `pangea models`, `pangea model`, `pangea predict` and `pangea evaluate`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 
 use clap::{Args, Subcommand};
@@ -12,6 +12,7 @@ use super::Session;
 use super::whole_file::WholeFile;
 use crate::human::{ago, bytes, count, counted, loss, percent};
 use crate::json;
+use crate::output::Format;
 use crate::table::Side::{Left, Right};
 use crate::table::Table;
 
@@ -108,7 +109,7 @@ impl Download {
                 // The file is named after the version that is fetched into it.
                 let newest = client.model(&self.model).await?;
                 let exact = format!("{}@{}", newest.name, newest.version);
-                let to = format!("{}-{}.safetensors", newest.name, newest.version);
+                let to = format!("{exact}.safetensors");
                 (exact.parse()?, file_in_this_folder(&to)?)
             }
         };
@@ -143,8 +144,15 @@ impl Predict {
         let client = session.client();
         let mut pieces = pin!(client.predict(&self.model, &self.rows).await?);
         let Some(to) = self.to else {
+            let mut csv = Vec::new();
             while let Some(piece) = pieces.try_next().await? {
-                session.output.write_all(&piece)?;
+                match session.output.format() {
+                    Format::Text => session.output.write_all(&piece)?,
+                    Format::Json => csv.extend_from_slice(&piece),
+                }
+            }
+            if session.output.format() == Format::Json {
+                session.output.json(&json::predictions(&csv)?)?;
             }
             return Ok(session.output.flush()?);
         };
@@ -152,8 +160,16 @@ impl Predict {
         while let Some(piece) = pieces.try_next().await? {
             file.write_all(&piece)?;
         }
-        file.place()
+        file.place()?;
+        wrote(session, &to)
     }
+}
+
+/// Says which file was written.
+pub(super) fn wrote(session: &mut Session, file: &Path) -> anyhow::Result<()> {
+    let text = format!("wrote {}", file.display());
+    session.output.show(text, &json::Wrote::new(file))?;
+    Ok(())
 }
 
 impl Evaluate {

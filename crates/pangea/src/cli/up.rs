@@ -36,7 +36,11 @@ impl Up {
             workers: self.workers,
             ports,
         };
-        let house = House::start(plan).await?;
+        let house = House::start(plan).await.map_err(|error| {
+            anyhow::anyhow!(
+                "{error} (here: --free-ports takes any free ports, --data-dir another directory)"
+            )
+        })?;
         let asked_to_end = asked_to_end()?;
         session.output.show(
             listed(&house.places()),

@@ -70,7 +70,7 @@ enum Kind {
     },
     Stalled {
         round: u32,
-        step: String,
+        waiting_for: String,
         message: String,
     },
     /// One that only a newer program knows.
@@ -143,7 +143,7 @@ impl From<event::Kind> for Kind {
             },
             event::Kind::Stalled(stalled) => Self::Stalled {
                 round: stalled.round,
-                step: stalled.step,
+                waiting_for: stalled.waiting_for,
                 message: stalled.message,
             },
         }

@@ -1,5 +1,9 @@
 //! Published models.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Context;
 use client::v1;
 use serde::Serialize;
 
@@ -65,6 +69,44 @@ impl From<&v1::EvaluateModelResponse> for Evaluation {
     }
 }
 
+/// A row's class, and how likely each class is.
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct Prediction {
+    prediction: String,
+    probabilities: BTreeMap<String, f64>,
+}
+
+/// The predictions in a CSV file as the orchestrator writes it.
+pub(crate) fn predictions(text: &[u8]) -> anyhow::Result<Vec<Prediction>> {
+    let mut reader = csv::Reader::from_reader(text);
+    let columns = reader.headers()?.clone();
+    let mut predictions = Vec::new();
+    for record in reader.records() {
+        let record = record?;
+        let mut cells = columns.iter().zip(&record);
+        let (_, prediction) = cells.next().context("a row without a prediction")?;
+        let probability = |(column, cell): (&str, &str)| {
+            let class = column.strip_prefix("p_").unwrap_or(column).to_owned();
+            Ok((class, cell.parse::<f64>().context("a probability that is no number")?))
+        };
+        let probabilities = cells.map(probability).collect::<anyhow::Result<_>>()?;
+        predictions.push(Prediction { prediction: prediction.to_owned(), probabilities });
+    }
+    Ok(predictions)
+}
+
+/// A file that a command wrote.
+#[derive(Debug, Serialize)]
+pub(crate) struct Wrote {
+    file: String,
+}
+
+impl Wrote {
+    pub(crate) fn new(file: &Path) -> Self {
+        Self { file: file.display().to_string() }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -108,5 +150,15 @@ mod tests {
                 "num_examples": 7, "loss": 0.5, "accuracy": 0.75,
             })
         );
+    }
+
+    #[test]
+    fn predictions_are_read_from_what_the_orchestrator_writes() {
+        let csv = b"prediction,p_a,\"p_b,c\"\na,0.750000,0.250000\n";
+        let expected = Prediction {
+            prediction: "a".to_owned(),
+            probabilities: [("a".to_owned(), 0.75), ("b,c".to_owned(), 0.25)].into(),
+        };
+        assert_eq!(predictions(csv).unwrap(), [expected]);
     }
 }

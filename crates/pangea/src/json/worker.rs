@@ -12,7 +12,7 @@ pub(crate) struct Worker {
     host: String,
     connected_at_ms: u64,
     last_heard_ms: u64,
-    tasks: Vec<String>,
+    tasks: Vec<Task>,
     updates_accepted: u64,
     updates_refused: u64,
     tasks_failed: u64,
@@ -28,10 +28,30 @@ impl From<&v1::Worker> for Worker {
             host: worker.host.clone(),
             connected_at_ms: worker.connected_at_ms,
             last_heard_ms: worker.last_heard_ms,
-            tasks: worker.tasks.clone(),
+            tasks: worker.tasks.iter().map(Task::from).collect(),
             updates_accepted: worker.updates_accepted,
             updates_refused: worker.updates_refused,
             tasks_failed: worker.tasks_failed,
+        }
+    }
+}
+
+/// How far a worker is with a task.
+#[derive(Debug, Serialize)]
+struct Task {
+    task: String,
+    step: u32,
+    steps_total: u32,
+    loss: f32,
+}
+
+impl From<&v1::worker_message::Progress> for Task {
+    fn from(progress: &v1::worker_message::Progress) -> Self {
+        Self {
+            task: progress.task.clone(),
+            step: progress.step,
+            steps_total: progress.steps_total,
+            loss: progress.loss,
         }
     }
 }
@@ -63,7 +83,12 @@ mod tests {
             host: "h".into(),
             connected_at_ms: 1,
             last_heard_ms: 2,
-            tasks: vec!["r/1/client-0000/1".into()],
+            tasks: vec![v1::worker_message::Progress {
+                task: "r/1/client-0000/1".into(),
+                step: 3,
+                steps_total: 9,
+                loss: 0.5,
+            }],
             updates_accepted: 3,
             updates_refused: 4,
             tasks_failed: 5,
@@ -72,7 +97,7 @@ mod tests {
             serde_json::to_value(Worker::from(&worker)).unwrap(),
             json!({
                 "worker": "ada", "state": "suspect", "slots": 2, "version": "0.1.0", "host": "h",
-                "connected_at_ms": 1, "last_heard_ms": 2, "tasks": ["r/1/client-0000/1"],
+                "connected_at_ms": 1, "last_heard_ms": 2, "tasks": [{"task": "r/1/client-0000/1", "step": 3, "steps_total": 9, "loss": 0.5}],
                 "updates_accepted": 3, "updates_refused": 4, "tasks_failed": 5,
             })
         );

@@ -117,8 +117,8 @@ impl Tally {
                 Some(notable(line))
             }
             Kind::Stalled(stalled) => Some(notable(format!(
-                "round {}: cannot {} now: {}",
-                stalled.round, stalled.step, stalled.message
+                "round {}: waits for the {}: {}",
+                stalled.round, stalled.waiting_for, stalled.message
             ))),
         }
     }

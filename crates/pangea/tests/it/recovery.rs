@@ -24,7 +24,7 @@ async fn a_house_without_its_compute_core_stalls_and_recovers() {
     let Kind::Stalled(stalled) = stalled else {
         panic!("{stalled:?}");
     };
-    assert_eq!(stalled.step, "compute");
+    assert_eq!(stalled.waiting_for, "compute-core");
     assert!(
         stalled.message.starts_with("compute-core: "),
         "{}",

@@ -99,11 +99,11 @@ impl From<&Event> for Kind {
             }),
             Event::Stalled {
                 round,
-                step,
+                waiting_for,
                 message,
             } => Self::Stalled(Stalled {
                 round: *round,
-                step: step.clone(),
+                waiting_for: waiting_for.clone(),
                 message: message.clone(),
             }),
         }
@@ -177,12 +177,12 @@ mod tests {
 
         let event = Event::Stalled {
             round: 0,
-            step: "evaluate".into(),
+            waiting_for: "compute-core".into(),
             message: "no engine".into(),
         };
         let told = Stalled {
             round: 0,
-            step: "evaluate".into(),
+            waiting_for: "compute-core".into(),
             message: "no engine".into(),
         };
         assert_eq!(recorded(&event), Kind::Stalled(told));

@@ -45,8 +45,8 @@ impl Driver {
 
     async fn wait_after(&mut self, problem: Problem) {
         match problem {
-            Problem::Stalled { step, message } => {
-                self.stalled(step, message).await;
+            Problem::Stalled { waiting_for, message } => {
+                self.stalled(waiting_for, message).await;
             }
             Problem::Fatal { message } => {
                 self.fail(&message).await;

@@ -9,19 +9,19 @@ use super::{Driver, STALL_FIRST, STALL_LONGEST, Stall};
 
 impl Driver {
     /// Tells once that a step cannot be taken; says how long to wait before it is tried again.
-    pub(super) async fn stalled(&mut self, step: &'static str, message: String) -> Duration {
-        self.study.metrics.stalls.with_label_values(&[step]).inc();
-        let known = self.stall.take().filter(|stall| stall.step == step);
+    pub(super) async fn stalled(&mut self, waiting_for: &'static str, message: String) -> Duration {
+        self.study.metrics.stalls.with_label_values(&[waiting_for]).inc();
+        let known = self.stall.take().filter(|stall| stall.waiting_for == waiting_for);
         let pause = known.as_ref().map_or(STALL_FIRST, |stall| stall.pause);
         if known.is_none() {
-            warn!(step, message, "run stalled");
+            warn!(waiting_for, message, "run stalled");
             let round = self
                 .work
                 .as_ref()
                 .map_or(0, |work| work.checkpoint.round + 1);
             let event = Event::Stalled {
                 round,
-                step: step.to_owned(),
+                waiting_for: waiting_for.to_owned(),
                 message,
             };
             if let Err(error) = self
@@ -34,7 +34,7 @@ impl Driver {
             }
         }
         self.stall = Some(Stall {
-            step,
+            waiting_for,
             pause: (pause * 2).min(STALL_LONGEST),
         });
         pause

@@ -8,6 +8,7 @@ use client::v1;
 
 use super::verdicts;
 use crate::cli::Session;
+use crate::cli::model::wrote;
 use crate::cli::whole_file::WholeFile;
 use crate::json;
 use crate::output::Format;
@@ -50,7 +51,8 @@ impl Export {
             Some(path) => {
                 let mut file = WholeFile::create(&path)?;
                 file.write_all(text.as_bytes())?;
-                file.place()
+                file.place()?;
+                wrote(session, &path)
             }
             None => {
                 session.output.write_all(text.as_bytes())?;
