@@ -287,7 +287,12 @@ mod tests {
     }
 
     fn progress(task: &str) -> Progress {
-        Progress { task: task.to_owned(), step: 1, steps_total: 2, loss: 0.5 }
+        Progress {
+            task: task.to_owned(),
+            step: 1,
+            steps_total: 2,
+            loss: 0.5,
+        }
     }
 
     #[test]

@@ -204,11 +204,17 @@ impl Session {
     #[must_use]
     pub fn working_on(&self, task: String) -> impl Drop {
         self.at_work().insert(task.clone());
-        AtWork { session: self.clone(), task }
+        AtWork {
+            session: self.clone(),
+            task,
+        }
     }
 
     fn at_work(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.shared.at_work.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .at_work
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reports how `task` ended, as often as it takes, and waits for the verdict.

@@ -90,7 +90,10 @@ impl Driver {
                     self.wait(self.study.interval, for_turn).await;
                 }
                 Ok(Next::Ended) => return,
-                Err(Problem::Stalled { waiting_for, message }) => {
+                Err(Problem::Stalled {
+                    waiting_for,
+                    message,
+                }) => {
                     let pause = self.stalled(waiting_for, message).await;
                     self.wait(pause, false).await;
                 }

@@ -87,10 +87,17 @@ pub(crate) fn predictions(text: &[u8]) -> anyhow::Result<Vec<Prediction>> {
         let (_, prediction) = cells.next().context("a row without a prediction")?;
         let probability = |(column, cell): (&str, &str)| {
             let class = column.strip_prefix("p_").unwrap_or(column).to_owned();
-            Ok((class, cell.parse::<f64>().context("a probability that is no number")?))
+            Ok((
+                class,
+                cell.parse::<f64>()
+                    .context("a probability that is no number")?,
+            ))
         };
         let probabilities = cells.map(probability).collect::<anyhow::Result<_>>()?;
-        predictions.push(Prediction { prediction: prediction.to_owned(), probabilities });
+        predictions.push(Prediction {
+            prediction: prediction.to_owned(),
+            probabilities,
+        });
     }
     Ok(predictions)
 }
@@ -103,7 +110,9 @@ pub(crate) struct Wrote {
 
 impl Wrote {
     pub(crate) fn new(file: &Path) -> Self {
-        Self { file: file.display().to_string() }
+        Self {
+            file: file.display().to_string(),
+        }
     }
 }
 

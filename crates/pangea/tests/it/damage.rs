@@ -121,7 +121,7 @@ async fn a_damaged_update_is_refused_and_trained_again_to_the_same_digest() {
     while count(&watching.seen, accepted) < 4 {
         watching.until(accepted).await;
     }
-    let key = |client: u32| format!("runs/{run}/rounds/00002/updates/client-{client:04}-1");
+    let key = |client: u32| format!("runs/{run}/rounds/00002/updates/client-{client:04}-1-1");
     tamper(&scene.artifact(&key(1)));
     truncate(&scene.artifact(&key(3)));
     scene.client.resume(&run).await.unwrap();

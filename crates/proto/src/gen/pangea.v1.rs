@@ -2551,13 +2551,14 @@ pub mod event {
         #[prost(message, optional, tag = "1")]
         pub model: ::core::option::Option<super::ModelVersion>,
     }
-    /// A step cannot be taken now and is tried again.
+    /// The run cannot go on now; it is tried again.
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct Stalled {
         #[prost(uint32, tag = "1")]
         pub round: u32,
+        /// Who or what must be there first.
         #[prost(string, tag = "2")]
-        pub step: ::prost::alloc::string::String,
+        pub waiting_for: ::prost::alloc::string::String,
         #[prost(string, tag = "3")]
         pub message: ::prost::alloc::string::String,
     }
@@ -4923,8 +4924,12 @@ pub mod worker_message {
         #[prost(string, tag = "4")]
         pub host: ::prost::alloc::string::String,
     }
-    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-    pub struct Heartbeat {}
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Heartbeat {
+        /// The tasks in work, all of them.
+        #[prost(string, repeated, tag = "1")]
+        pub tasks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    }
     #[derive(Clone, PartialEq, ::prost::Message)]
     pub struct Progress {
         #[prost(string, tag = "1")]
@@ -4951,10 +4956,8 @@ pub mod worker_message {
         pub num_steps: u32,
         #[prost(double, tag = "6")]
         pub mean_loss: f64,
-        #[prost(uint64, tag = "7")]
-        pub duration_ms: u64,
         /// The parameters the update is a delta to.
-        #[prost(string, tag = "8")]
+        #[prost(string, tag = "7")]
         pub base_digest: ::prost::alloc::string::String,
     }
     /// The work cannot be done; answered by a Verdict for the same task.
@@ -4962,12 +4965,10 @@ pub mod worker_message {
     pub struct Failed {
         #[prost(string, tag = "1")]
         pub task: ::prost::alloc::string::String,
-        #[prost(uint32, tag = "2")]
-        pub lease_epoch: u32,
-        #[prost(string, tag = "3")]
+        #[prost(string, tag = "2")]
         pub message: ::prost::alloc::string::String,
         /// Whether another attempt could succeed.
-        #[prost(bool, tag = "4")]
+        #[prost(bool, tag = "3")]
         pub retryable: bool,
     }
     #[derive(Clone, PartialEq, ::prost::Oneof)]
@@ -4996,8 +4997,6 @@ pub mod orchestrator_message {
     pub struct Welcome {
         #[prost(uint64, tag = "1")]
         pub heartbeat_interval_ms: u64,
-        #[prost(uint64, tag = "2")]
-        pub lease_ttl_ms: u64,
     }
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct Verdict {
@@ -5038,7 +5037,7 @@ pub struct DrainWorkerRequest {
     #[prost(string, tag = "1")]
     pub worker: ::prost::alloc::string::String,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DrainWorkerResponse {
     #[prost(message, optional, tag = "1")]
     pub worker: ::core::option::Option<Worker>,
@@ -5050,7 +5049,7 @@ pub struct ListWorkersResponse {
     #[prost(message, repeated, tag = "1")]
     pub workers: ::prost::alloc::vec::Vec<Worker>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Worker {
     #[prost(string, tag = "1")]
     pub worker: ::prost::alloc::string::String,
@@ -5066,9 +5065,9 @@ pub struct Worker {
     pub connected_at_ms: u64,
     #[prost(uint64, tag = "7")]
     pub last_heard_ms: u64,
-    /// Tasks it reported progress on and has not finished.
-    #[prost(string, repeated, tag = "8")]
-    pub tasks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What it is working on, as far as it has said.
+    #[prost(message, repeated, tag = "8")]
+    pub tasks: ::prost::alloc::vec::Vec<worker_message::Progress>,
     #[prost(uint64, tag = "9")]
     pub updates_accepted: u64,
     #[prost(uint64, tag = "10")]
@@ -5081,7 +5080,7 @@ pub struct Worker {
 pub enum WorkerState {
     Unspecified = 0,
     Healthy = 1,
-    /// Silent for longer than two heartbeats.
+    /// Silent for longer than three heartbeats.
     Suspect = 2,
     /// Its session ended.
     Lost = 3,

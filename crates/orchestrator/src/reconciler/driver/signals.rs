@@ -45,7 +45,10 @@ impl Driver {
 
     async fn wait_after(&mut self, problem: Problem) {
         match problem {
-            Problem::Stalled { waiting_for, message } => {
+            Problem::Stalled {
+                waiting_for,
+                message,
+            } => {
                 self.stalled(waiting_for, message).await;
             }
             Problem::Fatal { message } => {

@@ -10,8 +10,15 @@ use super::{Driver, STALL_FIRST, STALL_LONGEST, Stall};
 impl Driver {
     /// Tells once that a step cannot be taken; says how long to wait before it is tried again.
     pub(super) async fn stalled(&mut self, waiting_for: &'static str, message: String) -> Duration {
-        self.study.metrics.stalls.with_label_values(&[waiting_for]).inc();
-        let known = self.stall.take().filter(|stall| stall.waiting_for == waiting_for);
+        self.study
+            .metrics
+            .stalls
+            .with_label_values(&[waiting_for])
+            .inc();
+        let known = self
+            .stall
+            .take()
+            .filter(|stall| stall.waiting_for == waiting_for);
         let pause = known.as_ref().map_or(STALL_FIRST, |stall| stall.pause);
         if known.is_none() {
             warn!(waiting_for, message, "run stalled");
