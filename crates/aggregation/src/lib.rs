@@ -8,5 +8,5 @@ mod source;
 mod tile;
 
 pub use fold::{Contribution, FoldError, FoldReport, WEIGHT_MAX, fold};
-pub use source::{FileSource, SliceSource, TensorSource, check_finite};
+pub use source::{FileSource, SliceSource, TensorSource};
 pub use tile::TILE;

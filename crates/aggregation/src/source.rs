@@ -4,8 +4,6 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use crate::tile::TILE;
-
 /// Bytes read from a file at a time, on the stack.
 const READ_BUFFER: usize = 32 * 1024;
 
@@ -61,23 +59,6 @@ impl TensorSource for FileSource {
         }
         Ok(())
     }
-}
-
-/// The index of the first of `n` numbers that is NaN or infinite, if one is.
-///
-/// # Errors
-///
-/// What the source says.
-pub fn check_finite(source: &impl TensorSource, n: usize) -> io::Result<Option<usize>> {
-    let mut numbers = vec![0.0; TILE.min(n)];
-    for offset in (0..n).step_by(TILE) {
-        let numbers = &mut numbers[..TILE.min(n - offset)];
-        source.read(offset, numbers)?;
-        if let Some(index) = first_non_finite(numbers) {
-            return Ok(Some(offset + index));
-        }
-    }
-    Ok(None)
 }
 
 /// Looks at all numbers before it searches for one: the first loop has no exit, so it vectorises.
@@ -138,15 +119,10 @@ mod tests {
 
     #[test]
     fn the_first_number_that_is_none_is_found() {
-        let mut numbers = vec![f32::MAX; TILE + 10];
-        assert_eq!(
-            check_finite(&SliceSource(&numbers), TILE + 10).unwrap(),
-            None
-        );
-        numbers[TILE + 9] = f32::NEG_INFINITY;
-        numbers[TILE + 3] = f32::NAN;
-        let source = SliceSource(&numbers);
-        assert_eq!(check_finite(&source, TILE + 10).unwrap(), Some(TILE + 3));
-        assert_eq!(check_finite(&source, TILE + 3).unwrap(), None);
+        let mut numbers = vec![f32::MAX; 100];
+        assert_eq!(first_non_finite(&numbers), None);
+        numbers[99] = f32::NEG_INFINITY;
+        numbers[3] = f32::NAN;
+        assert_eq!(first_non_finite(&numbers), Some(3));
     }
 }

@@ -133,11 +133,6 @@ pub enum TensorError {
     },
 }
 
-/// Brings tensors into the order of a canonical file.
-pub fn sort(tensors: &mut [TensorMeta]) {
-    tensors.sort_by(|left, right| left.rank().cmp(&right.rank()));
-}
-
 /// The bytes in front of the data: `header ++ data` is a canonical file.
 ///
 /// # Errors

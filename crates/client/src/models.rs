@@ -114,7 +114,7 @@ impl Client {
         Ok(answer.map_err(|status| self.failed(&status))?.into_inner())
     }
 
-    /// What `model` says about the rows of a CSV file: CSV again, in pieces, as it is computed.
+    /// What `model` says about the rows of a CSV file: CSV again, in pieces, once all rows are classified.
     ///
     /// # Errors
     ///

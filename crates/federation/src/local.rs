@@ -13,6 +13,11 @@ pub struct LocalTraining {
     pub optimizer: Optimizer,
 }
 
+impl LocalTraining {
+    /// Rows per step where nothing else is said.
+    pub const BATCH_SIZE: u32 = 32;
+}
+
 /// How long a client trains in one round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -203,11 +203,11 @@ impl Fleet {
         let Some(outbox) = &member.outbox else {
             return false;
         };
-        member.draining = true;
         let drain = OrchestratorMessage {
             kind: Some(Kind::Drain(Drain {})),
         };
-        outbox.try_send(drain).is_ok()
+        member.draining = outbox.try_send(drain).is_ok();
+        member.draining
     }
 
     /// Everybody who is or was here, by name.

@@ -53,16 +53,6 @@ impl Readiness {
         let failing = self.checks().into_iter().filter(|check| !check.ok);
         failing.map(|check| check.name).collect()
     }
-
-    /// Returns once all checks are well.
-    pub async fn until_ready(&self) {
-        let mut checks = self.checks.subscribe();
-        let ready = checks
-            .wait_for(|checks| checks.values().all(|ok| *ok))
-            .await;
-        // `self` holds the sender, so the wait ends by readiness alone.
-        drop(ready);
-    }
 }
 
 #[cfg(test)]
@@ -79,13 +69,5 @@ mod tests {
         readiness.set("queue", true);
         setter.set("store", false);
         assert_eq!(readiness.failing(), ["store"]);
-    }
-
-    #[tokio::test]
-    async fn readiness_can_be_waited_for() {
-        let readiness = Readiness::new(&["store"]);
-        let setter = readiness.clone();
-        tokio::join!(readiness.until_ready(), async { setter.set("store", true) });
-        assert!(readiness.failing().is_empty());
     }
 }

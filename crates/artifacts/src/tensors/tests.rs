@@ -85,18 +85,6 @@ fn no_tensors_are_a_file_too() {
 }
 
 #[test]
-fn sorting_brings_tensors_into_the_order_a_header_wants() {
-    let mut tensors = mixed();
-    tensors.reverse();
-    assert!(matches!(
-        header(&tensors, &BTreeMap::new()),
-        Err(TensorError::OutOfOrder { .. })
-    ));
-    sort(&mut tensors);
-    assert_eq!(tensors, mixed());
-}
-
-#[test]
 fn a_name_is_taken_once() {
     let twice = [tensor("a", Dtype::F32, &[1]), tensor("a", Dtype::U8, &[1])];
     assert!(header(&twice, &BTreeMap::new()).is_err());

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::scalars::{count, maybe_count, number, span};
 use super::{ModelSource, PartitionDraft, Strategy};
-use crate::local::Optimizer;
+use crate::local::{LocalTraining, Optimizer};
 use crate::stop::Target;
 
 /// A job as written. Any value is possible; [`JobSpec`](super::JobSpec) says which are accepted.
@@ -80,7 +80,7 @@ pub struct LocalDraft {
 }
 
 fn default_batch_size() -> u32 {
-    32
+    LocalTraining::BATCH_SIZE
 }
 
 /// Who takes part in a round, and for how long it waits.

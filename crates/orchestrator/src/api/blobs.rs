@@ -1,6 +1,6 @@
 //! The artifact store, for workers that know one address.
 //!
-//! A worker may read what tasks refer to and write updates; nothing else.
+//! Whoever calls may read any object and write updates; nothing else can be written.
 
 use artifacts::{BlobError, BlobStore, Key};
 use federation::Digest;

@@ -2,7 +2,7 @@
 
 use federation::ClientId;
 use federation::job::PartitionDraft;
-use federation::partition::{PartitionSpec, assign, histogram};
+use federation::partition::{PartitionSpec, histogram};
 use proto::v1;
 use proto::v1::datasets_server::Datasets;
 use proto::v1::{
@@ -13,10 +13,12 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::info;
 
 use super::{Api, page, status, upload};
-use crate::datasets::examples::Examples;
 use crate::datasets::import::{ImportOptions, import};
-use crate::datasets::shards::ShardsError;
+use crate::datasets::shards::deal;
 use crate::store::DatasetRow;
+
+/// Counts in the histogram of a partition: an answer of a few megabytes.
+const HISTOGRAM_MAX: usize = 500_000;
 
 #[tonic::async_trait]
 impl Datasets for Api {
@@ -108,14 +110,19 @@ impl Api {
         let draft = PartitionDraft::try_from(partition).map_err(status::invalid)?;
         let partition = PartitionSpec::try_from(draft)
             .map_err(|invalid| status::invalid_field("partition", &invalid.to_string()))?;
-        let manifest = &row.manifest;
-        let examples = Examples::load(&self.study.blobs, &manifest.train, manifest.features.len());
-        let examples = examples
+        let classes = row.manifest.classes.len();
+        if partition.clients.get() as usize * classes > HISTOGRAM_MAX {
+            let problem = format!(
+                "{} clients of {classes} classes are too many to show; at most {HISTOGRAM_MAX} \
+                 counts are",
+                partition.clients
+            );
+            return Err(status::invalid_field("partition.clients", &problem));
+        }
+        let (examples, assignment) = deal(&self.study.blobs, &row.manifest, &partition)
             .await
-            .map_err(|error| status::shards(ShardsError::Examples(error)))?;
-        let classes = u32::try_from(manifest.classes.len()).unwrap_or(u32::MAX);
-        let assignment = assign(&examples.labels, classes, &partition)
-            .map_err(|error| status::shards(ShardsError::Partition(error)))?;
+            .map_err(status::shards)?;
+        let classes = u32::try_from(classes).unwrap_or(u32::MAX);
         let counts = histogram(&assignment, &examples.labels, classes);
         let client = |(number, rows)| ClientHistogram {
             client: ClientId(number).to_string(),

@@ -1,5 +1,6 @@
 //! Sessions of workers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use federation::WorkerId;
@@ -13,7 +14,7 @@ use proto::v1::{
     DrainWorkerRequest, DrainWorkerResponse, ListWorkersRequest, ListWorkersResponse,
     OrchestratorMessage, WorkerMessage,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -26,6 +27,9 @@ use crate::reconciler::{NotKept, TaskFailure};
 
 /// Messages that may wait for a worker.
 const OUTBOX: usize = 64;
+
+/// Reports of one worker that are judged at once.
+const JUDGED_AT_ONCE: usize = 16;
 
 /// Longest name of a worker.
 const NAME_MAX: usize = 200;
@@ -65,7 +69,13 @@ impl Workers for Api {
         let (api, ending) = (self.clone(), self.closing.child_token());
         let ended = ending.clone().cancelled_owned().boxed();
         tokio::spawn(async move {
-            let talk = Talk { id, outbox, ending };
+            let judging = Arc::new(Semaphore::new(JUDGED_AT_ONCE));
+            let talk = Talk {
+                id,
+                outbox,
+                ending,
+                judging,
+            };
             tokio::select! {
                 () = api.listen(said, &talk) => {}
                 () = talk.ending.cancelled() => {}
@@ -118,8 +128,10 @@ impl Api {
             let now = self.study.now();
             match message.kind {
                 Some(Said::Progress(progress)) => self.study.fleet.progressed(id, progress, now),
-                Some(Said::Done(done)) => self.answer(talk, Answerable::Done(done)),
-                Some(Said::Failed(failed)) => self.answer(talk, Answerable::Failed(failed)),
+                Some(Said::Done(done)) => self.answer(talk, Answerable::Done(done)).await,
+                Some(Said::Failed(failed)) => {
+                    self.answer(talk, Answerable::Failed(failed)).await;
+                }
                 Some(Said::Heartbeat(heartbeat)) => {
                     self.study.fleet.heard(id, &heartbeat.tasks, now);
                 }
@@ -129,9 +141,13 @@ impl Api {
     }
 
     // Judging reads the whole update; heartbeats must not wait for it.
-    fn answer(&self, talk: &Talk, what: Answerable) {
+    async fn answer(&self, talk: &Talk, what: Answerable) {
+        let Ok(turn) = Arc::clone(&talk.judging).acquire_owned().await else {
+            return;
+        };
         let (api, talk) = (self.clone(), talk.clone());
         tokio::spawn(async move {
+            let _turn = turn;
             let judged = match what {
                 Answerable::Done(done) => api.judge(&talk.id, &done).await,
                 Answerable::Failed(failed) => api.note_failure(&talk.id, failed).await,
@@ -215,6 +231,8 @@ struct Talk {
     outbox: mpsc::Sender<OrchestratorMessage>,
     /// Ends the session. The worker opens another one and repeats what was not answered.
     ending: CancellationToken,
+    /// Reports that are judged at once; a worker that sends more waits to be heard.
+    judging: Arc<Semaphore>,
 }
 
 enum Answerable {

@@ -41,14 +41,37 @@ pub async fn shards(
         return Ok(shards);
     }
     let width = dataset.features.len();
-    let all = Examples::load(blobs, &dataset.train, width).await?;
-    let classes = u32::try_from(dataset.classes.len()).unwrap_or(u32::MAX);
-    let mut shards = Vec::new();
-    for rows in assign(&all.labels, classes, partition)? {
+    let (all, assignment) = deal(blobs, dataset, partition).await?;
+    let mut shards = Vec::with_capacity(assignment.len());
+    for rows in assignment {
         shards.push(all.select(&rows).store(blobs, Kind::Shard, width).await?);
     }
     store
         .put_partition(dataset_digest, &partition_digest, &shards)
         .await?;
     Ok(shards)
+}
+
+/// The training rows of a data set, and which of them each client would get.
+///
+/// # Errors
+///
+/// [`ShardsError`].
+pub async fn deal(
+    blobs: &dyn BlobStore,
+    dataset: &Manifest,
+    partition: &PartitionSpec,
+) -> Result<(Examples, Vec<Vec<u32>>), ShardsError> {
+    let all = Examples::load(blobs, &dataset.train, dataset.features.len()).await?;
+    let classes = u32::try_from(dataset.classes.len()).unwrap_or(u32::MAX);
+    let partition = *partition;
+    // Off the runtime's threads: there may be millions of rows.
+    let dealing = tokio::task::spawn_blocking(move || {
+        let assignment = assign(&all.labels, classes, &partition)?;
+        Ok((all, assignment))
+    });
+    match dealing.await {
+        Ok(dealt) => dealt,
+        Err(broken) => std::panic::resume_unwind(broken.into_panic()),
+    }
 }

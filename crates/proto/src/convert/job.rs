@@ -5,11 +5,11 @@ use std::time::Duration;
 use federation::job::{
     CohortDraft, DatasetDraft, JobDraft, LocalDraft, ModelSource, StopDraft, Strategy, Weighting,
 };
+use federation::local::LocalTraining;
 use federation::model::{Activation, ModelSpec};
 use federation::stop::{Metric, Target};
 
 use super::InvalidMessage;
-use super::training::DEFAULT_BATCH_SIZE;
 use crate::v1;
 use crate::v1::{local_training, model, stop_rule, strategy};
 
@@ -173,7 +173,7 @@ impl TryFrom<&v1::LocalTraining> for LocalDraft {
         Ok(Self {
             epochs,
             steps,
-            batch_size: message.batch_size.unwrap_or(DEFAULT_BATCH_SIZE),
+            batch_size: message.batch_size.unwrap_or(LocalTraining::BATCH_SIZE),
             optimizer: optimizer.try_into()?,
         })
     }

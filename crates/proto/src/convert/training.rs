@@ -7,9 +7,6 @@ use super::InvalidMessage;
 use crate::v1;
 use crate::v1::{layer, local_training, optimizer};
 
-/// Batch size of a message that names none.
-pub(super) const DEFAULT_BATCH_SIZE: u32 = 32;
-
 impl From<&Architecture> for v1::Architecture {
     fn from(architecture: &Architecture) -> Self {
         let layer = |layer: &Layer| {
@@ -83,7 +80,7 @@ impl TryFrom<&v1::LocalTraining> for LocalTraining {
             .optimizer
             .as_ref()
             .ok_or_else(|| InvalidMessage::missing("local.optimizer"))?;
-        let batch_size = message.batch_size.unwrap_or(DEFAULT_BATCH_SIZE);
+        let batch_size = message.batch_size.unwrap_or(Self::BATCH_SIZE);
         Ok(Self {
             duration,
             batch_size,
