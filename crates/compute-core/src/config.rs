@@ -1,18 +1,17 @@
 //! Settings of compute-core: a TOML file, then the environment.
 
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread::available_parallelism;
 
 use serde::{Deserialize, Serialize};
-use telemetry::config::{ConfigError, LogConfig, check};
+use telemetry::config::{ConfigError, GrpcConfig, HttpConfig, LogConfig, check};
 
 /// A thousand gibibytes: more than a machine has, and its bytes fit a `usize`.
 const CACHE_MIB_MAX: usize = 1_024_000;
 
 /// Every setting of compute-core.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Where calls come in.
@@ -23,24 +22,6 @@ pub struct Config {
     pub engine: EngineConfig,
     /// What is logged, and how.
     pub log: LogConfig,
-}
-
-/// Where calls come in.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct GrpcConfig {
-    /// Address and port; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// A Unix socket for callers on this host; none when empty.
-    pub unix_socket: PathBuf,
-}
-
-/// Where operators look.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct HttpConfig {
-    /// Address and port; port 0 takes a free one.
-    pub listen: SocketAddr,
 }
 
 /// How work is shared among the cores.
@@ -57,19 +38,13 @@ pub struct EngineConfig {
     pub cache_mib: usize,
 }
 
-impl Default for GrpcConfig {
+impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 50053)),
-            unix_socket: PathBuf::new(),
-        }
-    }
-}
-
-impl Default for HttpConfig {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 9091)),
+            grpc: GrpcConfig::on_port(50053),
+            http: HttpConfig::on_port(9091),
+            engine: EngineConfig::default(),
+            log: LogConfig::default(),
         }
     }
 }

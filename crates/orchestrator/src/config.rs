@@ -1,13 +1,12 @@
 //! Settings of the orchestrator: a TOML file, then the environment.
 
-use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use telemetry::config::{ConfigError, LogConfig, check};
+use telemetry::config::{ConfigError, GrpcConfig, HttpConfig, LogConfig, check};
 
 /// Every setting of the orchestrator.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -27,24 +26,6 @@ pub struct Config {
     pub workers: WorkersConfig,
     /// What is logged, and how.
     pub log: LogConfig,
-}
-
-/// Where calls come in.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct GrpcConfig {
-    /// Address and port; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// A Unix socket for callers on this host; none when empty.
-    pub unix_socket: PathBuf,
-}
-
-/// Where operators look.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct HttpConfig {
-    /// Address and port; port 0 takes a free one.
-    pub listen: SocketAddr,
 }
 
 /// How runs are worked on.
@@ -77,28 +58,11 @@ impl Default for Config {
         Self {
             data_dir: PathBuf::from("data"),
             compute: "127.0.0.1:50053".to_owned(),
-            grpc: GrpcConfig::default(),
-            http: HttpConfig::default(),
+            grpc: GrpcConfig::on_port(50051),
+            http: HttpConfig::on_port(8080),
             runs: RunsConfig::default(),
             workers: WorkersConfig::default(),
             log: LogConfig::default(),
-        }
-    }
-}
-
-impl Default for GrpcConfig {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 50051)),
-            unix_socket: PathBuf::new(),
-        }
-    }
-}
-
-impl Default for HttpConfig {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
         }
     }
 }

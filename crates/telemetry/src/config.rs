@@ -3,6 +3,7 @@
 pub mod sample;
 
 use std::fmt::Debug;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,49 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::logs::LogFormat;
+
+/// Where calls come in.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrpcConfig {
+    /// Address and port; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// A Unix socket for callers on this host; none when empty.
+    pub unix_socket: PathBuf,
+}
+
+/// Where operators look.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Address and port; port 0 takes a free one.
+    pub listen: SocketAddr,
+}
+
+impl GrpcConfig {
+    /// On this port of this host alone.
+    #[must_use]
+    pub fn on_port(port: u16) -> Self {
+        Self {
+            listen: local(port),
+            unix_socket: PathBuf::new(),
+        }
+    }
+}
+
+impl HttpConfig {
+    /// On this port of this host alone.
+    #[must_use]
+    pub fn on_port(port: u16) -> Self {
+        Self {
+            listen: local(port),
+        }
+    }
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
 
 /// What is logged, and how.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -1,12 +1,11 @@
 //! Settings of a training-worker: a TOML file, then the environment.
 
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use telemetry::config::{ConfigError, LogConfig, check};
+use telemetry::config::{ConfigError, HttpConfig, LogConfig, check};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -28,14 +27,6 @@ pub struct Config {
     pub lease: LeaseConfig,
     /// What is logged, and how.
     pub log: LogConfig,
-}
-
-/// Where operators look.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct HttpConfig {
-    /// Address and port; port 0 takes a free one.
-    pub listen: SocketAddr,
 }
 
 /// How long tasks stay with this worker.
@@ -62,17 +53,9 @@ impl Default for Config {
             orchestrator: "127.0.0.1:50051".to_owned(),
             compute: "127.0.0.1:50053".to_owned(),
             slots: NonZeroU32::MIN,
-            http: HttpConfig::default(),
+            http: HttpConfig::on_port(8081),
             lease: LeaseConfig::default(),
             log: LogConfig::default(),
-        }
-    }
-}
-
-impl Default for HttpConfig {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
         }
     }
 }
