@@ -41,13 +41,14 @@ pub struct OpenError {
 }
 
 impl LocalStore {
-    /// Opens the store under `root`, creating the directory where it is missing.
+    /// Opens the store under `root`, creating the directory where it is missing, and deletes what an
+    /// earlier process left half done. One process at a time may have it open.
     ///
     /// # Errors
     ///
     /// [`OpenError`] when nothing can be written there.
     pub fn open(root: PathBuf) -> Result<Self, OpenError> {
-        match files::probe(&root) {
+        match files::probe(&root).and_then(|()| files::sweep(&root)) {
             Ok(()) => Ok(Self { root: root.into() }),
             Err(source) => Err(OpenError { path: root, source }),
         }
@@ -321,6 +322,28 @@ mod tests {
             );
             assert!(elsewhere.unwrap().is_some() && here.unwrap().is_some());
         }
+    }
+
+    #[tokio::test]
+    async fn what_was_being_put_when_a_process_died_is_gone_after_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(LocalStore::open(dir.path().to_owned()).unwrap());
+        let left = dir.path().join(".partial/put-1-0");
+        let upload = dir.path().join(".partial/0123");
+        std::fs::write(&left, b"half").unwrap();
+        std::fs::write(&upload, b"half").unwrap();
+        drop(LocalStore::open(dir.path().to_owned()).unwrap());
+        assert!(!left.exists());
+        assert!(upload.exists(), "an upload can be gone on with");
+        let long_ago = std::time::UNIX_EPOCH;
+        std::fs::File::options()
+            .write(true)
+            .open(&upload)
+            .unwrap()
+            .set_modified(long_ago)
+            .unwrap();
+        drop(LocalStore::open(dir.path().to_owned()).unwrap());
+        assert!(!upload.exists());
     }
 
     #[tokio::test]

@@ -214,8 +214,10 @@ impl Compute for Service {
         let examples = Labelled::held(&self.cache, &request.examples_digest, &model)?;
         let threads = self.threads;
         let work = move || {
-            let rows = examples.examples(&model)?;
-            engine::evaluate(&model, &parameters.numbers(), &rows, threads).map_err(fault::evaluate)
+            let rows = examples.rows()?;
+            let examples = rows.examples(&model)?;
+            engine::evaluate(&model, &parameters.numbers(), &examples, threads)
+                .map_err(fault::evaluate)
         };
         let evaluation = self.compute(work).await?;
         Ok(Response::new(EvaluateResponse {
@@ -269,10 +271,11 @@ impl Training {
         self,
         replies: &mpsc::Sender<Result<TrainReply, Status>>,
     ) -> Result<(TrainResult, Bytes), Status> {
-        let rows = self.examples.examples(&self.model)?;
+        let rows = self.examples.rows()?;
+        let examples = rows.examples(&self.model)?;
         let base = self.parameters.numbers();
         let mut parameters = base.to_vec();
-        let mut trainer = Trainer::new(&self.model, &self.local, rows.rows(), self.threads)
+        let mut trainer = Trainer::new(&self.model, &self.local, examples.rows(), self.threads)
             .map_err(fault::plan)?;
         let mut watch = |progress: engine::Progress| {
             if replies.is_closed() {
@@ -287,7 +290,7 @@ impl Training {
             ControlFlow::Continue(())
         };
         let report = trainer
-            .train(&mut parameters, &rows, self.seed, &mut watch)
+            .train(&mut parameters, &examples, self.seed, &mut watch)
             .map_err(fault::train)?;
         for (after, before) in parameters.iter_mut().zip(base.iter()) {
             *after -= before;

@@ -4,6 +4,7 @@ use std::fs::{self, DirEntry, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use federation::digest::{Digest, Digester};
 
@@ -12,6 +13,12 @@ use crate::Key;
 
 /// Where bytes wait to become objects; no key begins with a dot.
 const PARTIAL: &str = ".partial";
+
+/// What the names of files begin with that are being put; an upload's is a digest.
+const TEMPORARY: &str = "put-";
+
+/// How long an upload that broke can be gone on with.
+const UPLOAD_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How much is read at a time to be hashed: large enough for BLAKE3's wide paths.
 const HASH_BUFFER: usize = 256 * 1024;
@@ -129,12 +136,27 @@ fn walk(dir: &Path, name: &str, prefix: &str, keys: &mut Vec<Key>) -> io::Result
     Ok(())
 }
 
+/// Deletes what a process that died left behind: files that were being put, and uploads that nobody
+/// went on with for [`UPLOAD_KEPT`]. No other process may be using the store.
+pub(super) fn sweep(root: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(partial_dir(root))? {
+        let entry = entry?;
+        let is_put = entry.file_name().to_string_lossy().starts_with(TEMPORARY);
+        let age = entry.metadata()?.modified()?.elapsed();
+        // A file from the future is as good as new.
+        if is_put || age.is_ok_and(|age| age > UPLOAD_KEPT) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Creates a file that no one else knows.
 fn create_temporary(root: &Path) -> io::Result<(File, PathBuf)> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     loop {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("put-{}-{number}", std::process::id());
+        let name = format!("{TEMPORARY}{}-{number}", std::process::id());
         let path = partial_dir(root).join(name);
         match File::create_new(&path) {
             // Left by a process that had the same id and died.

@@ -32,10 +32,11 @@ impl Parameters {
     }
 }
 
-/// Rows with their classes.
+/// Rows with their classes, as they are held.
 pub(super) struct Labelled {
-    features: Vec<f32>,
-    labels: Vec<u32>,
+    digest: String,
+    features: Bytes,
+    labels: Bytes,
 }
 
 impl Labelled {
@@ -49,15 +50,36 @@ impl Labelled {
                 meta.shape
             )));
         }
-        let labels = body::as_numbers::<i64>(&labels)
-            .iter()
-            .map(|&label| u32::try_from(label).ok())
-            .collect::<Option<Vec<u32>>>()
-            .ok_or_else(|| fault::shape(format!("body {digest} holds a label below 0")))?;
-        let features = body::as_numbers(&features).into_owned();
-        Ok(Self { features, labels })
+        let digest = digest.to_owned();
+        Ok(Self {
+            digest,
+            features,
+            labels,
+        })
     }
 
+    /// The rows as the engine reads them. Work for a thread that may be kept busy, and memory for
+    /// as long as the computation lasts.
+    pub(super) fn rows(&self) -> Result<Rows<'_>, Status> {
+        let labels = body::as_numbers::<i64>(&self.labels)
+            .iter()
+            .map(|&label| u32::try_from(label).ok())
+            .collect::<Option<Vec<u32>>>();
+        let below = || fault::shape(format!("body {} holds a label below 0", self.digest));
+        Ok(Rows {
+            features: body::as_numbers(&self.features),
+            labels: labels.ok_or_else(below)?,
+        })
+    }
+}
+
+/// Rows with their classes, as numbers.
+pub(super) struct Rows<'a> {
+    features: Cow<'a, [f32]>,
+    labels: Vec<u32>,
+}
+
+impl Rows<'_> {
     pub(super) fn examples(&self, model: &Architecture) -> Result<Examples<'_>, Status> {
         Examples::new(model, &self.features, &self.labels).map_err(fault::examples)
     }
