@@ -105,7 +105,7 @@ pub async fn an_acknowledged_task_stays_gone(harness: Harness) {
     let delivery = harness.receive(LEASE).await;
     harness
         .queue
-        .acknowledge(&delivery.receipt)
+        .acknowledge(&delivery.handle)
         .await
         .expect("acknowledge");
     (harness.pass_time)(LEASE * 2).await;
@@ -120,7 +120,7 @@ pub async fn an_abandoned_task_returns(harness: Harness) {
     assert_eq!(returned.body, "a");
     assert_eq!(returned.epoch, 2);
     assert_eq!(returned.sent_at, abandoned.sent_at);
-    assert_ne!(returned.receipt, abandoned.receipt);
+    assert_ne!(returned.handle, abandoned.handle);
 }
 
 /// Extended in time, a lease outlives its first end.
@@ -129,14 +129,14 @@ pub async fn an_extended_lease_holds(harness: Harness) {
     let delivery = harness.receive(LEASE).await;
     harness
         .queue
-        .extend(&delivery.receipt, LONG)
+        .extend(&delivery.handle, LONG)
         .await
         .expect("extend");
     (harness.pass_time)(LEASE * 2).await;
     harness.assert_nothing_visible().await;
     harness
         .queue
-        .acknowledge(&delivery.receipt)
+        .acknowledge(&delivery.handle)
         .await
         .expect("acknowledge");
 }
@@ -147,7 +147,7 @@ pub async fn a_task_given_back_returns_after_its_delay(harness: Harness) {
     let delivery = harness.receive(LONG).await;
     harness
         .queue
-        .give_back(&delivery.receipt, LEASE)
+        .give_back(&delivery.handle, LEASE)
         .await
         .expect("give back");
     harness.assert_nothing_visible().await;
@@ -163,22 +163,22 @@ pub async fn a_task_given_back_wakes_a_waiting_receiver(harness: Harness) {
         tokio::task::yield_now().await;
         harness
             .queue
-            .give_back(&delivery.receipt, Duration::ZERO)
+            .give_back(&delivery.handle, Duration::ZERO)
             .await
             .expect("give back");
     });
     assert_eq!(received.expect("receive")[0].epoch, 2);
 }
 
-/// Once the task is in other hands, the first receipt can do nothing to it.
-pub async fn a_stale_receipt_is_refused(harness: Harness) {
+/// Once the task is in other hands, the first handle can do nothing to it.
+pub async fn a_stale_handle_is_refused(harness: Harness) {
     harness.send(&["a"]).await;
-    let stale = harness.receive(LEASE).await.receipt;
+    let stale = harness.receive(LEASE).await.handle;
     let current = harness.receive(LONG).await;
     assert_eq!(current.epoch, 2);
 
     let lost = Err(QueueError::LeaseLost {
-        receipt: stale.clone(),
+        handle: stale.clone(),
     });
     assert_eq!(harness.queue.extend(&stale, LONG).await, lost);
     assert_eq!(harness.queue.give_back(&stale, Duration::ZERO).await, lost);
@@ -187,7 +187,7 @@ pub async fn a_stale_receipt_is_refused(harness: Harness) {
     harness.assert_nothing_visible().await;
     harness
         .queue
-        .acknowledge(&current.receipt)
+        .acknowledge(&current.handle)
         .await
         .expect("the second lease is unharmed");
 }
@@ -330,7 +330,7 @@ pub async fn the_depth_tells_visible_from_leased(harness: Harness) {
     assert_eq!((depth.visible, depth.leased), (2, 1));
     harness
         .queue
-        .acknowledge(&delivery.receipt)
+        .acknowledge(&delivery.handle)
         .await
         .expect("acknowledge");
     let depth = harness.queue.depth().await.expect("depth");
@@ -349,7 +349,7 @@ macro_rules! __check_task_queue {
             an_extended_lease_holds
             a_task_given_back_returns_after_its_delay
             a_task_given_back_wakes_a_waiting_receiver
-            a_stale_receipt_is_refused
+            a_stale_handle_is_refused
             attributes_travel
             a_waiting_receiver_is_woken
             an_empty_queue_answers_after_the_wait

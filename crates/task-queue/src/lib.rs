@@ -12,5 +12,5 @@ mod queue;
 pub mod contract;
 
 pub use memory::MemoryQueue;
-pub use message::{BODY_LIMIT, Delivery, Depth, Receipt, TaskMessage};
+pub use message::{BODY_LIMIT, Delivery, Depth, LeaseHandle, TaskMessage};
 pub use queue::{QueueError, TaskQueue};

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use clock::Clock;
 use tokio::sync::Notify;
 
-use crate::{Delivery, Depth, QueueError, Receipt, TaskMessage, TaskQueue};
+use crate::{Delivery, Depth, LeaseHandle, QueueError, TaskMessage, TaskQueue};
 use state::{Now, State};
 
 /// Tasks held unless told otherwise: at most 64 Ki of them, so that even bodies at their limit
@@ -94,23 +94,23 @@ impl TaskQueue for MemoryQueue {
         }
     }
 
-    async fn extend(&self, receipt: &Receipt, lease_ttl: Duration) -> Result<(), QueueError> {
+    async fn extend(&self, handle: &LeaseHandle, lease_ttl: Duration) -> Result<(), QueueError> {
         let now = self.now();
-        self.state().hide(receipt, lease_ttl, now)?;
+        self.state().hide(handle, lease_ttl, now)?;
         self.changed.notify_waiters();
         Ok(())
     }
 
-    async fn give_back(&self, receipt: &Receipt, delay: Duration) -> Result<(), QueueError> {
+    async fn give_back(&self, handle: &LeaseHandle, delay: Duration) -> Result<(), QueueError> {
         let now = self.now();
-        self.state().give_back(receipt, delay, now)?;
+        self.state().give_back(handle, delay, now)?;
         self.changed.notify_waiters();
         Ok(())
     }
 
-    async fn acknowledge(&self, receipt: &Receipt) -> Result<(), QueueError> {
+    async fn acknowledge(&self, handle: &LeaseHandle) -> Result<(), QueueError> {
         let now = self.now();
-        self.state().remove(receipt, now)
+        self.state().remove(handle, now)
     }
 
     async fn depth(&self) -> Result<Depth, QueueError> {
@@ -171,7 +171,7 @@ mod tests {
             .unwrap();
         let first = receive_now(&queue).await;
         queue
-            .give_back(&first.receipt, Duration::ZERO)
+            .give_back(&first.handle, Duration::ZERO)
             .await
             .unwrap();
         let mut order = Vec::new();
@@ -201,7 +201,7 @@ mod tests {
         let first = receive_now(&queue).await;
         assert_eq!(first.sent_at, Timestamp(1_000_000));
         assert_eq!(queue.depth().await.unwrap().oldest_age, Some(MINUTE));
-        queue.acknowledge(&first.receipt).await.unwrap();
+        queue.acknowledge(&first.handle).await.unwrap();
         assert_eq!(
             queue.depth().await.unwrap().oldest_age,
             Some(Duration::ZERO)
@@ -224,13 +224,13 @@ mod tests {
         let (manual, clock) = manual();
         let before = MemoryQueue::new(Arc::clone(&clock));
         before.send(vec![task("a")]).await.unwrap();
-        let receipt = receive_now(&before).await.receipt;
+        let handle = receive_now(&before).await.handle;
         manual.advance(MINUTE);
         let after = MemoryQueue::new(clock);
         after.send(vec![task("b")]).await.unwrap();
         receive_now(&after).await;
-        let lost = after.acknowledge(&receipt).await;
-        assert_eq!(lost, Err(QueueError::LeaseLost { receipt }));
+        let lost = after.acknowledge(&handle).await;
+        assert_eq!(lost, Err(QueueError::LeaseLost { handle }));
     }
 
     #[tokio::test]
@@ -238,12 +238,12 @@ mod tests {
         let (_, clock) = manual();
         let queue = MemoryQueue::new(clock);
         queue.send(vec![task("a")]).await.unwrap();
-        let receipt = receive_now(&queue).await.receipt;
-        queue.give_back(&receipt, MINUTE).await.unwrap();
+        let handle = receive_now(&queue).await.handle;
+        queue.give_back(&handle, MINUTE).await.unwrap();
         let lost = Err(QueueError::LeaseLost {
-            receipt: receipt.clone(),
+            handle: handle.clone(),
         });
-        assert_eq!(queue.extend(&receipt, MINUTE).await, lost);
-        assert_eq!(queue.acknowledge(&receipt).await, lost);
+        assert_eq!(queue.extend(&handle, MINUTE).await, lost);
+        assert_eq!(queue.acknowledge(&handle).await, lost);
     }
 }

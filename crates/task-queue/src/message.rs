@@ -47,9 +47,9 @@ impl TaskMessage {
 
 /// The handle of one delivery. Only the backend that wrote it can read it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Receipt(pub String);
+pub struct LeaseHandle(pub String);
 
-impl fmt::Display for Receipt {
+impl fmt::Display for LeaseHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -63,7 +63,7 @@ pub struct Delivery {
     /// The attributes it was sent with.
     pub attributes: BTreeMap<String, String>,
     /// What to extend, give back or acknowledge with.
-    pub receipt: Receipt,
+    pub handle: LeaseHandle,
     /// Counts deliveries of this task, from 1.
     pub epoch: u32,
     /// When the task was sent.

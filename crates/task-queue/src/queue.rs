@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use thiserror::Error;
 
-use crate::{Delivery, Depth, Receipt, TaskMessage};
+use crate::{Delivery, Depth, LeaseHandle, TaskMessage};
 
 /// A queue of tasks with leases, delivering each at least once.
 ///
@@ -32,13 +32,13 @@ pub trait TaskQueue: Debug + Send + Sync {
     ) -> Result<Vec<Delivery>, QueueError>;
 
     /// Makes a lease end `lease_ttl` from now.
-    async fn extend(&self, receipt: &Receipt, lease_ttl: Duration) -> Result<(), QueueError>;
+    async fn extend(&self, handle: &LeaseHandle, lease_ttl: Duration) -> Result<(), QueueError>;
 
     /// Ends a lease, so that the task is visible again after `delay`.
-    async fn give_back(&self, receipt: &Receipt, delay: Duration) -> Result<(), QueueError>;
+    async fn give_back(&self, handle: &LeaseHandle, delay: Duration) -> Result<(), QueueError>;
 
     /// Takes a finished task out of the queue.
-    async fn acknowledge(&self, receipt: &Receipt) -> Result<(), QueueError>;
+    async fn acknowledge(&self, handle: &LeaseHandle) -> Result<(), QueueError>;
 
     /// How much is in the queue. Some backends answer with a recent estimate.
     async fn depth(&self) -> Result<Depth, QueueError>;
@@ -48,10 +48,10 @@ pub trait TaskQueue: Debug + Send + Sync {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum QueueError {
     /// The lease ran out, or was ended before. Someone else may hold the task by now.
-    #[error("the lease {receipt} is lost")]
+    #[error("the lease {handle} is lost")]
     LeaseLost {
-        /// The receipt that names no living lease.
-        receipt: Receipt,
+        /// The handle that names no living lease.
+        handle: LeaseHandle,
     },
     /// References belong into tasks, not data.
     #[error("a task of {size} bytes is over the limit of {limit}")]

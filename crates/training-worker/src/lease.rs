@@ -10,7 +10,7 @@ use federation::TaskId;
 use proto::engine::Engine;
 use proto::v1::worker_message::{Done, Failed, Kind as Said, Progress};
 use proto::v1::{BlobRef, TrainTask};
-use task_queue::{Delivery, QueueError, Receipt, TaskQueue};
+use task_queue::{Delivery, LeaseHandle, QueueError, TaskQueue};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -112,15 +112,15 @@ impl Workshop {
     async fn take(&self, delivery: Delivery, stop: &CancellationToken) {
         let started = self.clock.elapsed();
         self.metrics.tasks_running.inc();
-        let receipt = delivery.receipt.clone();
+        let handle = delivery.handle.clone();
         let outcome = tokio::select! {
             outcome = self.execute(&delivery) => outcome,
-            () = self.keep(&receipt) => Outcome::Lost,
+            () = self.keep(&handle) => Outcome::Lost,
             () = stop.cancelled() => Outcome::GivenBack,
         };
         let settled = match outcome {
-            Outcome::Judged | Outcome::Dropped => self.queue.acknowledge(&receipt).await,
-            Outcome::GivenBack => self.queue.give_back(&receipt, GIVE_BACK_DELAY).await,
+            Outcome::Judged | Outcome::Dropped => self.queue.acknowledge(&handle).await,
+            Outcome::GivenBack => self.queue.give_back(&handle, GIVE_BACK_DELAY).await,
             Outcome::Lost => Ok(()),
         };
         if let Err(error) = settled {
@@ -139,12 +139,12 @@ impl Workshop {
     }
 
     /// Extends the lease at half time, for as long as it is polled; returns when it is lost.
-    async fn keep(&self, receipt: &Receipt) {
+    async fn keep(&self, handle: &LeaseHandle) {
         let mut confirmed_at = self.clock.elapsed();
         let mut pause = self.lease.ttl / 2;
         loop {
             self.clock.sleep(pause).await;
-            match self.queue.extend(receipt, self.lease.ttl).await {
+            match self.queue.extend(handle, self.lease.ttl).await {
                 Ok(()) => {
                     self.metrics.lease_extensions.inc();
                     confirmed_at = self.clock.elapsed();

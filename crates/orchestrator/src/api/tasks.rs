@@ -9,7 +9,7 @@ use proto::v1::{
     AcknowledgeRequest, AcknowledgeResponse, Delivery, ExtendRequest, ExtendResponse,
     GiveBackRequest, GiveBackResponse, LeaseRequest, TrainTask,
 };
-use task_queue::Receipt;
+use task_queue::LeaseHandle;
 use tonic::{Request, Response, Status};
 
 use super::{Api, status};
@@ -41,7 +41,7 @@ impl Tasks for Api {
         };
         let message = |delivery: task_queue::Delivery| {
             Ok(Delivery {
-                receipt: delivery.receipt.0,
+                handle: delivery.handle.0,
                 epoch: delivery.epoch,
                 body: delivery.body,
                 attributes: delivery.attributes.into_iter().collect(),
@@ -55,7 +55,7 @@ impl Tasks for Api {
             } else {
                 self.study
                     .queue
-                    .acknowledge(&delivery.receipt)
+                    .acknowledge(&delivery.handle)
                     .await
                     .map_err(status::queue)?;
             }
@@ -68,11 +68,11 @@ impl Tasks for Api {
         request: Request<ExtendRequest>,
     ) -> Result<Response<ExtendResponse>, Status> {
         let ExtendRequest {
-            receipt,
+            handle,
             lease_ttl_ms,
         } = request.into_inner();
-        let receipt = Receipt(receipt);
-        let extended = self.study.queue.extend(&receipt, lease_ttl(lease_ttl_ms)?);
+        let handle = LeaseHandle(handle);
+        let extended = self.study.queue.extend(&handle, lease_ttl(lease_ttl_ms)?);
         extended.await.map_err(status::queue)?;
         Ok(Response::new(ExtendResponse {}))
     }
@@ -81,10 +81,10 @@ impl Tasks for Api {
         &self,
         request: Request<GiveBackRequest>,
     ) -> Result<Response<GiveBackResponse>, Status> {
-        let GiveBackRequest { receipt, delay_ms } = request.into_inner();
+        let GiveBackRequest { handle, delay_ms } = request.into_inner();
         let delay = Duration::from_millis(delay_ms).min(LEASE_MAX);
-        let receipt = Receipt(receipt);
-        let given = self.study.queue.give_back(&receipt, delay);
+        let handle = LeaseHandle(handle);
+        let given = self.study.queue.give_back(&handle, delay);
         given.await.map_err(status::queue)?;
         Ok(Response::new(GiveBackResponse {}))
     }
@@ -93,10 +93,10 @@ impl Tasks for Api {
         &self,
         request: Request<AcknowledgeRequest>,
     ) -> Result<Response<AcknowledgeResponse>, Status> {
-        let receipt = Receipt(request.into_inner().receipt);
+        let handle = LeaseHandle(request.into_inner().handle);
         self.study
             .queue
-            .acknowledge(&receipt)
+            .acknowledge(&handle)
             .await
             .map_err(status::queue)?;
         Ok(Response::new(AcknowledgeResponse {}))

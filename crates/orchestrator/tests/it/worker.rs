@@ -36,7 +36,7 @@ pub(crate) struct Leased {
     pub(crate) id: TaskId,
     pub(crate) task: TrainTask,
     epoch: u32,
-    receipt: String,
+    handle: String,
 }
 
 impl Leased {
@@ -118,13 +118,13 @@ impl Worker {
             id: task.task.parse().unwrap(),
             task,
             epoch: delivery.epoch,
-            receipt: delivery.receipt,
+            handle: delivery.handle,
         })
     }
 
     pub(crate) async fn acknowledge(&mut self, leased: &Leased) {
-        let receipt = leased.receipt.clone();
-        let request = AcknowledgeRequest { receipt };
+        let handle = leased.handle.clone();
+        let request = AcknowledgeRequest { handle };
         self.tasks.acknowledge(request).await.unwrap();
     }
 

@@ -4344,7 +4344,7 @@ pub struct LeaseRequest {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Delivery {
     #[prost(string, tag = "1")]
-    pub receipt: ::prost::alloc::string::String,
+    pub handle: ::prost::alloc::string::String,
     /// Counts deliveries of the message, from 1.
     #[prost(uint32, tag = "2")]
     pub epoch: u32,
@@ -4362,7 +4362,7 @@ pub struct Delivery {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExtendRequest {
     #[prost(string, tag = "1")]
-    pub receipt: ::prost::alloc::string::String,
+    pub handle: ::prost::alloc::string::String,
     #[prost(uint64, tag = "2")]
     pub lease_ttl_ms: u64,
 }
@@ -4371,7 +4371,7 @@ pub struct ExtendResponse {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GiveBackRequest {
     #[prost(string, tag = "1")]
-    pub receipt: ::prost::alloc::string::String,
+    pub handle: ::prost::alloc::string::String,
     #[prost(uint64, tag = "2")]
     pub delay_ms: u64,
 }
@@ -4380,7 +4380,7 @@ pub struct GiveBackResponse {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AcknowledgeRequest {
     #[prost(string, tag = "1")]
-    pub receipt: ::prost::alloc::string::String,
+    pub handle: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AcknowledgeResponse {}

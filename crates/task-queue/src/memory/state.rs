@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clock::Timestamp;
 
-use crate::{Delivery, Depth, QueueError, Receipt, TaskMessage};
+use crate::{Delivery, Depth, LeaseHandle, QueueError, TaskMessage};
 
 /// The present, on both of a clock's scales.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +24,7 @@ type Number = u64;
 #[derive(Debug)]
 pub(super) struct State {
     capacity: usize,
-    /// Part of every receipt, so that one from a process that died names nothing here.
+    /// Part of every handle, so that one from a process that died names nothing here.
     born: Timestamp,
     sent: Number,
     tasks: BTreeMap<Number, Task>,
@@ -103,7 +103,7 @@ impl State {
                 deliveries.push(Delivery {
                     body: task.message.body.clone(),
                     attributes: task.message.attributes.clone(),
-                    receipt: receipt(self.born, number, task.deliveries),
+                    handle: handle(self.born, number, task.deliveries),
                     epoch: task.deliveries,
                     sent_at: task.sent.moment,
                 });
@@ -115,12 +115,12 @@ impl State {
     /// Moves the end of a living lease.
     pub(super) fn hide(
         &mut self,
-        receipt: &Receipt,
+        handle: &LeaseHandle,
         lease_ttl: Duration,
         now: Now,
     ) -> Result<(), QueueError> {
         let until = now.elapsed.saturating_add(lease_ttl);
-        self.end_lease(receipt, now, |state, number| {
+        self.end_lease(handle, now, |state, number| {
             state.hidden.insert((until, number));
             Place::Leased { until }
         })
@@ -128,11 +128,11 @@ impl State {
 
     pub(super) fn give_back(
         &mut self,
-        receipt: &Receipt,
+        handle: &LeaseHandle,
         delay: Duration,
         now: Now,
     ) -> Result<(), QueueError> {
-        self.end_lease(receipt, now, |state, number| {
+        self.end_lease(handle, now, |state, number| {
             state
                 .hidden
                 .insert((now.elapsed.saturating_add(delay), number));
@@ -140,8 +140,8 @@ impl State {
         })
     }
 
-    pub(super) fn remove(&mut self, receipt: &Receipt, now: Now) -> Result<(), QueueError> {
-        let (number, until) = self.leased(receipt, now)?;
+    pub(super) fn remove(&mut self, handle: &LeaseHandle, now: Now) -> Result<(), QueueError> {
+        let (number, until) = self.leased(handle, now)?;
         self.hidden.remove(&(until, number));
         self.tasks.remove(&number);
         Ok(())
@@ -175,11 +175,11 @@ impl State {
     /// Ends a living lease and puts the task where `next` says.
     fn end_lease(
         &mut self,
-        receipt: &Receipt,
+        handle: &LeaseHandle,
         now: Now,
         next: impl FnOnce(&mut Self, Number) -> Place,
     ) -> Result<(), QueueError> {
-        let (number, until) = self.leased(receipt, now)?;
+        let (number, until) = self.leased(handle, now)?;
         self.hidden.remove(&(until, number));
         let place = next(self, number);
         if let Some(task) = self.tasks.get_mut(&number) {
@@ -189,15 +189,15 @@ impl State {
     }
 
     /// The task under the living lease that `given` names, and when that lease ends.
-    fn leased(&mut self, given: &Receipt, now: Now) -> Result<(Number, Duration), QueueError> {
+    fn leased(&mut self, given: &LeaseHandle, now: Now) -> Result<(Number, Duration), QueueError> {
         self.settle(now);
         let lost = || QueueError::LeaseLost {
-            receipt: given.clone(),
+            handle: given.clone(),
         };
         let number = number(given).ok_or_else(lost)?;
         let task = self.tasks.get(&number).ok_or_else(lost)?;
         match task.place {
-            Place::Leased { until } if *given == receipt(self.born, number, task.deliveries) => {
+            Place::Leased { until } if *given == handle(self.born, number, task.deliveries) => {
                 Ok((number, until))
             }
             _ => Err(lost()),
@@ -205,11 +205,11 @@ impl State {
     }
 }
 
-/// A receipt reads `<birth of the queue>-<number of the task>-<number of the delivery>`.
-fn receipt(born: Timestamp, number: Number, delivery: u32) -> Receipt {
-    Receipt(format!("{}-{number}-{delivery}", born.0))
+/// A handle reads `<birth of the queue>-<number of the task>-<number of the delivery>`.
+fn handle(born: Timestamp, number: Number, delivery: u32) -> LeaseHandle {
+    LeaseHandle(format!("{}-{number}-{delivery}", born.0))
 }
 
-fn number(receipt: &Receipt) -> Option<Number> {
-    receipt.0.split('-').nth(1)?.parse().ok()
+fn number(handle: &LeaseHandle) -> Option<Number> {
+    handle.0.split('-').nth(1)?.parse().ok()
 }

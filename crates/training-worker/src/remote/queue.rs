@@ -8,7 +8,7 @@ use federation::Timestamp;
 use proto::fault;
 use proto::v1;
 use proto::v1::tasks_client::TasksClient;
-use task_queue::{Delivery, Depth, QueueError, Receipt, TaskMessage, TaskQueue};
+use task_queue::{Delivery, Depth, LeaseHandle, QueueError, TaskMessage, TaskQueue};
 use tonic::Status;
 use tonic::transport::Channel;
 
@@ -61,7 +61,7 @@ impl TaskQueue for RemoteQueue {
             deliveries.push(Delivery {
                 body: delivery.body,
                 attributes: delivery.attributes.into_iter().collect(),
-                receipt: Receipt(delivery.receipt),
+                handle: LeaseHandle(delivery.handle),
                 epoch: delivery.epoch,
                 sent_at: Timestamp(delivery.sent_at_ms),
             });
@@ -69,36 +69,36 @@ impl TaskQueue for RemoteQueue {
         Ok(deliveries)
     }
 
-    async fn extend(&self, receipt: &Receipt, lease_ttl: Duration) -> Result<(), QueueError> {
+    async fn extend(&self, handle: &LeaseHandle, lease_ttl: Duration) -> Result<(), QueueError> {
         let request = v1::ExtendRequest {
-            receipt: receipt.0.clone(),
+            handle: handle.0.clone(),
             lease_ttl_ms: millis(lease_ttl),
         };
         let answer = self.client.clone().extend(request).await;
         answer
             .map(drop)
-            .map_err(|status| lost_or_unavailable(&status, receipt))
+            .map_err(|status| lost_or_unavailable(&status, handle))
     }
 
-    async fn give_back(&self, receipt: &Receipt, delay: Duration) -> Result<(), QueueError> {
+    async fn give_back(&self, handle: &LeaseHandle, delay: Duration) -> Result<(), QueueError> {
         let request = v1::GiveBackRequest {
-            receipt: receipt.0.clone(),
+            handle: handle.0.clone(),
             delay_ms: millis(delay),
         };
         let answer = self.client.clone().give_back(request).await;
         answer
             .map(drop)
-            .map_err(|status| lost_or_unavailable(&status, receipt))
+            .map_err(|status| lost_or_unavailable(&status, handle))
     }
 
-    async fn acknowledge(&self, receipt: &Receipt) -> Result<(), QueueError> {
+    async fn acknowledge(&self, handle: &LeaseHandle) -> Result<(), QueueError> {
         let request = v1::AcknowledgeRequest {
-            receipt: receipt.0.clone(),
+            handle: handle.0.clone(),
         };
         let answer = self.client.clone().acknowledge(request).await;
         answer
             .map(drop)
-            .map_err(|status| lost_or_unavailable(&status, receipt))
+            .map_err(|status| lost_or_unavailable(&status, handle))
     }
 
     async fn depth(&self) -> Result<Depth, QueueError> {
@@ -112,10 +112,10 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn lost_or_unavailable(status: &Status, receipt: &Receipt) -> QueueError {
+fn lost_or_unavailable(status: &Status, handle: &LeaseHandle) -> QueueError {
     if fault::reason(status).as_deref() == Some(fault::LEASE_LOST) {
         return QueueError::LeaseLost {
-            receipt: receipt.clone(),
+            handle: handle.clone(),
         };
     }
     QueueError::Unavailable {

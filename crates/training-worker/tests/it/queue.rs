@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use task_queue::contract::{self, Harness};
-use task_queue::{Delivery, Depth, QueueError, Receipt, TaskMessage, TaskQueue};
+use task_queue::{Delivery, Depth, LeaseHandle, QueueError, TaskMessage, TaskQueue};
 use training_worker::remote::RemoteQueue;
 
 use crate::served::{Served, serve};
@@ -38,16 +38,16 @@ impl TaskQueue for BothHands {
         self.remote.receive(max, lease_ttl, wait).await
     }
 
-    async fn extend(&self, receipt: &Receipt, lease_ttl: Duration) -> Result<(), QueueError> {
-        self.remote.extend(receipt, lease_ttl).await
+    async fn extend(&self, handle: &LeaseHandle, lease_ttl: Duration) -> Result<(), QueueError> {
+        self.remote.extend(handle, lease_ttl).await
     }
 
-    async fn give_back(&self, receipt: &Receipt, delay: Duration) -> Result<(), QueueError> {
-        self.remote.give_back(receipt, delay).await
+    async fn give_back(&self, handle: &LeaseHandle, delay: Duration) -> Result<(), QueueError> {
+        self.remote.give_back(handle, delay).await
     }
 
-    async fn acknowledge(&self, receipt: &Receipt) -> Result<(), QueueError> {
-        self.remote.acknowledge(receipt).await
+    async fn acknowledge(&self, handle: &LeaseHandle) -> Result<(), QueueError> {
+        self.remote.acknowledge(handle).await
     }
 
     async fn depth(&self) -> Result<Depth, QueueError> {
