@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use federation::job::PartitionDraft;
+use proto::transport::Outgoing;
 use proto::v1;
 use proto::v1::datasets_client::DatasetsClient;
 use proto::v1::import_dataset_request::Part;
-use tonic::transport::Channel;
 
 use crate::upload::Upload;
 use crate::{Client, ClientError, PAGE_SIZE};
@@ -103,7 +103,7 @@ impl Client {
         Ok((dataset, answer.clients))
     }
 
-    fn datasets_service(&self) -> DatasetsClient<Channel> {
+    fn datasets_service(&self) -> DatasetsClient<Outgoing> {
         DatasetsClient::new(self.channel.clone())
     }
 }

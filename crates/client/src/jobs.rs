@@ -1,9 +1,9 @@
 //! Jobs and the runs that come of them.
 
 use federation::job::JobSpec;
+use proto::transport::Outgoing;
 use proto::v1;
 use proto::v1::jobs_client::JobsClient;
-use tonic::transport::Channel;
 use uuid::Uuid;
 
 use crate::{Client, ClientError, PAGE_SIZE};
@@ -190,7 +190,7 @@ impl Client {
         Ok(answer.map_err(|status| self.failed(&status))?.into_inner())
     }
 
-    pub(crate) fn jobs_service(&self) -> JobsClient<Channel> {
+    pub(crate) fn jobs_service(&self) -> JobsClient<Outgoing> {
         JobsClient::new(self.channel.clone())
     }
 }

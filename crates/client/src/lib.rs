@@ -18,7 +18,7 @@ mod workers;
 mod server;
 
 use proto::transport;
-use tonic::transport::Channel;
+use proto::transport::Outgoing;
 
 pub use datasets::ImportOptions;
 pub use failure::ClientError;
@@ -38,7 +38,7 @@ const PAGE_SIZE: u32 = 500;
 #[derive(Debug, Clone)]
 pub struct Client {
     address: Address,
-    channel: Channel,
+    channel: Outgoing,
 }
 
 impl Client {

@@ -7,11 +7,11 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 use futures::{Stream, stream};
+use proto::transport::Outgoing;
 use proto::v1;
 use proto::v1::model_input::{Options, Part};
 use proto::v1::models_client::ModelsClient;
 use thiserror::Error;
-use tonic::transport::Channel;
 
 use crate::datasets::file_name;
 use crate::upload::Upload;
@@ -156,7 +156,7 @@ impl Client {
         Ok(answer.into_inner())
     }
 
-    pub(crate) fn models_service(&self) -> ModelsClient<Channel> {
+    pub(crate) fn models_service(&self) -> ModelsClient<Outgoing> {
         ModelsClient::new(self.channel.clone())
     }
 }

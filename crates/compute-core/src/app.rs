@@ -3,12 +3,11 @@
 use std::future::Future;
 use std::net::SocketAddr;
 
-use prometheus::Registry;
 use proto::transport::listen::{self, ListenError};
 use proto::transport::{Incoming, PipeListener, server};
 use proto::v1::compute_server::ComputeServer;
-use telemetry::Readiness;
 use telemetry::operations::{self, Operations};
+use telemetry::{Readiness, Telemetry};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -35,8 +34,8 @@ const ALSO_SERVED: [&str; 2] = [
 /// What comes from outside of the configuration.
 #[derive(Debug)]
 pub struct Wiring {
-    /// Where metrics are counted.
-    pub registry: Registry,
+    /// What it shows of itself.
+    pub telemetry: Telemetry,
     /// Where callers in the same process connect, besides the port.
     pub pipe: Option<PipeListener>,
 }
@@ -49,7 +48,7 @@ pub enum StartError {
     Listen(#[from] ListenError),
     /// A metric's name is taken.
     #[error(transparent)]
-    Metrics(#[from] prometheus::Error),
+    Metrics(#[from] telemetry::metrics::Error),
     /// The descriptors for reflection do not decode.
     #[error("reflection: {0}")]
     Reflection(#[from] reflection::Error),
@@ -73,7 +72,7 @@ impl ComputeCore {
     ///
     /// [`StartError`] names the address that cannot be had.
     pub async fn start(config: Config, wiring: Wiring) -> Result<Self, StartError> {
-        let metrics = Metrics::register(&wiring.registry)?;
+        let metrics = Metrics::register(&wiring.telemetry.registry)?;
         let (listener, grpc_at) = listen::tcp(config.grpc.listen, "grpc.listen").await?;
         let (http, http_at) = listen::tcp(config.http.listen, "http.listen").await?;
         let mut incoming = Incoming::default().tcp(listener);
@@ -120,7 +119,7 @@ impl ComputeCore {
         let operations = Operations {
             service: SERVICE,
             readiness,
-            registry: wiring.registry,
+            registry: wiring.telemetry.registry,
         };
         let shutdown = closing.clone().cancelled_owned();
         tasks.spawn(async move {

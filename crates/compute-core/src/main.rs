@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use compute_core::app::SERVICE;
 use compute_core::{ComputeCore, Config, Wiring};
+use telemetry::Telemetry;
 use telemetry::process::{Arguments, arguments, asked_to_end};
 
 /// How long calls in hand may take once the process was asked to end.
@@ -16,11 +17,10 @@ async fn main() -> anyhow::Result<()> {
         Arguments::Run { config } => Config::load(config.as_deref())?,
     };
     telemetry::logs::install(config.log.format, &config.log.filter)?;
-    let registry = telemetry::metrics::registry(SERVICE)?;
     let service = ComputeCore::start(
         config,
         Wiring {
-            registry,
+            telemetry: Telemetry::quiet(SERVICE)?,
             pipe: None,
         },
     )

@@ -183,17 +183,16 @@ impl Compute for Service {
             let Ok(_turn) = turn else {
                 return;
             };
-            let timer = service.metrics.train_seconds.start_timer();
+            let timer = service.metrics.train_seconds.start();
             let progress = replies.clone();
             let trained = tokio::task::spawn_blocking(move || training.run(&progress)).await;
             match finished(trained) {
                 Ok((result, delta)) => {
-                    timer.observe_duration();
+                    timer.stop();
                     service.metrics.steps.inc_by(u64::from(result.num_steps));
                     send_result(&replies, result, delta).await;
                 }
                 Err(status) => {
-                    timer.stop_and_discard();
                     service.metrics.train_failures.inc();
                     debug!(error = status.message(), "training ended without a delta");
                     // The caller may be gone; then nobody is left to tell.

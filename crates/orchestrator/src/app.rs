@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use artifacts::LocalStore;
 use clock::Clock;
-use prometheus::Registry;
 use proto::engine::Engine;
 use proto::transport::listen::{self, ListenError};
-use proto::transport::{Address, Incoming, PipeListener, server};
+use proto::transport::{Address, Incoming, PipeListener, channel, server};
 use task_queue::MemoryQueue;
-use telemetry::Readiness;
 use telemetry::operations::{self, Operations};
+use telemetry::rpc;
+use telemetry::{Readiness, Telemetry};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -46,8 +46,8 @@ const WHOLE: &str = "";
 /// What comes from outside of the configuration.
 #[derive(Debug)]
 pub struct Wiring {
-    /// Where metrics are counted.
-    pub registry: Registry,
+    /// What it shows of itself.
+    pub telemetry: Telemetry,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// The compute-core.
@@ -73,7 +73,7 @@ pub enum StartError {
     Listen(#[from] ListenError),
     /// A metric's name is taken.
     #[error(transparent)]
-    Metrics(#[from] prometheus::Error),
+    Metrics(#[from] telemetry::metrics::Error),
     /// The descriptors for reflection do not decode.
     #[error("reflection: {0}")]
     Reflection(#[from] reflection::Error),
@@ -102,7 +102,7 @@ impl Orchestrator {
     ///
     /// [`StartError`].
     pub async fn start(config: Config, wiring: Wiring) -> Result<Self, StartError> {
-        let metrics = Metrics::register(&wiring.registry)?;
+        let metrics = Metrics::register(&wiring.telemetry.registry)?;
         let data_dir = DataDir::open(&config.data_dir)?;
         let (listener, grpc) = listen::tcp(config.grpc.listen, "grpc.listen").await?;
         let (http_listener, http) = listen::tcp(config.http.listen, "http.listen").await?;
@@ -112,7 +112,7 @@ impl Orchestrator {
             blobs: LocalStore::open(data_dir.artifacts())?,
             spool: data_dir.spool(),
             queue: Arc::new(MemoryQueue::new(Arc::clone(&wiring.clock))),
-            engine: Engine::at(&wiring.compute),
+            engine: Engine::over(channel(&wiring.compute).stamped(rpc::stamp)),
             fleet: Fleet::new(config.workers.heartbeat),
             clock: wiring.clock,
             metrics,
@@ -140,7 +140,7 @@ impl Orchestrator {
             incoming = incoming.pipe(pipe);
         }
         this.serve_calls(incoming).await?;
-        this.serve_operators(http_listener, wiring.registry);
+        this.serve_operators(http_listener, wiring.telemetry);
         info!(%grpc, %http, recovered, "orchestrator answers");
         Ok(this)
     }
@@ -194,7 +194,7 @@ impl Orchestrator {
         Ok(())
     }
 
-    fn serve_operators(&self, listener: TcpListener, registry: Registry) {
+    fn serve_operators(&self, listener: TcpListener, telemetry: Telemetry) {
         let readiness = Readiness::new(&["store"]);
         let (study, watched) = (Arc::clone(&self.study), readiness.clone());
         let closing = self.closing.clone();
@@ -207,7 +207,7 @@ impl Orchestrator {
         let operations = Operations {
             service: SERVICE,
             readiness,
-            registry,
+            registry: telemetry.registry,
         };
         let shutdown = self.closing.clone().cancelled_owned();
         self.tasks.spawn(async move {

@@ -7,6 +7,7 @@ use anyhow::Context;
 use clock::SystemClock;
 use orchestrator::app::SERVICE;
 use orchestrator::{Config, Orchestrator, Wiring};
+use telemetry::Telemetry;
 use telemetry::process::{Arguments, arguments, asked_to_end, print};
 
 /// How long calls in hand may take once the process was asked to end.
@@ -20,7 +21,7 @@ async fn main() -> anyhow::Result<()> {
     };
     telemetry::logs::install(config.log.format, &config.log.filter)?;
     let wiring = Wiring {
-        registry: telemetry::metrics::registry(SERVICE)?,
+        telemetry: Telemetry::quiet(SERVICE)?,
         clock: Arc::new(SystemClock::default()),
         compute: config.compute.parse().context("compute")?,
         pipe: None,

@@ -13,6 +13,7 @@ use clock::{Clock, SystemClock};
 use compute_core::ComputeCore;
 use orchestrator::Orchestrator;
 use proto::transport::{Address, Pipe};
+use telemetry::Telemetry;
 use thiserror::Error;
 use training_worker::TrainingWorker;
 
@@ -53,7 +54,7 @@ pub enum HouseError {
     Worker(#[from] training_worker::app::StartError),
     /// The metrics cannot be set up.
     #[error(transparent)]
-    Metrics(#[from] prometheus::Error),
+    Metrics(#[from] telemetry::metrics::Error),
 }
 
 /// A house that stands.
@@ -93,7 +94,7 @@ impl House {
         let mut workers = Vec::new();
         for number in 1..=plan.workers.get() {
             let wiring = training_worker::Wiring {
-                registry: telemetry::metrics::guest_registry(training_worker::app::SERVICE)?,
+                telemetry: Telemetry::quiet(training_worker::app::SERVICE)?,
                 clock: Arc::clone(&clock),
                 orchestrator: Address::Pipe(orchestrator_pipe.clone()),
                 compute: Address::Pipe(compute_pipe.clone()),
@@ -175,7 +176,7 @@ async fn start_compute(plan: &Plan, pipe: &Pipe) -> Result<ComputeCore, HouseErr
     plan.ports.choose(&mut config.grpc.listen);
     plan.ports.choose(&mut config.http.listen);
     let wiring = compute_core::Wiring {
-        registry: telemetry::metrics::guest_registry(compute_core::app::SERVICE)?,
+        telemetry: Telemetry::quiet(compute_core::app::SERVICE)?,
         pipe: Some(pipe.listen()),
     };
     Ok(ComputeCore::start(config, wiring).await?)
@@ -194,7 +195,7 @@ async fn start_orchestrator(
     plan.ports.choose(&mut config.grpc.listen);
     plan.ports.choose(&mut config.http.listen);
     let wiring = orchestrator::Wiring {
-        registry: telemetry::metrics::registry(orchestrator::app::SERVICE)?,
+        telemetry: Telemetry::quiet(orchestrator::app::SERVICE)?,
         clock: Arc::clone(clock),
         compute: Address::Pipe(compute.clone()),
         pipe: Some(own.listen()),

@@ -2,17 +2,16 @@
 
 use std::error::Error;
 
+use crate::transport::Outgoing;
 use bytes::Bytes;
 use federation::local::LocalTraining;
 use federation::model::Architecture;
 use futures::future::BoxFuture;
 use thiserror::Error;
 use tonic::Status;
-use tonic::transport::Channel;
 
 use crate::body::{self, Assembly, BodyError};
 use crate::fault;
-use crate::transport::{self, Address};
 use crate::v1::compute_client::ComputeClient;
 use crate::v1::{
     Body, DescribeRequest, DescribeResponse, EvaluateRequest, EvaluateResponse, HasRequest,
@@ -79,15 +78,15 @@ impl std::fmt::Debug for Input<'_> {
 /// A compute-core somewhere.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    client: ComputeClient<Channel>,
+    client: ComputeClient<Outgoing>,
 }
 
 impl Engine {
-    /// The compute-core at `address`; connects when first asked.
+    /// The compute-core at the other end.
     #[must_use]
-    pub fn at(address: &Address) -> Self {
+    pub fn over(outgoing: Outgoing) -> Self {
         Self {
-            client: ComputeClient::new(transport::channel(address)),
+            client: ComputeClient::new(outgoing),
         }
     }
 

@@ -1,6 +1,7 @@
 //! How calls travel: TCP, Unix sockets, and pipes inside one process, all with the same settings.
 
 pub mod listen;
+mod outgoing;
 mod pipe;
 
 use std::fmt;
@@ -18,8 +19,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tonic::transport::server::Connected;
-use tonic::transport::{Channel, Endpoint, Server, Uri};
+use tonic::transport::{Endpoint, Server, Uri};
 
+pub use outgoing::{Outgoing, Stamp};
 pub use pipe::{Pipe, PipeListener};
 
 /// Bytes in flight on a stream and on a connection. tonic's default of 64 KiB costs four fifths of
@@ -102,7 +104,7 @@ impl fmt::Display for Address {
 ///
 /// Must be called inside a tokio runtime.
 #[must_use]
-pub fn channel(address: &Address) -> Channel {
+pub fn channel(address: &Address) -> Outgoing {
     // The URI only names the authority; the connector below knows the way.
     let authority = match address {
         Address::Tcp(authority) => authority.as_str(),
@@ -118,7 +120,7 @@ pub fn channel(address: &Address) -> Channel {
         Endpoint::from,
     );
     let address = address.clone();
-    endpoint
+    let channel = endpoint
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .http2_keep_alive_interval(KEEPALIVE)
@@ -128,7 +130,8 @@ pub fn channel(address: &Address) -> Channel {
         .connect_with_connector_lazy(tower::service_fn(move |_uri: Uri| {
             let address = address.clone();
             async move { open(&address).await.map(TokioIo::new) }
-        }))
+        }));
+    Outgoing::new(channel)
 }
 
 async fn open(address: &Address) -> io::Result<Connection> {

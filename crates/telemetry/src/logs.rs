@@ -1,5 +1,7 @@
 //! Log lines on standard error: text for people, JSON for machines.
 
+mod record;
+
 use std::io::{self, IsTerminal};
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +12,8 @@ use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
+
+pub use record::LogRecord;
 
 /// The variable that overrides the default filter, as everywhere in Rust.
 const FILTER_VARIABLE: &str = "RUST_LOG";

@@ -1,72 +1,111 @@
-//! Registries, and what they look like to Prometheus.
+//! What a service counts: declared once, registered in a registry that is passed in, held as
+//! handles, and encoded for Prometheus.
 
-use prometheus::process_collector::ProcessCollector;
-use prometheus::{IntGauge, Opts, Registry, TextEncoder};
+mod bounded;
+mod build;
+mod exemplars;
+pub mod exposition;
+mod family;
+mod histogram;
+mod instrument;
+mod living;
+mod registry;
 
-/// What the answer of a metrics endpoint is.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub use bounded::{Bounded, OTHER};
+pub use build::VERSION;
+pub use exemplars::Exemplar;
+pub use family::{Family, Kind, Label, Unit};
+pub use histogram::{Histogram, HistogramVec, Timer};
+pub use instrument::{Each, Instrument};
+pub use living::{Living, LivingGauge, LivingIntGauge, Series};
+pub use prometheus::{Error, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+pub use registry::{BadInput, Registry, Snapshot};
 
-/// The version of this build; all crates of the workspace share it.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Declares the metrics of a crate: each with its help text, its name, and who asked for it.
+///
+/// The doc comment of a field is the help text that Prometheus shows. After the name come, as far
+/// as they apply: the labels, where `in` lists the values of a closed set; the buckets; other names
+/// under which the same numbers are exported; and the rows of the guides that want it.
+///
+/// ```
+/// use telemetry::metrics::{Each, Histogram, IntGauge, Registry};
+///
+/// telemetry::metrics! {
+///     /// The metrics of a kitchen.
+///     pub struct Metrics {
+///         /// Pots on the fire.
+///         pub pots: IntGauge = "kitchen_pots";
+///         /// Time from order to plate, in seconds.
+///         pub cooking: Histogram = "kitchen_cooking_duration_seconds",
+///             buckets: [0.5, 60.0, 600.0], rows: "S0-24";
+///         /// Plates, by how they came back.
+///         pub plates: Each<telemetry::metrics::IntCounter> = "kitchen_plates_total"
+///             {state in ["empty", "full"]}, aka: ["kitchen_dishes_total"];
+///     }
+/// }
+///
+/// let registry = Registry::new("kitchen")?;
+/// let metrics = Metrics::register(&registry)?;
+/// metrics.plates.of("empty").inc();
+/// # Ok::<(), telemetry::metrics::Error>(())
+/// ```
+#[macro_export]
+macro_rules! metrics {
+    (
+        $(#[$about:meta])*
+        $visible:vis struct $metrics:ident {$(
+            $(#[doc = $help:literal])+
+            pub $field:ident: $instrument:ty = $name:literal
+            $({ $($label:ident $(in $values:expr)?),+ $(,)? })?
+            $(, buckets: $buckets:expr)?
+            $(, aka: [$($alias:literal),+])?
+            $(, rows: $rows:literal)?;
+        )+}
+    ) => {
+        $(#[$about])*
+        #[derive(Debug, Clone)]
+        $visible struct $metrics {$(
+            $(#[doc = $help])+
+            pub $field: $instrument,
+        )+}
 
-/// A registry for `service`, with its build information and the metrics of the process.
-///
-/// # Errors
-///
-/// What Prometheus says to a name that it does not take.
-pub fn registry(service: &str) -> prometheus::Result<Registry> {
-    let registry = guest_registry(service)?;
-    registry.register(Box::new(ProcessCollector::for_self()))?;
-    Ok(registry)
-}
+        impl $metrics {
+            /// What the catalogue says of each, in the order of the fields.
+            $visible const FAMILIES: &'static [$crate::metrics::Family] = &[$(
+                $crate::metrics::Family {
+                    name: $name,
+                    kind: <$instrument as $crate::metrics::Instrument>::KIND,
+                    help: concat!($($help),+),
+                    labels: &[$($($crate::metrics::Label {
+                        name: stringify!($label),
+                        values: $crate::metrics!(@or_none $($values)?),
+                    }),+)?],
+                    buckets: $crate::metrics!(@or_none $($buckets)?),
+                    aliases: &[$($($alias),+)?],
+                    rows: concat!($($rows)?),
+                    field: stringify!($field),
+                    crate_name: env!("CARGO_PKG_NAME"),
+                },
+            )+];
 
-/// A registry for a service that shares its process with another one, which has the metrics of the
-/// process already.
-///
-/// # Errors
-///
-/// What Prometheus says to a name that it does not take.
-pub fn guest_registry(service: &str) -> prometheus::Result<Registry> {
-    let registry = Registry::new();
-    let build = Opts::new(
-        "pangea_build_info",
-        "Always 1; the labels say what is running.",
-    )
-    .const_label("version", VERSION)
-    .const_label("service", service);
-    let build = IntGauge::with_opts(build)?;
-    build.set(1);
-    registry.register(Box::new(build))?;
-    Ok(registry)
-}
-
-/// All metrics of a registry in Prometheus' text format.
-///
-/// # Errors
-///
-/// What Prometheus says to metrics that contradict each other.
-pub fn encode(registry: &Registry) -> prometheus::Result<String> {
-    TextEncoder::new().encode_to_string(&registry.gather())
+            /// Makes the metrics known to `registry`.
+            ///
+            /// # Errors
+            ///
+            /// [`telemetry::metrics::Error`]($crate::metrics::Error) when a name is taken.
+            $visible fn register(
+                registry: &$crate::metrics::Registry,
+            ) -> Result<Self, $crate::metrics::Error> {
+                let mut families = Self::FAMILIES.iter();
+                Ok(Self {$(
+                    $field: $crate::metrics::Registry::add(registry, families.next(), stringify!($field))?,
+                )+})
+            }
+        }
+    };
+    (@or_none) => { &[] };
+    (@or_none $some:expr) => { &$some };
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_build_says_what_is_running() {
-        let text = encode(&guest_registry("orchestrator").unwrap()).unwrap();
-        let line = format!("pangea_build_info{{service=\"orchestrator\",version=\"{VERSION}\"}} 1");
-        assert!(text.lines().any(|own| own == line), "{text}");
-        assert!(!text.contains("process_"));
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn the_process_is_measured_once() {
-        let text = encode(&registry("orchestrator").unwrap()).unwrap();
-        for name in ["process_cpu_seconds_total", "process_resident_memory_bytes"] {
-            assert_eq!(text.matches(&format!("# TYPE {name} ")).count(), 1);
-        }
-    }
-}
+mod tests;

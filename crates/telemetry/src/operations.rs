@@ -9,14 +9,14 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use prometheus::Registry;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-use crate::metrics::{self, CONTENT_TYPE, VERSION};
+use crate::metrics::exposition::{self, TEXT};
+use crate::metrics::{Registry, VERSION};
 use crate::{Check, Readiness};
 
 /// How long open connections may hold up a shutdown. Answers here take milliseconds; a client that
@@ -131,8 +131,8 @@ async fn ready(State(shown): State<Arc<Shown>>) -> (StatusCode, Json<Ready>) {
 }
 
 async fn metrics_text(State(shown): State<Arc<Shown>>) -> Response {
-    match metrics::encode(&shown.operations.registry) {
-        Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
+    match exposition::text(&shown.operations.registry.snapshot()) {
+        Ok(text) => ([(header::CONTENT_TYPE, TEXT)], text).into_response(),
         Err(error) => {
             error!(error = %error, "metrics cannot be encoded");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
@@ -163,7 +163,7 @@ mod tests {
         let operations = Operations {
             service: "orchestrator",
             readiness: readiness.clone(),
-            registry: metrics::guest_registry("orchestrator").unwrap(),
+            registry: Registry::new("orchestrator").unwrap(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -232,7 +232,7 @@ mod tests {
     async fn metrics_are_what_prometheus_reads() {
         let running = start().await;
         let (head, body) = get(running.address, "/metrics").await;
-        let content_type = format!("content-type: {CONTENT_TYPE}");
+        let content_type = format!("content-type: {TEXT}");
         assert!(head.lines().any(|line| line == content_type), "{head}");
         assert!(body.contains("pangea_build_info{"), "{body}");
     }

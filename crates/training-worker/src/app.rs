@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use clock::Clock;
-use prometheus::Registry;
 use proto::engine::Engine;
 use proto::transport::listen::{self, ListenError};
 use proto::transport::{Address, channel};
 use proto::v1::worker_message::Hello;
-use telemetry::Readiness;
 use telemetry::operations::{self, Operations};
+use telemetry::rpc;
+use telemetry::{Readiness, Telemetry};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,8 +30,8 @@ pub const SERVICE: &str = "pangea-training-worker";
 /// What comes from outside of the configuration.
 #[derive(Debug)]
 pub struct Wiring {
-    /// Where metrics are counted.
-    pub registry: Registry,
+    /// What it shows of itself.
+    pub telemetry: Telemetry,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// The orchestrator.
@@ -48,7 +48,7 @@ pub enum StartError {
     Listen(#[from] ListenError),
     /// A metric's name is taken.
     #[error(transparent)]
-    Metrics(#[from] prometheus::Error),
+    Metrics(#[from] telemetry::metrics::Error),
 }
 
 /// A worker at work.
@@ -72,7 +72,7 @@ impl TrainingWorker {
     ///
     /// [`StartError`].
     pub async fn start(config: Config, wiring: Wiring) -> Result<Self, StartError> {
-        let metrics = Metrics::register(&wiring.registry)?;
+        let metrics = Metrics::register(&wiring.telemetry.registry)?;
         let (http, http_at) = listen::tcp(config.http.listen, "http.listen").await?;
         let id = if config.id.is_empty() {
             random_name()
@@ -94,12 +94,12 @@ impl TrainingWorker {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: host_name(),
         };
-        let orchestrator = channel(&wiring.orchestrator);
+        let orchestrator = channel(&wiring.orchestrator).stamped(rpc::stamp);
         let session = Session::new(hello, this.drain.clone());
         let workshop = Workshop {
             queue: Arc::new(RemoteQueue::new(id, orchestrator.clone())),
             store: Arc::new(RemoteStore::new(orchestrator.clone())),
-            engine: Engine::at(&wiring.compute),
+            engine: Engine::over(channel(&wiring.compute).stamped(rpc::stamp)),
             session: session.clone(),
             clock: Arc::clone(&wiring.clock),
             lease: config.lease,
@@ -117,7 +117,7 @@ impl TrainingWorker {
         let operations = Operations {
             service: SERVICE,
             readiness,
-            registry: wiring.registry,
+            registry: wiring.telemetry.registry,
         };
         let shutdown = this.closing.clone().cancelled_owned();
         this.tasks.spawn(async move {

@@ -244,6 +244,7 @@ impl Workshop {
             num_steps: result.num_steps,
             mean_loss: result.mean_loss,
             base_digest: task.parameters.body.digest.clone(),
+            trace: None,
         };
         let verdict = self
             .session
@@ -261,6 +262,7 @@ impl Workshop {
             task: task.id.to_string(),
             message,
             retryable,
+            trace: None,
         };
         self.session
             .report(&failed.task.clone(), Said::Failed(failed))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clock::SystemClock;
+use telemetry::Telemetry;
 use telemetry::process::{Arguments, arguments, asked_to_end, print};
 use training_worker::app::SERVICE;
 use training_worker::{Config, TrainingWorker, Wiring};
@@ -16,7 +17,7 @@ async fn main() -> anyhow::Result<()> {
     };
     telemetry::logs::install(config.log.format, &config.log.filter)?;
     let wiring = Wiring {
-        registry: telemetry::metrics::registry(SERVICE)?,
+        telemetry: Telemetry::quiet(SERVICE)?,
         clock: Arc::new(SystemClock::default()),
         orchestrator: config.orchestrator.parse().context("orchestrator")?,
         compute: config.compute.parse().context("compute")?,

@@ -9,14 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clock::Clock;
+use proto::transport::Outgoing;
 use proto::v1::orchestrator_message::{Kind as Told, Verdict};
-use proto::v1::worker_message::{Heartbeat, Hello, Kind as Said};
+use proto::v1::worker_message::{Heartbeat, Hello, Kind as Said, Pong};
 use proto::v1::workers_client::WorkersClient;
 use proto::v1::{OrchestratorMessage, WorkerMessage};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 use tracing::{debug, info, warn};
 
@@ -77,7 +77,7 @@ impl Session {
     }
 
     /// Keeps the session open for as long as it is polled.
-    pub async fn run(&self, channel: Channel, clock: Arc<dyn Clock>, metrics: Metrics) {
+    pub async fn run(&self, channel: Outgoing, clock: Arc<dyn Clock>, metrics: Metrics) {
         let mut client = WorkersClient::new(channel);
         let mut backoff = Backoff::default();
         // Whether this outage was told of.
@@ -125,7 +125,7 @@ impl Session {
 
     async fn open(
         &self,
-        client: &mut WorkersClient<Channel>,
+        client: &mut WorkersClient<Outgoing>,
     ) -> Result<Streaming<OrchestratorMessage>, Status> {
         let (outbox, messages) = mpsc::channel(OUTBOX);
         let hello = message(Said::Hello(self.shared.hello.clone()));
@@ -188,6 +188,9 @@ impl Session {
                 runs.insert(cancel.run);
             }),
             Some(Told::Drain(_)) => self.shared.drain.cancel(),
+            Some(Told::Ping(ping)) => self.say(Said::Pong(Pong {
+                number: ping.number,
+            })),
             Some(Told::Welcome(_)) | None => {}
         }
     }

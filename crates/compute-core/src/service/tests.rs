@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use federation::local::{LocalDuration, Optimizer};
 use federation::model::ModelSpec;
-use prometheus::Registry;
+use telemetry::metrics::Registry;
 
 use super::*;
 
 fn service() -> Service {
-    let metrics = Metrics::register(&Registry::new()).unwrap();
+    let metrics = Metrics::register(&Registry::new("test").unwrap()).unwrap();
     Service::new(
         Cache::new(1 << 20),
         NonZeroUsize::MIN,

@@ -14,24 +14,24 @@ use federation::local::{LocalDuration, LocalTraining, Optimizer};
 use federation::model::{Activation, Architecture, ModelSpec};
 use proto::body;
 use proto::engine::{Engine, Input, Inputs, Loading};
+use proto::transport::Outgoing;
 use proto::transport::{Address, Incoming, Pipe, channel, server};
 use proto::v1::compute_client::ComputeClient;
 use proto::v1::compute_server::ComputeServer;
 use proto::v1::{Body, Dtype, TensorMeta};
-use tonic::transport::Channel;
 
 pub(crate) const MIB: usize = 1024 * 1024;
 
 /// A service that is being served, and both ways to call it.
 pub(crate) struct Core {
     pub(crate) engine: Engine,
-    pub(crate) client: ComputeClient<Channel>,
+    pub(crate) client: ComputeClient<Outgoing>,
     pub(crate) metrics: Metrics,
 }
 
 /// Serves a compute-core on one thread.
 pub(crate) fn serve(cache_bytes: usize, concurrency: usize) -> Core {
-    let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+    let metrics = Metrics::register(&telemetry::metrics::Registry::new("test").unwrap()).unwrap();
     let concurrency = NonZeroUsize::new(concurrency).unwrap();
     let cache = Cache::new(cache_bytes);
     let service = Service::new(cache, concurrency, NonZeroUsize::MIN, metrics.clone());
@@ -43,7 +43,7 @@ pub(crate) fn serve(cache_bytes: usize, concurrency: usize) -> Core {
     tokio::spawn(async move { serving.await.unwrap() });
     let address = Address::Pipe(pipe);
     Core {
-        engine: Engine::at(&address),
+        engine: Engine::over(channel(&address)),
         client: ComputeClient::new(channel(&address)),
         metrics,
     }

@@ -135,7 +135,7 @@ impl Api {
                 Some(Said::Heartbeat(heartbeat)) => {
                     self.study.fleet.heard(id, &heartbeat.tasks, now);
                 }
-                Some(Said::Hello(_)) | None => {}
+                Some(Said::Hello(_) | Said::Pong(_)) | None => {}
             }
         }
     }

@@ -6,6 +6,7 @@ use artifacts::{BlobRef, BlobStore, Key, LocalStore, fetch};
 use bytes::Bytes;
 use federation::{Digest, TaskId};
 use proto::engine::{Engine, Input, Inputs, Loading};
+use proto::transport::Outgoing;
 use proto::v1;
 use proto::v1::orchestrator_message::{Kind as Told, Verdict};
 use proto::v1::tasks_client::TasksClient;
@@ -16,7 +17,6 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
-use tonic::transport::Channel;
 
 use crate::world::{PATIENCE, World};
 
@@ -25,7 +25,7 @@ pub(crate) struct Worker {
     name: String,
     said: mpsc::Sender<WorkerMessage>,
     told: Streaming<OrchestratorMessage>,
-    tasks: TasksClient<Channel>,
+    tasks: TasksClient<Outgoing>,
     engine: Engine,
     blobs: LocalStore,
 }
@@ -46,6 +46,7 @@ impl Leased {
             task: self.task.task.clone(),
             message: message.to_owned(),
             retryable,
+            trace: None,
         })
     }
 
@@ -156,6 +157,7 @@ impl Worker {
             num_steps: result.num_steps,
             mean_loss: result.mean_loss,
             base_digest: parameters.0.digest,
+            trace: None,
         }
     }
 

@@ -26,15 +26,15 @@ use orchestrator::reconciler::Reconciler;
 use orchestrator::store::{Receipt, RunRow, Store};
 use orchestrator::study::Study;
 use orchestrator::submit::submit;
-use prometheus::Registry;
 use proto::engine::Engine;
+use proto::transport::Outgoing;
 use proto::transport::{Address, Incoming, Pipe, channel, server};
 use proto::v1::compute_server::ComputeServer;
 use sqlx::SqlitePool;
 use task_queue::MemoryQueue;
+use telemetry::metrics::Registry;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 
 /// How long something that is bound to happen may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -64,7 +64,7 @@ impl Default for Rules {
 pub(crate) struct World {
     pub(crate) study: Arc<Study>,
     pub(crate) reconciler: Reconciler,
-    pub(crate) channel: Channel,
+    pub(crate) channel: Outgoing,
     closing: CancellationToken,
     compute: Address,
     rules: Rules,
@@ -100,10 +100,10 @@ impl World {
             blobs: LocalStore::open(dir.path().join("artifacts")).unwrap(),
             spool: dir.path().join("spool"),
             queue: Arc::new(MemoryQueue::new(Arc::clone(&rules.clock))),
-            engine: Engine::at(&compute),
+            engine: Engine::over(channel(&compute)),
             fleet: Fleet::new(Duration::from_secs(2)),
             clock: Arc::clone(&rules.clock),
-            metrics: Metrics::register(&Registry::new()).unwrap(),
+            metrics: Metrics::register(&Registry::new("test").unwrap()).unwrap(),
             threads: NonZeroUsize::MIN,
             keep_rounds: rules.keep_rounds,
             interval: rules.interval,
@@ -219,7 +219,8 @@ pub(crate) async fn sql(path: &Path, statements: &[&'static str]) {
 }
 
 fn serve_compute() -> Address {
-    let metrics = compute_core::metrics::Metrics::register(&Registry::new()).unwrap();
+    let metrics =
+        compute_core::metrics::Metrics::register(&Registry::new("test").unwrap()).unwrap();
     let cache = Cache::new(1 << 20);
     let service = Service::new(cache, NonZeroUsize::MIN, NonZeroUsize::MIN, metrics);
     let pipe = Pipe::default();

@@ -7,6 +7,7 @@ use clock::SystemClock;
 use orchestrator::Orchestrator;
 use pangea::house::House;
 use proto::transport::{Address, Pipe};
+use telemetry::Telemetry;
 
 use crate::scene::{A_MINUTE, SHORT_JOB, Scene, job, plan, within};
 use crate::shell::pangea;
@@ -42,7 +43,7 @@ async fn an_orchestrators_port_that_somebody_has_is_named_with_its_key() {
             config.http.listen = address;
         }
         let wiring = orchestrator::Wiring {
-            registry: telemetry::metrics::guest_registry(orchestrator::app::SERVICE).unwrap(),
+            telemetry: Telemetry::quiet(orchestrator::app::SERVICE).unwrap(),
             clock: Arc::new(SystemClock::default()),
             compute: Address::Pipe(Pipe::default()),
             pipe: None,
@@ -59,7 +60,7 @@ async fn a_compute_cores_port_that_somebody_has_is_named_with_its_key() {
     let mut config = compute_core::Config::default();
     config.grpc.listen = address;
     let wiring = compute_core::Wiring {
-        registry: telemetry::metrics::guest_registry(compute_core::app::SERVICE).unwrap(),
+        telemetry: Telemetry::quiet(compute_core::app::SERVICE).unwrap(),
         pipe: None,
     };
     let refusal = compute_core::ComputeCore::start(config, wiring).await;

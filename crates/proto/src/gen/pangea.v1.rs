@@ -4906,9 +4906,18 @@ pub mod tasks_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// A place in a trace, in the words of W3C Trace Context.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TraceContext {
+    #[prost(string, tag = "1")]
+    pub traceparent: ::prost::alloc::string::String,
+    /// What other systems say about the same trace; passed on unread.
+    #[prost(string, tag = "2")]
+    pub tracestate: ::prost::alloc::string::String,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WorkerMessage {
-    #[prost(oneof = "worker_message::Kind", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "worker_message::Kind", tags = "1, 2, 3, 4, 5, 6")]
     pub kind: ::core::option::Option<worker_message::Kind>,
 }
 /// Nested message and enum types in `WorkerMessage`.
@@ -4959,6 +4968,9 @@ pub mod worker_message {
         /// The parameters the update is a delta to.
         #[prost(string, tag = "7")]
         pub base_digest: ::prost::alloc::string::String,
+        /// What the worker was doing. A stream has its metadata once, so each report says its own.
+        #[prost(message, optional, tag = "8")]
+        pub trace: ::core::option::Option<super::TraceContext>,
     }
     /// The work cannot be done; answered by a Verdict for the same task.
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4970,6 +4982,14 @@ pub mod worker_message {
         /// Whether another attempt could succeed.
         #[prost(bool, tag = "3")]
         pub retryable: bool,
+        #[prost(message, optional, tag = "4")]
+        pub trace: ::core::option::Option<super::TraceContext>,
+    }
+    /// Answers a ping, at once.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Pong {
+        #[prost(uint64, tag = "1")]
+        pub number: u64,
     }
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Kind {
@@ -4984,11 +5004,13 @@ pub mod worker_message {
         Done(Done),
         #[prost(message, tag = "5")]
         Failed(Failed),
+        #[prost(message, tag = "6")]
+        Pong(Pong),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OrchestratorMessage {
-    #[prost(oneof = "orchestrator_message::Kind", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "orchestrator_message::Kind", tags = "1, 2, 3, 4, 5")]
     pub kind: ::core::option::Option<orchestrator_message::Kind>,
 }
 /// Nested message and enum types in `OrchestratorMessage`.
@@ -5020,6 +5042,12 @@ pub mod orchestrator_message {
     /// Finish what is leased, lease nothing new, end.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct Drain {}
+    /// Measures the way there and back.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Ping {
+        #[prost(uint64, tag = "1")]
+        pub number: u64,
+    }
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Kind {
         #[prost(message, tag = "1")]
@@ -5030,6 +5058,8 @@ pub mod orchestrator_message {
         Cancel(Cancel),
         #[prost(message, tag = "4")]
         Drain(Drain),
+        #[prost(message, tag = "5")]
+        Ping(Ping),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -6,23 +6,23 @@ use std::time::Duration;
 use async_trait::async_trait;
 use federation::Timestamp;
 use proto::fault;
+use proto::transport::Outgoing;
 use proto::v1;
 use proto::v1::tasks_client::TasksClient;
 use task_queue::{Delivery, Depth, LeaseHandle, QueueError, TaskMessage, TaskQueue};
 use tonic::Status;
-use tonic::transport::Channel;
 
 /// Tasks as the orchestrator hands them out.
 #[derive(Debug, Clone)]
 pub struct RemoteQueue {
     worker: String,
-    client: TasksClient<Channel>,
+    client: TasksClient<Outgoing>,
 }
 
 impl RemoteQueue {
     /// The queue at the other end of `channel`, for the worker of this name.
     #[must_use]
-    pub fn new(worker: String, channel: Channel) -> Self {
+    pub fn new(worker: String, channel: Outgoing) -> Self {
         Self {
             worker,
             client: TasksClient::new(channel),

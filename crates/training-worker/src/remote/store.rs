@@ -8,6 +8,7 @@ use bytes::Bytes;
 use federation::Digest;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use proto::transport::Outgoing;
 use proto::v1::blobs_client::BlobsClient;
 use proto::v1::{GetBlobRequest, HeadBlobRequest, PutBlobRequest, UploadHeader, put_blob_request};
 use proto::{body, fault};
@@ -15,7 +16,6 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
-use tonic::transport::Channel;
 
 /// Chunks on their way, so that reading and sending overlap.
 const CHUNKS_IN_FLIGHT: usize = 4;
@@ -23,13 +23,13 @@ const CHUNKS_IN_FLIGHT: usize = 4;
 /// Artifacts as the orchestrator serves them.
 #[derive(Debug, Clone)]
 pub struct RemoteStore {
-    client: BlobsClient<Channel>,
+    client: BlobsClient<Outgoing>,
 }
 
 impl RemoteStore {
     /// The store at the other end of `channel`.
     #[must_use]
-    pub fn new(channel: Channel) -> Self {
+    pub fn new(channel: Outgoing) -> Self {
         Self {
             client: BlobsClient::new(channel),
         }

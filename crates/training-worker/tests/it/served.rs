@@ -12,11 +12,11 @@ use orchestrator::reconciler::Reconciler;
 use orchestrator::store::Store;
 use orchestrator::study::Study;
 use proto::engine::Engine;
+use proto::transport::Outgoing;
 use proto::transport::{Address, Incoming, Pipe, channel, server};
 use task_queue::{MemoryQueue, TaskQueue};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 
 /// An orchestrator without runs.
 pub(crate) struct Served {
@@ -25,7 +25,7 @@ pub(crate) struct Served {
     /// Its own store.
     pub(crate) blobs: LocalStore,
     /// The way to its services.
-    pub(crate) channel: Channel,
+    pub(crate) channel: Outgoing,
     pipe: Pipe,
     /// Where its files lie, for as long as this lives.
     pub(crate) dir: TempDir,
@@ -33,7 +33,7 @@ pub(crate) struct Served {
 
 impl Served {
     /// Another connection, as of another worker.
-    pub(crate) fn connect(&self) -> Channel {
+    pub(crate) fn connect(&self) -> Outgoing {
         channel(&Address::Pipe(self.pipe.clone()))
     }
 }
@@ -49,10 +49,10 @@ pub(crate) async fn serve() -> Served {
         blobs: blobs.clone(),
         spool: dir.path().to_owned(),
         queue: Arc::clone(&queue),
-        engine: Engine::at(&Address::Pipe(Pipe::default())),
+        engine: Engine::over(channel(&Address::Pipe(Pipe::default()))),
         fleet: Fleet::new(Duration::from_secs(2)),
         clock,
-        metrics: Metrics::register(&prometheus::Registry::new()).unwrap(),
+        metrics: Metrics::register(&telemetry::metrics::Registry::new("test").unwrap()).unwrap(),
         threads: std::num::NonZeroUsize::MIN,
         keep_rounds: 3,
         interval: Duration::from_secs(1),
