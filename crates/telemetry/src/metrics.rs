@@ -8,6 +8,7 @@ pub mod exposition;
 mod family;
 mod histogram;
 mod instrument;
+pub mod lint;
 mod living;
 mod registry;
 
