@@ -2,6 +2,7 @@
 //! handles, and encoded for Prometheus.
 
 mod bounded;
+mod buckets;
 mod build;
 mod exemplars;
 pub mod exposition;
@@ -13,6 +14,7 @@ mod living;
 mod registry;
 
 pub use bounded::{Bounded, OTHER};
+pub use buckets::{ANSWER_SECONDS, BODY_BYTES};
 pub use build::VERSION;
 pub use exemplars::Exemplar;
 pub use family::{Family, Kind, Label, Unit};
