@@ -6,9 +6,11 @@ mod build;
 mod exemplars;
 pub mod exposition;
 mod family;
+pub mod heap;
 mod histogram;
 mod instrument;
 mod living;
+pub mod process;
 mod registry;
 
 pub use bounded::{Bounded, OTHER};
