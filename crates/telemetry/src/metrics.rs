@@ -12,6 +12,7 @@ mod instrument;
 mod living;
 pub mod process;
 mod registry;
+pub mod runtime;
 
 pub use bounded::{Bounded, OTHER};
 pub use build::VERSION;

@@ -90,7 +90,7 @@ impl Process {
 }
 
 /// To where another counter stands.
-fn raise(counter: &Counter, to: f64) {
+pub(super) fn raise(counter: &Counter, to: f64) {
     let more = to - counter.get();
     if more > 0.0 {
         counter.inc_by(more);
