@@ -20,7 +20,7 @@ pub use exemplars::Exemplar;
 pub use family::{Family, Kind, Label, Unit};
 pub use histogram::{Histogram, HistogramVec, Timer};
 pub use instrument::{Each, Instrument};
-pub use living::{Living, LivingGauge, LivingIntGauge, Series};
+pub use living::{GaugeSeries, IntGaugeSeries, Living, LivingGauge, LivingIntGauge, Series};
 pub use prometheus::{Error, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 pub use registry::{BadInput, Registry, Snapshot};
 
