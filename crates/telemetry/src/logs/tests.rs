@@ -170,6 +170,8 @@ fn a_line_is_json_whatever_is_said() {
         info!(
             loss = f64::NAN,
             norm = f64::INFINITY,
+            accuracy = 0.92_f32,
+            third = 1.0 / 3.0,
             bytes = u64::MAX,
             text = "two\nlines \"quoted\" \u{1b}[2J \u{0}",
             "strange"
@@ -178,6 +180,8 @@ fn a_line_is_json_whatever_is_said() {
     });
     let line = &lines[0];
     assert_eq!((&line["loss"], &line["norm"]), (&Value::Null, &Value::Null));
+    assert_eq!(line["accuracy"], 0.92);
+    assert_eq!(line["third"], 1.0 / 3.0);
     assert_eq!(line["bytes"], u64::MAX.to_string());
     assert_eq!(line["text"], "two\nlines \"quoted\" \u{1b}[2J \u{0}");
     assert_eq!(
@@ -228,6 +232,19 @@ fn a_text_line_is_read_at_a_glance() {
     assert_eq!(
         rest,
         r#" INFO kitchen: round\u{1b}[2J completed round=3 loss=0.42 worker="w 1\n""#
+    );
+}
+
+#[test]
+fn a_text_line_below_information_names_its_module() {
+    let debug = Logs {
+        filter: "debug",
+        ..logs(LogFormat::Text)
+    };
+    let lines = written(debug, false, || debug!("leased"));
+    assert!(
+        lines[0].ends_with("DEBUG kitchen telemetry::logs::tests: leased"),
+        "{lines:?}"
     );
 }
 
