@@ -11,6 +11,7 @@ mod scrub;
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use sentry::integrations::backtrace::ProcessStacktraceIntegration;
@@ -27,7 +28,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
 use crate::logs::{is_ours, is_sending_thread};
-use courier::Couriers;
+use courier::{Couriers, apart};
 use desk::Desk;
 
 /// How long a panic waits for its event to be sent, before the thread goes on.
@@ -63,7 +64,8 @@ pub enum StartError {
 
 /// Errors are told as long as this lives.
 pub struct Guard {
-    client: Arc<Client>,
+    /// Only taken out at the end.
+    client: Option<Arc<Client>>,
 }
 
 /// Tells of errors from now on, and of every panic of this process.
@@ -99,7 +101,9 @@ pub fn start(errors: Errors) -> Result<Guard, StartError> {
     // Each thread takes its client from the main hub when it first has something to tell.
     Hub::main().bind_client(Some(Arc::clone(&client)));
     Hub::current().bind_client(Some(Arc::clone(&client)));
-    Ok(Guard { client })
+    Ok(Guard {
+        client: Some(client),
+    })
 }
 
 impl Guard {
@@ -121,15 +125,27 @@ impl Guard {
     /// Sends what waits, for at most as long as `patience`; whether that was all. Nothing is told
     /// after this.
     #[must_use]
-    pub fn close(self, patience: Duration) -> bool {
-        self.client.close(Some(patience))
+    pub fn close(mut self, patience: Duration) -> bool {
+        self.end(patience)
+    }
+
+    fn end(&mut self, patience: Duration) -> bool {
+        let Some(client) = self.client.take() else {
+            return true;
+        };
+        let (done, wait) = sync_channel(1);
+        // The crate first waits for panics that are being sent, with their patience.
+        apart("sentry-close", move || {
+            // Nobody waits any more if this took too long.
+            done.send(client.close(Some(patience))).ok();
+        });
+        wait.recv_timeout(patience).unwrap_or(false)
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // After `close` there is nothing left to wait for.
-        self.client.close(Some(PANIC_WAITS));
+        self.end(PANIC_WAITS);
     }
 }
 

@@ -7,11 +7,14 @@ mod build;
 mod exemplars;
 pub mod exposition;
 mod family;
+pub mod heap;
 mod histogram;
 mod instrument;
 pub mod lint;
 mod living;
+pub mod process;
 mod registry;
+pub mod runtime;
 
 pub use bounded::{Bounded, OTHER};
 pub use buckets::{ANSWER_SECONDS, BODY_BYTES};

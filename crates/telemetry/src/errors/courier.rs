@@ -75,7 +75,8 @@ impl Transport for Courier {
         if !std::mem::replace(&mut lock().is_under_way, true) {
             let (carries, emptying) = (Arc::clone(carries), Arc::clone(emptying));
             apart("sentry-flush", move || {
-                let was_emptied = carries.flush(timeout);
+                // Of the transport: what the crate makes of an `Arc` of one says yes at once.
+                let was_emptied = carries.as_ref().flush(timeout);
                 drop(carries);
                 emptying.end(was_emptied);
             });
@@ -106,7 +107,7 @@ impl Drop for Courier {
 
 /// Does `work` on a thread of its own. Without threads to be had it is not done at all: it would
 /// hold up the caller.
-fn apart(name: &str, work: impl FnOnce() + Send + 'static) {
+pub(super) fn apart(name: &str, work: impl FnOnce() + Send + 'static) {
     thread::Builder::new()
         .name(name.to_owned())
         .spawn(work)

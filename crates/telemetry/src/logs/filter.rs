@@ -74,10 +74,10 @@ pub(crate) fn is_ours(about: &Metadata<'_>) -> bool {
 fn target(directive: &str) -> Option<&str> {
     let target = match directive.split_once(['=', '[']) {
         Some((target, _)) => target,
-        None if directive.trim().parse::<LevelFilter>().is_ok() => return None,
+        None if directive.parse::<LevelFilter>().is_ok() => return None,
         None => directive,
     };
-    Some(target.trim()).filter(|target| !target.is_empty())
+    Some(target).filter(|target| !target.is_empty())
 }
 
 #[cfg(test)]
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_crate_of_others_speaks_when_it_is_named() {
-        for filter in ["debug,h2=trace", "info, h2::codec=debug", "h2", "warn,h2"] {
+        for filter in ["debug,h2=trace", "info,h2::codec=debug", "h2", "warn,h2"] {
             let wanted = Wanted::read(filter).unwrap();
             assert!(wanted.may_speak(&h2(Level::DEBUG)), "{filter}");
         }
