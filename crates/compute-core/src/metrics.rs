@@ -17,5 +17,9 @@ telemetry::metrics! {
         pub train_failures: IntCounter = "pangea_compute_train_failures_total";
         /// Bytes of parameters and examples held.
         pub cache_bytes: IntGauge = "pangea_compute_cache_bytes";
+        /// The same as `http_requests_total`, under the name that dashboards of the compute layer
+        /// have for it.
+        pub http_requests: telemetry::metrics::IntCounterVec =
+            "pangea_rust_compute_http_requests_total" {method, endpoint, status}, rows: "S0-36";
     }
 }

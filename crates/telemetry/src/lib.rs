@@ -5,14 +5,14 @@
 pub mod config;
 pub mod errors;
 pub mod export;
+pub mod health;
+pub mod http;
 pub mod logs;
 pub mod metrics;
 pub mod operations;
 pub mod process;
-mod readiness;
 pub mod rpc;
 mod service;
 pub mod trace;
 
-pub use readiness::{Check, Readiness};
 pub use service::Telemetry;
