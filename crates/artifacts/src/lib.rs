@@ -6,6 +6,7 @@
 mod blob;
 mod key;
 mod local;
+mod metrics;
 mod store;
 pub mod tensors;
 
@@ -15,4 +16,5 @@ pub mod contract;
 pub use blob::{BlobRef, fetch};
 pub use key::{InvalidKey, Key, Kind};
 pub use local::{LocalStore, OpenError};
+pub use metrics::Metrics;
 pub use store::{BlobError, BlobStore, CHUNK_MAX, Upload};

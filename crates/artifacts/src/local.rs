@@ -20,14 +20,23 @@ use federation::Digest;
 use futures::stream::{self, BoxStream, StreamExt};
 use thiserror::Error;
 
+use crate::metrics::Meter;
 use crate::store::CHUNK_MAX;
-use crate::{BlobError, BlobStore, Key, Upload};
+use crate::{BlobError, BlobStore, Key, Metrics, Upload};
 use files::blocking;
 
 /// Objects as files under one directory.
 #[derive(Debug, Clone)]
 pub struct LocalStore {
     root: Arc<Path>,
+    meter: Meter,
+}
+
+/// What an upload needs of its store.
+#[derive(Debug, Clone)]
+struct Place {
+    root: Arc<Path>,
+    meter: Meter,
 }
 
 /// The directory of a store cannot be used.
@@ -49,8 +58,20 @@ impl LocalStore {
     /// [`OpenError`] when nothing can be written there.
     pub fn open(root: PathBuf) -> Result<Self, OpenError> {
         match files::probe(&root).and_then(|()| files::sweep(&root)) {
-            Ok(()) => Ok(Self { root: root.into() }),
+            Ok(()) => Ok(Self {
+                root: root.into(),
+                meter: Meter::default(),
+            }),
             Err(source) => Err(OpenError { path: root, source }),
+        }
+    }
+
+    /// The same store, with all that it does counted from now on.
+    #[must_use]
+    pub fn counted(self, metrics: Metrics) -> Self {
+        Self {
+            meter: Meter::new(metrics),
+            ..self
         }
     }
 
@@ -62,12 +83,9 @@ impl LocalStore {
     /// [`BlobError::Io`].
     pub async fn adopt(&self, key: &Key, path: PathBuf) -> Result<(), BlobError> {
         let (root, target) = (Arc::clone(&self.root), self.path_of(key));
-        blocking(move || files::commit(&root, &File::open(&path)?, &path, &target))
-            .await
-            .map_err(|source| BlobError::Io {
-                key: key.clone(),
-                source,
-            })
+        let adopting = blocking(move || files::commit(&root, &File::open(&path)?, &path, &target));
+        let adopted = self.meter.count("adopt", adopting).await;
+        adopted.map_err(io_error(key))
     }
 
     /// Resumes the upload that goes on at `offset`; none, when there is no such upload, or another
@@ -83,7 +101,8 @@ impl LocalStore {
         digest: &Digest,
         offset: u64,
     ) -> Result<Option<Box<dyn Upload>>, BlobError> {
-        let upload = upload::resume(Arc::clone(&self.root), key, len, *digest, offset).await;
+        let resuming = upload::resume(self.place(), key, len, *digest, offset);
+        let upload = self.meter.count("upload", resuming).await;
         let upload = upload.map_err(io_error(key))?;
         Ok(upload.map(|upload| -> Box<dyn Upload> { Box::new(upload) }))
     }
@@ -93,15 +112,25 @@ impl LocalStore {
     pub fn path_of(&self, key: &Key) -> PathBuf {
         self.root.join(key.as_str())
     }
+
+    fn place(&self) -> Place {
+        Place {
+            root: Arc::clone(&self.root),
+            meter: self.meter.clone(),
+        }
+    }
 }
 
 #[async_trait]
 impl BlobStore for LocalStore {
     async fn put(&self, key: &Key, bytes: Bytes) -> Result<(), BlobError> {
         let (root, path) = (Arc::clone(&self.root), self.path_of(key));
-        blocking(move || files::replace(&root, &path, &bytes))
-            .await
-            .map_err(io_error(key))
+        let len = bytes.len();
+        let putting = blocking(move || files::replace(&root, &path, &bytes));
+        let put = self.meter.count("put", putting).await;
+        put.map_err(io_error(key))?;
+        self.meter.count_bytes("put", len);
+        Ok(())
     }
 
     async fn upload(
@@ -110,8 +139,9 @@ impl BlobStore for LocalStore {
         len: u64,
         digest: &Digest,
     ) -> Result<Box<dyn Upload>, BlobError> {
-        let upload = upload::begin(Arc::clone(&self.root), key, len, *digest);
-        Ok(Box::new(upload.await.map_err(io_error(key))?))
+        let beginning = upload::begin(self.place(), key, len, *digest);
+        let upload = self.meter.count("upload", beginning).await;
+        Ok(Box::new(upload.map_err(io_error(key))?))
     }
 
     async fn get(
@@ -120,8 +150,9 @@ impl BlobStore for LocalStore {
         range: Option<Range<u64>>,
     ) -> Result<BoxStream<'static, Result<Bytes, BlobError>>, BlobError> {
         let path = self.path_of(key);
-        let (file, len) = blocking(move || open_object(&path))
-            .await
+        let opening = blocking(move || open_object(&path));
+        let opened = self.meter.count("get", opening).await;
+        let (file, len) = opened
             .map_err(io_error(key))?
             .ok_or_else(|| BlobError::NotFound { key: key.clone() })?;
         let range = range.unwrap_or(0..len);
@@ -133,37 +164,36 @@ impl BlobStore for LocalStore {
                 len,
             });
         }
-        Ok(chunks(key.clone(), file, range))
+        Ok(chunks(self.meter.clone(), key.clone(), file, range))
     }
 
     async fn head(&self, key: &Key) -> Result<Option<u64>, BlobError> {
         let path = self.path_of(key);
-        blocking(move || {
+        let looking = blocking(move || {
             let metadata = absent_is_none(fs::metadata(path))?;
             Ok(metadata
                 .filter(fs::Metadata::is_file)
                 .map(|file| file.len()))
-        })
-        .await
-        .map_err(io_error(key))
+        });
+        let len = self.meter.count("head", looking).await;
+        len.map_err(io_error(key))
     }
 
     async fn delete(&self, key: &Key) -> Result<(), BlobError> {
         let path = self.path_of(key);
-        blocking(move || absent_is_none(fs::remove_file(path)))
-            .await
-            .map(|_removed_or_absent| ())
-            .map_err(io_error(key))
+        let deleting = blocking(move || absent_is_none(fs::remove_file(path)));
+        let deleted = self.meter.count("delete", deleting).await;
+        deleted.map(|_removed_or_absent| ()).map_err(io_error(key))
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Key>, BlobError> {
         let (root, wanted) = (Arc::clone(&self.root), prefix.to_owned());
-        blocking(move || files::keys_under(&root, &wanted))
-            .await
-            .map_err(|source| BlobError::List {
-                prefix: prefix.to_owned(),
-                source,
-            })
+        let listing = blocking(move || files::keys_under(&root, &wanted));
+        let listed = self.meter.count("list", listing).await;
+        listed.map_err(|source| BlobError::List {
+            prefix: prefix.to_owned(),
+            source,
+        })
     }
 }
 
@@ -177,10 +207,15 @@ fn open_object(path: &Path) -> io::Result<Option<(File, u64)>> {
 }
 
 /// Reads `range` of a file chunk by chunk, each when it is asked for.
-fn chunks(key: Key, file: File, range: Range<u64>) -> BoxStream<'static, Result<Bytes, BlobError>> {
+fn chunks(
+    meter: Meter,
+    key: Key,
+    file: File,
+    range: Range<u64>,
+) -> BoxStream<'static, Result<Bytes, BlobError>> {
     let file = Arc::new(file);
     stream::try_unfold(range, move |range| {
-        let (key, file) = (key.clone(), Arc::clone(&file));
+        let (meter, key, file) = (meter.clone(), key.clone(), Arc::clone(&file));
         async move {
             if range.is_empty() {
                 return Ok(None);
@@ -188,13 +223,14 @@ fn chunks(key: Key, file: File, range: Range<u64>) -> BoxStream<'static, Result<
             let len = usize::try_from(range.end - range.start).unwrap_or(CHUNK_MAX);
             let len = len.min(CHUNK_MAX);
             let start = range.start;
-            let chunk = blocking(move || {
+            let reading = blocking(move || {
                 let mut chunk = vec![0; len];
                 file.read_exact_at(&mut chunk, start)?;
                 Ok(Bytes::from(chunk))
-            })
-            .await
-            .map_err(io_error(&key))?;
+            });
+            let chunk = meter.count("read", reading).await;
+            let chunk = chunk.map_err(io_error(&key))?;
+            meter.count_bytes("read", len);
             Ok(Some((chunk, start + len as u64..range.end)))
         }
     })
@@ -247,6 +283,44 @@ mod tests {
         let error = LocalStore::open(root.clone()).unwrap_err();
         let message = error.to_string();
         assert!(message.contains(root.to_str().unwrap()), "{message}");
+    }
+
+    #[tokio::test]
+    async fn what_a_store_does_is_counted_by_operation() {
+        let (store, _dir) = store();
+        let registry = telemetry::metrics::Registry::new("test").unwrap();
+        let metrics = Metrics::register(&registry).unwrap();
+        let store = store.counted(metrics.clone());
+        let bytes = Bytes::from_static(b"pangea");
+        store.put(&key("a"), bytes.clone()).await.unwrap();
+        let mut upload = store
+            .upload(&key("b"), 6, &Digest::of(&bytes))
+            .await
+            .unwrap();
+        upload.write(bytes).await.unwrap();
+        upload.finish().await.unwrap();
+        let chunks = store.get(&key("b"), Some(2..6)).await.unwrap();
+        chunks
+            .for_each(|chunk| async { drop(chunk.unwrap()) })
+            .await;
+        // That there is no such object is an answer.
+        assert!(store.get(&key("c"), None).await.is_err());
+        store.head(&key("a")).await.unwrap();
+        store.delete(&key("a")).await.unwrap();
+        // No directory can be where an object is.
+        assert!(store.put(&key("b/c"), Bytes::new()).await.is_err());
+        store.list("").await.unwrap();
+
+        let counted = |operation| metrics.requests.of(operation).get();
+        let all = [
+            "put", "upload", "write", "finish", "get", "read", "head", "delete", "list",
+        ];
+        assert_eq!(all.map(counted), [2, 1, 1, 1, 2, 1, 1, 1, 1]);
+        let moved = |operation| metrics.bytes.of(operation).get();
+        assert_eq!(["put", "write", "read"].map(moved), [6, 6, 4]);
+        let failed = |operation| metrics.errors.of(operation).get();
+        assert_eq!(["put", "get", "write"].map(failed), [1, 0, 0]);
+        assert_eq!(metrics.seconds.of("finish").count(), 1);
     }
 
     #[tokio::test]

@@ -4,13 +4,17 @@
 //! back, makes the task visible again, so each task is delivered until someone acknowledges it.
 //! What a task means is for others to know: bodies are bytes.
 
+mod counted;
 mod memory;
 mod message;
+mod metrics;
 mod queue;
 
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
 
+pub use counted::Counted;
 pub use memory::MemoryQueue;
 pub use message::{BODY_LIMIT, Delivery, Depth, LeaseHandle, TaskMessage};
+pub use metrics::Metrics;
 pub use queue::{QueueError, TaskQueue};

@@ -3,6 +3,7 @@
 //! What every service has in common for the people who run it. It knows nothing of runs and rounds.
 
 pub mod config;
+pub mod errors;
 pub mod export;
 pub mod logs;
 pub mod metrics;

@@ -2,22 +2,28 @@
 //! handles, and encoded for Prometheus.
 
 mod bounded;
+mod buckets;
 mod build;
 mod exemplars;
 pub mod exposition;
 mod family;
+pub mod heap;
 mod histogram;
 mod instrument;
+pub mod lint;
 mod living;
+pub mod process;
 mod registry;
+pub mod runtime;
 
 pub use bounded::{Bounded, OTHER};
+pub use buckets::{ANSWER_SECONDS, BODY_BYTES};
 pub use build::VERSION;
 pub use exemplars::Exemplar;
 pub use family::{Family, Kind, Label, Unit};
 pub use histogram::{Histogram, HistogramVec, Timer};
 pub use instrument::{Each, Instrument};
-pub use living::{Living, LivingGauge, LivingIntGauge, Series};
+pub use living::{GaugeSeries, IntGaugeSeries, Living, LivingGauge, LivingIntGauge, Series};
 pub use prometheus::{Error, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 pub use registry::{BadInput, Registry, Snapshot};
 

@@ -21,7 +21,7 @@ pub use scope::{Scope, current, current_context};
 pub use span::{Kind, Link, Span, SpanRecord, Value};
 pub use tracer::Tracer;
 
-pub(crate) use scope::kept_here;
+pub(crate) use scope::{Here, kept_here, with_current};
 
 /// A span inside the current one, with what is known of it; nothing in a trace that is not kept,
 /// and then the values are not even computed.

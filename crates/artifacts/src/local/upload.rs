@@ -9,14 +9,13 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use federation::digest::{Digest, Digester};
 
 use super::files::{self, blocking};
-use super::{absent_is_none, io_error};
+use super::{Place, absent_is_none, io_error};
 use crate::{BlobError, Key, Upload};
 
 /// Uploads of one object under way at the same time. Two happen, when a task was dispatched again;
@@ -26,7 +25,7 @@ const UPLOADS_AT_ONCE: usize = 16;
 /// One object on its way into a local directory.
 #[derive(Debug)]
 pub(super) struct LocalUpload {
-    root: Arc<Path>,
+    place: Place,
     key: Key,
     len: u64,
     digest: Digest,
@@ -53,12 +52,12 @@ struct Partial {
 
 /// Opens or resumes the upload of `len` bytes of this digest to `key`.
 pub(super) async fn begin(
-    root: Arc<Path>,
+    place: Place,
     key: &Key,
     len: u64,
     digest: Digest,
 ) -> io::Result<LocalUpload> {
-    let upload = open(root, key, len, digest, None).await?;
+    let upload = open(place, key, len, digest, None).await?;
     upload.ok_or_else(|| {
         let message = format!("{UPLOADS_AT_ONCE} uploads of it are under way");
         io::Error::new(io::ErrorKind::ResourceBusy, message)
@@ -67,17 +66,17 @@ pub(super) async fn begin(
 
 /// Resumes the upload that goes on at `offset`, if there is one that nobody holds.
 pub(super) async fn resume(
-    root: Arc<Path>,
+    place: Place,
     key: &Key,
     len: u64,
     digest: Digest,
     offset: u64,
 ) -> io::Result<Option<LocalUpload>> {
-    open(root, key, len, digest, Some(offset)).await
+    open(place, key, len, digest, Some(offset)).await
 }
 
 async fn open(
-    root: Arc<Path>,
+    place: Place,
     key: &Key,
     len: u64,
     digest: Digest,
@@ -85,11 +84,11 @@ async fn open(
 ) -> io::Result<Option<LocalUpload>> {
     let key = key.clone();
     blocking(move || {
-        let (offset, stage) = if files::holds(&root.join(key.as_str()), len, &digest)? {
+        let (offset, stage) = if files::holds(&place.root.join(key.as_str()), len, &digest)? {
             (at.unwrap_or(len), Stage::Complete)
         } else {
             let name = name(&key, len, &digest);
-            let Some((file, path)) = open_partial(&root, &name, at)? else {
+            let Some((file, path)) = open_partial(&place.root, &name, at)? else {
                 return Ok(None);
             };
             // Longer than announced can only be the mark of a failing disk.
@@ -107,7 +106,7 @@ async fn open(
         };
         let is_there = at.is_none_or(|at| at == offset);
         Ok(is_there.then_some(LocalUpload {
-            root,
+            place,
             key,
             len,
             digest,
@@ -200,14 +199,15 @@ impl Upload for LocalUpload {
             }
             Stage::Broken => return Err(self.broken()),
         };
-        let offset = self.offset;
-        let partial = blocking(move || {
+        let (offset, len) = (self.offset, bytes.len());
+        let writing = blocking(move || {
             partial.file.write_all_at(&bytes, offset)?;
             partial.digester.update(&bytes);
             Ok(partial)
-        })
-        .await
-        .map_err(io_error(&self.key))?;
+        });
+        let partial = self.place.meter.count("write", writing).await;
+        let partial = partial.map_err(io_error(&self.key))?;
+        self.place.meter.count_bytes("write", len);
         self.stage = Stage::Open(partial);
         self.offset = end;
         Ok(())
@@ -223,17 +223,18 @@ impl Upload for LocalUpload {
             return Err(self.wrong_length(self.offset));
         }
         let actual = partial.digester.finish();
-        let (root, path) = (Arc::clone(&self.root), self.root.join(self.key.as_str()));
+        let Place { root, meter } = self.place.clone();
+        let path = root.join(self.key.as_str());
         let matches = actual == self.digest;
-        blocking(move || {
+        let finishing = blocking(move || {
             if matches {
                 files::commit(&root, &partial.file, &partial.path, &path)
             } else {
                 fs::remove_file(&partial.path)
             }
-        })
-        .await
-        .map_err(io_error(&self.key))?;
+        });
+        let finished = meter.count("finish", finishing).await;
+        finished.map_err(io_error(&self.key))?;
         if matches {
             Ok(())
         } else {

@@ -27,6 +27,12 @@ pub type LivingIntGauge = Living<<IntGaugeVec as VecOf>::Builder>;
 /// Numbers of subjects that come and go.
 pub type LivingGauge = Living<<GaugeVec as VecOf>::Builder>;
 
+/// One series of a [`LivingIntGauge`].
+pub type IntGaugeSeries = Series<<IntGaugeVec as VecOf>::Builder>;
+
+/// One series of a [`LivingGauge`].
+pub type GaugeSeries = Series<<GaugeVec as VecOf>::Builder>;
+
 /// Names the builder of a vector.
 pub trait VecOf {
     /// The builder.

@@ -1,0 +1,207 @@
+//! A queue that counts what it is asked, whatever backend is behind it.
+
+use std::num::NonZeroUsize;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use clock::Clock;
+
+use crate::metrics::{
+    ACKNOWLEDGED, EXTENDED, GIVEN_BACK, GRANTED, GRANTED_AGAIN, LEASED, LOST, Metrics, VISIBLE,
+};
+use crate::{Delivery, Depth, LeaseHandle, QueueError, TaskMessage, TaskQueue};
+
+/// A queue and what is counted of it. Clones are the same queue.
+#[derive(Debug, Clone)]
+pub struct Counted {
+    queue: Arc<dyn TaskQueue>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+}
+
+impl Counted {
+    /// Counts what `queue` is asked; waits are measured on the clock that it writes into deliveries.
+    #[must_use]
+    pub fn new(queue: Arc<dyn TaskQueue>, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
+        Self {
+            queue,
+            clock,
+            metrics: Arc::new(metrics),
+        }
+    }
+
+    /// Brings depth and age up to date, if the backend can tell them at once; one that must ask
+    /// elsewhere leaves them as they were.
+    pub fn look(&self) {
+        let mut looking = pin!(self.queue.depth());
+        let now = looking
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(Ok(depth)) = now else {
+            return;
+        };
+        let whole = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        let metrics = &self.metrics;
+        metrics.depth.of(VISIBLE).set(whole(depth.visible));
+        metrics.depth.of(LEASED).set(whole(depth.leased));
+        let oldest = depth.oldest_age.unwrap_or_default();
+        metrics.oldest_seconds.set(oldest.as_secs_f64());
+    }
+
+    fn count(&self, asked: &Result<(), QueueError>, outcome: &'static str) {
+        match asked {
+            Ok(()) => self.metrics.leases.of(outcome).inc(),
+            Err(QueueError::LeaseLost { .. }) => self.metrics.leases.of(LOST).inc(),
+            Err(_) => {}
+        }
+    }
+
+    fn count_delivery(&self, delivery: &Delivery) {
+        if delivery.epoch > 1 {
+            self.metrics.leases.of(GRANTED_AGAIN).inc();
+            return;
+        }
+        self.metrics.leases.of(GRANTED).inc();
+        let waited = self.clock.now().since(delivery.sent_at);
+        self.metrics.wait_seconds.observe_duration(waited);
+    }
+}
+
+#[async_trait]
+impl TaskQueue for Counted {
+    async fn send(&self, messages: Vec<TaskMessage>) -> Result<(), QueueError> {
+        self.queue.send(messages).await
+    }
+
+    async fn receive(
+        &self,
+        max: NonZeroUsize,
+        lease_ttl: Duration,
+        wait: Duration,
+    ) -> Result<Vec<Delivery>, QueueError> {
+        let deliveries = self.queue.receive(max, lease_ttl, wait).await?;
+        for delivery in &deliveries {
+            self.count_delivery(delivery);
+        }
+        Ok(deliveries)
+    }
+
+    async fn extend(&self, handle: &LeaseHandle, lease_ttl: Duration) -> Result<(), QueueError> {
+        let extended = self.queue.extend(handle, lease_ttl).await;
+        self.count(&extended, EXTENDED);
+        extended
+    }
+
+    async fn give_back(&self, handle: &LeaseHandle, delay: Duration) -> Result<(), QueueError> {
+        let given = self.queue.give_back(handle, delay).await;
+        self.count(&given, GIVEN_BACK);
+        given
+    }
+
+    async fn acknowledge(&self, handle: &LeaseHandle) -> Result<(), QueueError> {
+        let acknowledged = self.queue.acknowledge(handle).await;
+        self.count(&acknowledged, ACKNOWLEDGED);
+        acknowledged
+    }
+
+    async fn depth(&self) -> Result<Depth, QueueError> {
+        self.queue.depth().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use clock::{ManualClock, Timestamp};
+    use telemetry::metrics::{Registry, exposition};
+
+    use super::*;
+    use crate::MemoryQueue;
+    use crate::contract::{self, Harness};
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn counted() -> (Counted, Arc<ManualClock>, Registry) {
+        let manual = Arc::new(ManualClock::new(Timestamp(1_000_000)));
+        let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&manual);
+        let registry = Registry::new("test").unwrap();
+        let metrics = Metrics::register(&registry).unwrap();
+        let queue = Arc::new(MemoryQueue::new(Arc::clone(&clock)));
+        (Counted::new(queue, clock, metrics), manual, registry)
+    }
+
+    contract::check!(async {
+        let (queue, manual, _registry) = counted();
+        Harness {
+            queue: Arc::new(queue),
+            pass_time: Box::new(move |span| {
+                manual.advance(span);
+                Box::pin(tokio::task::yield_now())
+            }),
+        }
+    });
+
+    fn tasks(count: usize) -> Vec<TaskMessage> {
+        let task = TaskMessage {
+            body: Bytes::from_static(b"task"),
+            ..TaskMessage::default()
+        };
+        vec![task; count]
+    }
+
+    async fn receive(queue: &Counted) -> Delivery {
+        let received = queue.receive(NonZeroUsize::MIN, MINUTE, Duration::ZERO);
+        received.await.unwrap().remove(0)
+    }
+
+    fn shows(registry: &Registry, line: &str) {
+        let text = exposition::text(&registry.snapshot()).unwrap();
+        assert!(text.lines().any(|own| own == line), "{line}\n{text}");
+    }
+
+    #[tokio::test]
+    async fn depth_and_age_are_as_the_queue_has_them() {
+        let (queue, clock, registry) = counted();
+        queue.send(tasks(3)).await.unwrap();
+        clock.advance(MINUTE);
+        receive(&queue).await;
+        queue.look();
+        shows(&registry, "training_queue_depth{state=\"visible\"} 2");
+        shows(&registry, "training_queue_depth{state=\"leased\"} 1");
+        shows(&registry, "training_queue_oldest_seconds 60");
+    }
+
+    #[tokio::test]
+    async fn a_wait_is_counted_once_and_each_lease_by_what_became_of_it() {
+        let (queue, clock, registry) = counted();
+        queue.send(tasks(1)).await.unwrap();
+        clock.advance(Duration::from_secs(2));
+        let first = receive(&queue).await;
+        queue.extend(&first.handle, MINUTE).await.unwrap();
+        clock.advance(2 * MINUTE);
+        assert!(queue.acknowledge(&first.handle).await.is_err());
+        let second = receive(&queue).await;
+        queue
+            .give_back(&second.handle, Duration::ZERO)
+            .await
+            .unwrap();
+        let third = receive(&queue).await;
+        queue.acknowledge(&third.handle).await.unwrap();
+        shows(&registry, "training_queue_wait_seconds_count 1");
+        shows(&registry, "training_queue_wait_seconds_sum 2");
+        for (outcome, count) in [
+            ("granted", 1),
+            ("granted_again", 2),
+            ("extended", 1),
+            ("given_back", 1),
+            ("acknowledged", 1),
+            ("lost", 1),
+        ] {
+            let line = format!("training_leases_total{{outcome=\"{outcome}\"}} {count}");
+            shows(&registry, &line);
+        }
+    }
+}
