@@ -6,4 +6,6 @@ mod core;
 
 mod bodies;
 mod calls;
+mod numbers;
 mod slots;
+mod traces;
