@@ -6,6 +6,7 @@ pub mod config;
 pub mod errors;
 pub mod export;
 pub mod health;
+mod host;
 pub mod http;
 pub mod logs;
 pub mod metrics;
@@ -15,4 +16,6 @@ pub mod rpc;
 mod service;
 pub mod trace;
 
+pub use host::{Host, Household};
+pub use readiness::{Check, Readiness};
 pub use service::Telemetry;
