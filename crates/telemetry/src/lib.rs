@@ -1,4 +1,4 @@
-//! The wiring shaft: logs, metrics encoding, the operations endpoint.
+//! The wiring shaft: metrics, traces, logs, errors, health.
 //!
 //! What every service has in common for the people who run it. It knows nothing of runs and rounds.
 
@@ -17,5 +17,4 @@ mod service;
 pub mod trace;
 
 pub use host::{Host, Household};
-pub use readiness::{Check, Readiness};
 pub use service::Telemetry;

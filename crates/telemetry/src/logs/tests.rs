@@ -296,7 +296,7 @@ fn a_record_waits_for_the_collector_unless_a_sender_made_it() {
         info!(round = 3, "round completed");
         tracing::dispatcher::get_default(|dispatch| {
             let dispatch = dispatch.clone();
-            let sender = std::thread::Builder::new().name("telemetry-export".to_owned());
+            let sender = std::thread::Builder::new().name("sentry-transport".to_owned());
             let sender = sender.spawn(move || {
                 tracing::dispatcher::with_default(&dispatch, || warn!("collector is away"));
             });
