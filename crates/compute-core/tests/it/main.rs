@@ -6,4 +6,5 @@ mod core;
 
 mod bodies;
 mod calls;
+mod process;
 mod slots;
