@@ -8,7 +8,7 @@ use proto::transport::listen::{self, ListenError};
 use proto::transport::{Incoming, PipeListener, server};
 use proto::v1::compute_server::{self, ComputeServer};
 use telemetry::health::{self, Check, Health};
-use telemetry::operations::{self, MetricsEndpoint, Operations};
+use telemetry::operations::{self, Operations};
 use telemetry::{Telemetry, rpc};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
@@ -97,7 +97,6 @@ impl ComputeCore {
             service: SERVICE,
             health: Health::new(vec![Check::needed("engine", computes)], closing.clone()),
             telemetry: wiring.telemetry.clone(),
-            metrics: MetricsEndpoint::default(),
             also_counted: Some(metrics.http_requests.clone()),
         };
         let operators = operations::start(http, operations).await?;

@@ -13,7 +13,7 @@ use proto::transport::{Address, Incoming, Outgoing, PipeListener, channel, serve
 use proto::v1::compute_server;
 use task_queue::MemoryQueue;
 use telemetry::health::{self, Check, Health};
-use telemetry::operations::{self, MetricsEndpoint, Operations};
+use telemetry::operations::{self, Operations};
 use telemetry::{Telemetry, rpc};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
@@ -129,7 +129,6 @@ impl Orchestrator {
             service: SERVICE,
             health: Health::new(checks(&study, channel(&wiring.compute)), closing.clone()),
             telemetry: wiring.telemetry.clone(),
-            metrics: MetricsEndpoint::default(),
             also_counted: None,
         };
         let this = Self {

@@ -1,4 +1,4 @@
-//! The wiring shaft: logs, metrics encoding, the operations endpoint.
+//! The wiring shaft: metrics, traces, logs, errors, health.
 //!
 //! What every service has in common for the people who run it. It knows nothing of runs and rounds.
 
@@ -6,6 +6,7 @@ pub mod config;
 pub mod errors;
 pub mod export;
 pub mod health;
+mod host;
 pub mod http;
 pub mod logs;
 pub mod metrics;
@@ -15,4 +16,5 @@ pub mod rpc;
 mod service;
 pub mod trace;
 
+pub use host::{Host, Household};
 pub use service::Telemetry;

@@ -41,8 +41,6 @@ pub struct Operations {
     pub health: Health,
     /// What it counts.
     pub telemetry: Telemetry,
-    /// Where it shows what it counts.
-    pub metrics: MetricsEndpoint,
     /// Counts the same requests as `http_requests_total`, by the same labels, under a name of the
     /// service's own.
     pub also_counted: Option<IntCounterVec>,
@@ -105,7 +103,7 @@ pub async fn start(listener: TcpListener, operations: Operations) -> Result<Answ
         operations,
         started: Instant::now(),
     });
-    let metrics = match shown.operations.metrics {
+    let metrics = match shown.operations.telemetry.metrics_endpoint {
         MetricsEndpoint::Here => Some(address),
         MetricsEndpoint::Off => None,
         MetricsEndpoint::Port(port) => {
@@ -151,7 +149,7 @@ async fn serve(connections: Connections, router: Router, stop: CancellationToken
 }
 
 fn router(shown: Arc<Shown>) -> Router {
-    let metrics = match shown.operations.metrics {
+    let metrics = match shown.operations.telemetry.metrics_endpoint {
         MetricsEndpoint::Here => get(metrics_text),
         MetricsEndpoint::Off => get(async || {
             let text = "there are no metrics: PROMETHEUS_ENABLED is false\n";

@@ -1,6 +1,7 @@
 //! What a service that speaks Sentry's protocol gets to see.
 //!
 //! One test, as a process has one subscriber, one panic hook and one client.
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -11,7 +11,7 @@ use proto::transport::{Address, Outgoing, channel};
 use proto::v1::compute_server;
 use proto::v1::worker_message::Hello;
 use telemetry::health::{self, Check, Health};
-use telemetry::operations::{self, MetricsEndpoint, Operations};
+use telemetry::operations::{self, Operations};
 use telemetry::{Telemetry, rpc};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
@@ -96,7 +96,6 @@ impl TrainingWorker {
             service: SERVICE,
             health: Health::new(checks(&session, channel(&wiring.compute)), drain.clone()),
             telemetry: wiring.telemetry.clone(),
-            metrics: MetricsEndpoint::default(),
             also_counted: None,
         };
         let this = Self {
@@ -126,7 +125,7 @@ impl TrainingWorker {
         }
         let clock = wiring.clock;
         this.until_closing(async move { session.run(orchestrator, clock, metrics).await });
-        info!(worker = this.id, http = %http_at, orchestrator = %wiring.orchestrator, "worker starts");
+        info!(worker = this.id, http = %http_at, orchestrator = %wiring.orchestrator, "worker answers");
         Ok(this)
     }
 

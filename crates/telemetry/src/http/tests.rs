@@ -13,7 +13,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::export::Outbox;
-use crate::metrics::{Registry, exposition};
+use crate::metrics::exposition;
 use crate::trace::{Sampler, Tracer};
 
 /// How long something that is bound to happen may take.
@@ -141,12 +141,12 @@ async fn a_request_that_says_where_it_comes_from_is_part_of_that_trace() {
     let dropped = IntCounter::new("dropped_total", "Dropped.").unwrap();
     let spans = std::sync::Arc::new(Outbox::new(9, 9, dropped));
     let telemetry = Telemetry {
-        registry: Registry::new("kitchen").unwrap(),
         tracer: Tracer::new(
             "kitchen",
             Sampler::all(),
             Some(std::sync::Arc::clone(&spans)),
         ),
+        ..Telemetry::quiet("kitchen").unwrap()
     };
     let counted = Counted::new(&telemetry, None).unwrap();
     let router = kitchen(&counted);

@@ -37,8 +37,10 @@ async fn start(metrics: MetricsEndpoint) -> Running {
     let operations = Operations {
         service: "orchestrator",
         health: Health::new(checks, draining.clone()),
-        telemetry: Telemetry::quiet("orchestrator").unwrap(),
-        metrics,
+        telemetry: Telemetry {
+            metrics_endpoint: metrics,
+            ..Telemetry::quiet("orchestrator").unwrap()
+        },
         also_counted: None,
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -159,8 +161,10 @@ async fn a_taken_port_for_metrics_is_named() {
     let operations = Operations {
         service: "orchestrator",
         health: Health::new(Vec::new(), CancellationToken::new()),
-        telemetry: Telemetry::quiet("orchestrator").unwrap(),
-        metrics: MetricsEndpoint::Port(port),
+        telemetry: Telemetry {
+            metrics_endpoint: MetricsEndpoint::Port(port),
+            ..Telemetry::quiet("orchestrator").unwrap()
+        },
         also_counted: None,
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
