@@ -339,6 +339,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_probe_tells_that_nothing_can_be_written() {
+        let (store, dir) = store();
+        store.probe().await.unwrap();
+        let root = dir.path().join("artifacts");
+        fs::remove_dir_all(&root).unwrap();
+        fs::write(&root, "a file in its place").unwrap();
+        let error = store.probe().await.unwrap_err().to_string();
+        assert!(error.contains("artifacts"), "{error}");
+    }
+
+    #[tokio::test]
     async fn an_upload_resumes_after_a_restart() {
         let (store, _dir) = store();
         let digest = Digest::of(b"pangea");

@@ -4,7 +4,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
 use axum::routing::get;
-use futures::stream;
+use futures::{StreamExt, stream};
 use prometheus::{IntCounter, Opts};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -100,6 +100,17 @@ async fn failures_and_answers_that_nobody_stays_for_are_errors() {
             "http_requests_errors_total{endpoint=\"/endless\",method=\"GET\"} 1",
         ],
     );
+}
+
+#[tokio::test]
+async fn who_reads_to_the_announced_length_has_stayed_to_the_end() {
+    let counted = counted();
+    let answer = ask(&kitchen(&counted), "GET", "/dishes/soup").await;
+    let mut frames = answer.into_body().into_data_stream();
+    assert_eq!(frames.next().await.unwrap().unwrap(), "soup");
+    drop(frames);
+    let series = "{endpoint=\"/dishes/{dish}\",method=\"GET\",status=\"200\"}";
+    assert_has(&counted, &[&format!("http_requests_total{series} 1")]);
 }
 
 #[tokio::test]
