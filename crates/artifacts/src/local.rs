@@ -75,6 +75,21 @@ impl LocalStore {
         }
     }
 
+    /// Tries whether files can be written.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] when they cannot.
+    pub async fn probe(&self) -> Result<(), OpenError> {
+        let root = Arc::clone(&self.root);
+        blocking(move || files::probe(&root))
+            .await
+            .map_err(|source| OpenError {
+                path: self.root.to_path_buf(),
+                source,
+            })
+    }
+
     /// Makes the finished file at `path` the object of `key`, without copying it. The file must be
     /// on the same file system; it is on the disk when this returns.
     ///

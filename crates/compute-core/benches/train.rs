@@ -8,7 +8,7 @@
     reason = "a benchmark reads the clock and prints what it found"
 )]
 
-use compute_core::engine::{Examples, Trainer, initial_parameters};
+use compute_core::engine::{Examples, Progress, Trainer, initial_parameters};
 use federation::local::{LocalDuration, LocalTraining, Optimizer};
 use federation::model::{Activation, Architecture, Layer, ModelSpec};
 use std::num::NonZeroUsize;
@@ -160,10 +160,15 @@ impl Turn {
         let mut steps = 0;
         let start = Instant::now();
         self.trainer
-            .train(&mut self.parameters, &examples, 1, &mut |progress| {
-                steps = progress.steps_total;
-                ControlFlow::Continue(())
-            })
+            .train(
+                &mut self.parameters,
+                &examples,
+                1,
+                &mut |progress: Progress| {
+                    steps = progress.steps_total;
+                    ControlFlow::Continue(())
+                },
+            )
             .expect("the training converges");
         let rows_per_step = self.labels.len() / 16;
         steps as f64 * rows_per_step as f64 / start.elapsed().as_secs_f64()

@@ -71,14 +71,17 @@ impl Cache {
 
     /// Holds a body. Makes room by letting go of others; those in use stay alive with their users.
     ///
-    /// A body larger than the budget is held alone, so that any model can be trained.
-    pub fn put(&self, digest: Digest, held: Held) {
+    /// A body larger than the budget is held alone, so that any model can be trained. Yields how
+    /// many bodies had to go.
+    pub fn put(&self, digest: Digest, held: Held) -> u64 {
         let mut inner = self.lock();
         inner.uses += 1;
         let last_use = inner.uses;
         let size = held.bytes.len();
+        let mut evicted = 0;
         while inner.bytes + size > self.budget_bytes && !inner.bodies.is_empty() {
             inner.evict_oldest();
+            evicted += 1;
         }
         let entry = Entry {
             held: Arc::new(held),
@@ -88,6 +91,7 @@ impl Cache {
         if let Some(replaced) = inner.bodies.insert(digest, entry) {
             inner.bytes -= replaced.held.bytes.len();
         }
+        evicted
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -126,10 +130,10 @@ mod tests {
     fn what_was_unused_for_longest_goes_first() {
         let cache = Cache::new(25);
         let [(a, held_a), (b, held_b), (c, held_c)] = [body(1), body(2), body(3)];
-        cache.put(a, held_a);
-        cache.put(b, held_b);
+        assert_eq!(cache.put(a, held_a), 0);
+        assert_eq!(cache.put(b, held_b), 0);
         assert!(cache.get(&a).is_some());
-        cache.put(c, held_c);
+        assert_eq!(cache.put(c, held_c), 1);
         assert!(cache.get(&b).is_none(), "b was unused for longest");
         assert!(cache.get(&a).is_some() && cache.get(&c).is_some());
         assert_eq!(cache.bytes(), 20);

@@ -19,8 +19,10 @@ mod network;
 mod optimizer;
 mod pool;
 mod train;
+mod watch;
 
 pub use evaluate::{EvaluateError, Evaluation, evaluate, predict};
 pub use examples::{Examples, ExamplesError};
 pub use initial::initial_parameters;
-pub use train::{PlanError, Progress, TrainError, TrainReport, Trainer};
+pub use train::{PlanError, TrainError, TrainReport, Trainer};
+pub use watch::{Progress, Watch};

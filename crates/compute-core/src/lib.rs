@@ -9,6 +9,7 @@ pub mod config;
 pub mod engine;
 pub mod metrics;
 pub mod service;
+pub mod steps;
 
 pub use app::{ComputeCore, Wiring};
 pub use config::Config;

@@ -6,7 +6,7 @@
 #![expect(unsafe_code, reason = "counting allocations takes a global allocator")]
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
-use compute_core::engine::{Examples, Trainer, initial_parameters};
+use compute_core::engine::{Examples, Progress, Trainer, initial_parameters};
 use federation::local::{LocalDuration, LocalTraining, Optimizer};
 use federation::model::{Activation, ModelSpec};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -72,7 +72,7 @@ fn allocations_after_the_first_step(optimizer: Optimizer, activation: Activation
 
     OWN.set(0);
     OTHERS.set(0);
-    let report = trainer.train(&mut parameters, &examples, 5, &mut |progress| {
+    let report = trainer.train(&mut parameters, &examples, 5, &mut |progress: Progress| {
         ARMED.set(progress.step < progress.steps_total);
         ControlFlow::Continue(())
     });

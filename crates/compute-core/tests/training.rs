@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 use compute_core::engine::{
-    EvaluateError, Examples, PlanError, TrainError, TrainReport, Trainer, evaluate,
+    EvaluateError, Examples, PlanError, Progress, TrainError, TrainReport, Trainer, evaluate,
     initial_parameters, predict,
 };
 use federation::local::{LocalDuration, LocalTraining, Optimizer};
@@ -192,7 +192,7 @@ fn progress_tells_every_step_and_its_loss() {
             &mut parameters,
             &shard.examples(&architecture),
             1,
-            &mut |progress| {
+            &mut |progress: Progress| {
                 told.push(progress);
                 ControlFlow::Continue(())
             },
@@ -204,6 +204,46 @@ fn progress_tells_every_step_and_its_loss() {
     let weighted = [16.0, 16.0, 16.0, 2.0].iter().zip(&told[4..]);
     let mean = weighted.map(|(rows, p)| rows * p.loss).sum::<f64>() / 50.0;
     assert!((mean - report.last_epoch_loss).abs() < 1e-12);
+    let rows: Vec<_> = told.iter().map(|p| p.rows).collect();
+    assert_eq!(rows, [16, 16, 16, 2, 16, 16, 16, 2]);
+    let right: f64 = told[4..].iter().map(|p| p.rows as f64 * p.accuracy).sum();
+    assert!((right / 50.0 - report.last_epoch_accuracy).abs() < 1e-12);
+}
+
+#[test]
+fn a_training_that_stands_still_is_as_accurate_as_its_parameters() {
+    let architecture = mlp(30, &[20], Activation::Relu);
+    let shard = Shard::new(330, 30);
+    let still = Optimizer::Sgd {
+        learning_rate: 0.0,
+        momentum: 0.0,
+        weight_decay: 0.0,
+    };
+    for count in [1, 3] {
+        let recipe = training(LocalDuration::Epochs(2), 64, still);
+        let (bits, report) = train(&architecture, &recipe, &shard, 3, count);
+        let parameters: Vec<f32> = bits.into_iter().map(f32::from_bits).collect();
+        let examples = shard.examples(&architecture);
+        let measured = evaluate(&architecture, &parameters, &examples, threads(1)).unwrap();
+        assert!(measured.accuracy > 0.0 && measured.accuracy < 1.0);
+        let told = report.last_epoch_accuracy;
+        assert_eq!(told.to_bits(), measured.accuracy.to_bits());
+    }
+}
+
+#[test]
+fn only_complete_passes_are_epochs() {
+    let architecture = mlp(30, &[20], Activation::Relu);
+    let shard = Shard::new(50, 30);
+    let epochs = |duration| {
+        let recipe = training(duration, 16, SGD);
+        train(&architecture, &recipe, &shard, 1, 1).1.num_epochs
+    };
+    assert_eq!(
+        [3, 4, 9].map(|n| epochs(LocalDuration::Steps(n))),
+        [0, 1, 2]
+    );
+    assert_eq!(epochs(LocalDuration::Epochs(3)), 3);
 }
 
 #[test]
@@ -217,7 +257,7 @@ fn breaking_off_cancels_after_that_step() {
         &mut parameters,
         &shard.examples(&architecture),
         1,
-        &mut |p| match p.step {
+        &mut |p: Progress| match p.step {
             3 => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
         },

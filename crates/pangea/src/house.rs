@@ -13,7 +13,8 @@ use clock::{Clock, SystemClock};
 use compute_core::ComputeCore;
 use orchestrator::Orchestrator;
 use proto::transport::{Address, Pipe};
-use telemetry::Telemetry;
+use telemetry::config::environment::Environment;
+use telemetry::{Host, Household};
 use thiserror::Error;
 use training_worker::TrainingWorker;
 
@@ -61,6 +62,7 @@ pub enum HouseError {
 #[derive(Debug)]
 pub struct House {
     plan: Plan,
+    host: Host,
     compute_pipe: Pipe,
     orchestrator_pipe: Pipe,
     compute: Option<ComputeCore>,
@@ -79,22 +81,31 @@ pub struct Place {
     pub http: SocketAddr,
 }
 
+/// The process of a house: the orchestrator's, which the other services share.
+///
+/// # Errors
+///
+/// What Prometheus says to a name that it does not take.
+pub fn host(environment: Environment) -> Result<Host, telemetry::metrics::Error> {
+    Host::begin(orchestrator::app::SERVICE, Household::Shared, environment)
+}
+
 impl House {
-    /// Builds the house.
+    /// Builds the house in the process of `host`, which ends with it.
     ///
     /// # Errors
     ///
     /// [`HouseError`].
-    pub async fn start(plan: Plan) -> Result<Self, HouseError> {
+    pub async fn start(plan: Plan, host: Host) -> Result<Self, HouseError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let (compute_pipe, orchestrator_pipe) = (Pipe::default(), Pipe::default());
-        let compute = start_compute(&plan, &compute_pipe).await?;
+        let compute = start_compute(&plan, &host, &compute_pipe).await?;
         let orchestrator =
-            start_orchestrator(&plan, &clock, &compute_pipe, &orchestrator_pipe).await?;
+            start_orchestrator(&plan, &host, &clock, &compute_pipe, &orchestrator_pipe).await?;
         let mut workers = Vec::new();
         for number in 1..=plan.workers.get() {
             let wiring = training_worker::Wiring {
-                telemetry: Telemetry::quiet(training_worker::app::SERVICE)?,
+                telemetry: host.guest(training_worker::app::SERVICE)?,
                 clock: Arc::clone(&clock),
                 orchestrator: Address::Pipe(orchestrator_pipe.clone()),
                 compute: Address::Pipe(compute_pipe.clone()),
@@ -104,6 +115,7 @@ impl House {
         let compute = Some(compute);
         Ok(Self {
             plan,
+            host,
             compute_pipe,
             orchestrator_pipe,
             compute,
@@ -155,7 +167,7 @@ impl House {
     ///
     /// [`HouseError`].
     pub async fn start_compute(&mut self) -> Result<(), HouseError> {
-        self.compute = Some(start_compute(&self.plan, &self.compute_pipe).await?);
+        self.compute = Some(start_compute(&self.plan, &self.host, &self.compute_pipe).await?);
         Ok(())
     }
 
@@ -168,15 +180,16 @@ impl House {
         if let Some(compute) = self.compute {
             compute.stop(tokio::time::sleep(PATIENCE)).await;
         }
+        self.host.end().await;
     }
 }
 
-async fn start_compute(plan: &Plan, pipe: &Pipe) -> Result<ComputeCore, HouseError> {
+async fn start_compute(plan: &Plan, host: &Host, pipe: &Pipe) -> Result<ComputeCore, HouseError> {
     let mut config = compute_core::Config::default();
     plan.ports.choose(&mut config.grpc.listen);
     plan.ports.choose(&mut config.http.listen);
     let wiring = compute_core::Wiring {
-        telemetry: Telemetry::quiet(compute_core::app::SERVICE)?,
+        telemetry: host.guest(compute_core::app::SERVICE)?,
         pipe: Some(pipe.listen()),
     };
     Ok(ComputeCore::start(config, wiring).await?)
@@ -184,6 +197,7 @@ async fn start_compute(plan: &Plan, pipe: &Pipe) -> Result<ComputeCore, HouseErr
 
 async fn start_orchestrator(
     plan: &Plan,
+    host: &Host,
     clock: &Arc<dyn Clock>,
     compute: &Pipe,
     own: &Pipe,
@@ -195,7 +209,7 @@ async fn start_orchestrator(
     plan.ports.choose(&mut config.grpc.listen);
     plan.ports.choose(&mut config.http.listen);
     let wiring = orchestrator::Wiring {
-        telemetry: Telemetry::quiet(orchestrator::app::SERVICE)?,
+        telemetry: host.telemetry(),
         clock: Arc::clone(clock),
         compute: Address::Pipe(compute.clone()),
         pipe: Some(own.listen()),

@@ -1,6 +1,7 @@
 //! The calling side of compute-core: gives it what it does not hold, then asks.
 
 use std::error::Error;
+use std::sync::Arc;
 
 use crate::transport::Outgoing;
 use bytes::Bytes;
@@ -79,6 +80,7 @@ impl std::fmt::Debug for Input<'_> {
 #[derive(Debug, Clone)]
 pub struct Engine {
     client: ComputeClient<Outgoing>,
+    on_behalf_of: Arc<str>,
 }
 
 impl Engine {
@@ -87,6 +89,16 @@ impl Engine {
     pub fn over(outgoing: Outgoing) -> Self {
         Self {
             client: ComputeClient::new(outgoing),
+            on_behalf_of: Arc::default(),
+        }
+    }
+
+    /// The same, where its spans say that a training is for `client`.
+    #[must_use]
+    pub fn on_behalf_of(&self, client: &str) -> Self {
+        Self {
+            client: self.client.clone(),
+            on_behalf_of: client.into(),
         }
     }
 
@@ -121,6 +133,8 @@ impl Engine {
 
     /// Trains on a shard: the result and the delta's bytes.
     ///
+    /// Whoever has the inputs [held](Self::hold) before spares a refused call.
+    ///
     /// # Errors
     ///
     /// [`EngineError`]; dropping the future cancels the training.
@@ -138,11 +152,11 @@ impl Engine {
             examples_digest: inputs.examples.body.digest.clone(),
             local: Some(local.into()),
             seed,
+            client: self.on_behalf_of.to_string(),
         };
         for _ in 0..ATTEMPTS {
-            self.hold(&inputs).await?;
             match self.train_once(request.clone(), on_progress).await {
-                Err(EngineError::Call(status)) if forgot(&status) => {}
+                Err(EngineError::Call(status)) if forgot(&status) => self.hold(&inputs).await?,
                 answer => return answer,
             }
         }
@@ -230,7 +244,12 @@ impl Engine {
         Err(EngineError::Forgetful)
     }
 
-    async fn hold(&self, inputs: &Inputs<'_>) -> Result<(), EngineError> {
+    /// Has compute-core hold the inputs of a call: loads and sends what it does not hold.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`].
+    pub async fn hold(&self, inputs: &Inputs<'_>) -> Result<(), EngineError> {
         let mut client = self.client.clone();
         let inputs = [&inputs.parameters, &inputs.examples];
         let digests = inputs

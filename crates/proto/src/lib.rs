@@ -18,3 +18,31 @@ pub mod v1 {
 
 /// The encoded descriptors of all services, for reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("gen/pangea.v1.bin");
+
+/// The path of every call, and whether either side sends more than one message.
+const CALLS: &[(&str, bool)] = include!("gen/pangea.v1.calls.rs");
+
+/// The paths of the calls of `services`, such as `pangea.v1.Jobs`, and whether either side sends
+/// more than one message.
+pub fn calls(services: &[&str]) -> impl Iterator<Item = (&'static str, bool)> {
+    CALLS.iter().copied().filter(|(path, _)| {
+        let service = path[1..].split('/').next();
+        service.is_some_and(|service| services.contains(&service))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_calls_of_a_service_are_its_own() {
+        let calls: Vec<_> = calls(&["pangea.v1.Workers"]).collect();
+        let expected = [
+            ("/pangea.v1.Workers/Session", true),
+            ("/pangea.v1.Workers/List", false),
+            ("/pangea.v1.Workers/Drain", false),
+        ];
+        assert_eq!(calls, expected);
+    }
+}

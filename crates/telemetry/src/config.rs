@@ -1,5 +1,6 @@
 //! How every service reads its settings: defaults, then a TOML file, then the environment.
 
+pub mod environment;
 pub mod sample;
 
 use std::fmt::Debug;

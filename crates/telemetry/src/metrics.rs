@@ -2,17 +2,22 @@
 //! handles, and encoded for Prometheus.
 
 mod bounded;
+mod buckets;
 mod build;
 mod exemplars;
 pub mod exposition;
 mod family;
+pub mod heap;
 mod histogram;
 mod instrument;
 pub mod lint;
 mod living;
+pub mod process;
 mod registry;
+pub mod runtime;
 
 pub use bounded::{Bounded, OTHER};
+pub use buckets::{ANSWER_SECONDS, BODY_BYTES};
 pub use build::VERSION;
 pub use exemplars::Exemplar;
 pub use family::{Family, Kind, Label, Unit};

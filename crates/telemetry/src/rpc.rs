@@ -1,21 +1,17 @@
 //! Calls between services: what they carry of a trace, and how they are counted.
+//!
+//! [`Layer`] stands before the services of a server. A caller has nothing but [`stamp`].
 
-use http::{HeaderMap, HeaderValue};
+mod call;
+mod layer;
+mod methods;
+mod place;
 
-use crate::trace::{TRACEPARENT, TRACESTATE, current_context};
+pub use layer::{Answer, Answering, Layer, Served};
+pub use methods::Metrics;
+pub use place::stamp;
 
-/// Tells the callee where in a trace the caller is, if it is anywhere.
-pub fn stamp(headers: &mut HeaderMap) {
-    let Some(context) = current_context() else {
-        return;
-    };
-    if let Ok(value) = HeaderValue::try_from(context.traceparent()) {
-        headers.insert(TRACEPARENT, value);
-    }
-    let state = context
-        .state
-        .and_then(|state| HeaderValue::try_from(&*state).ok());
-    if let Some(state) = state {
-        headers.insert(TRACESTATE, state);
-    }
-}
+pub(crate) use place::told;
+
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clock::SystemClock;
-use telemetry::Telemetry;
+use telemetry::config::environment::Environment;
+use telemetry::logs::Output;
 use telemetry::process::{Arguments, arguments, asked_to_end, print};
+use telemetry::{Host, Household};
 use training_worker::app::SERVICE;
 use training_worker::{Config, TrainingWorker, Wiring};
 
@@ -15,24 +17,23 @@ async fn main() -> anyhow::Result<()> {
         Arguments::Print(text) => return print(&text),
         Arguments::Run { config } => Config::load(config.as_deref())?,
     };
-    telemetry::logs::install(config.log.format, &config.log.filter)?;
+    let mut host = Host::begin(SERVICE, Household::Alone, Environment::of_process())?;
+    host.write_logs(&config.log, Output::Stdout)?;
     let wiring = Wiring {
-        telemetry: Telemetry::quiet(SERVICE)?,
+        telemetry: host.telemetry(),
         clock: Arc::new(SystemClock::default()),
         orchestrator: config.orchestrator.parse().context("orchestrator")?,
         compute: config.compute.parse().context("compute")?,
     };
     let drain = config.lease.drain;
-    let service = TrainingWorker::start(config, wiring).await?;
+    // Listened for before the process announces itself, so that whoever waited for that can end it.
     let asked_to_end = asked_to_end()?;
-    print(&format!(
-        "{SERVICE} {} works: HTTP http://{}",
-        service.id, service.http
-    ))?;
+    let service = TrainingWorker::start(config, wiring).await?;
     tokio::select! {
         () = asked_to_end => {}
         () = service.told_to_end() => {}
     }
     service.stop(tokio::time::sleep(drain)).await;
+    host.end().await;
     Ok(())
 }

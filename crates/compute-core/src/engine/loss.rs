@@ -31,6 +31,15 @@ pub(super) fn cross_entropy_gradient(logits: &mut [f32], label: u32, weight: f32
     loss
 }
 
+/// Whether the label's logit of a row is the largest; of equal logits the first counts.
+#[inline(always)]
+pub(super) fn is_right(logits: &[f32], label: u32) -> bool {
+    let label = label as usize;
+    let own = logits[label];
+    logits[..label].iter().all(|logit| *logit < own)
+        && logits[label + 1..].iter().all(|logit| *logit <= own)
+}
+
 /// Cross-entropy of a row of logits.
 #[inline(always)]
 pub(super) fn cross_entropy(logits: &[f32], label: u32) -> f32 {
@@ -72,6 +81,15 @@ mod tests {
             let difference = (at(1e-2) - at(-1e-2)) / 2e-2;
             assert!((difference - f64::from(gradient[i])).abs() < 1e-4);
         }
+    }
+
+    #[test]
+    fn of_equal_logits_the_first_is_the_answer() {
+        let right = |logits: [f32; 3]| [0, 1, 2].map(|label| is_right(&logits, label));
+        assert_eq!(right([1.0, 3.0, 2.0]), [false, true, false]);
+        assert_eq!(right([3.0, 3.0, 2.0]), [true, false, false]);
+        assert_eq!(right([2.0, 3.0, 3.0]), [false, true, false]);
+        assert_eq!(right([0.0, 0.0, 0.0]), [true, false, false]);
     }
 
     #[test]

@@ -4,14 +4,15 @@ use super::backward::Gradients;
 use super::batches::Batches;
 use super::examples::Examples;
 use super::forward::Activations;
-use super::loss::cross_entropy_gradient;
+use super::loss::{cross_entropy_gradient, is_right};
 use super::network::Network;
 use super::optimizer::{Rule, slots};
 use super::pool::Pool;
+use super::watch::{Progress, Watch};
 use federation::local::{LocalDuration, LocalTraining};
 use federation::model::Architecture;
 use std::num::NonZeroUsize;
-use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU32, Ordering};
 use thiserror::Error;
 
 /// Trains one architecture by one recipe, as often as asked, in buffers planned once.
@@ -28,17 +29,6 @@ pub struct Trainer {
     memory: [Vec<f32>; 2],
 }
 
-/// Where a training stands after a step.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Progress {
-    /// Steps taken.
-    pub step: u64,
-    /// Steps of the whole training.
-    pub steps_total: u64,
-    /// Mean cross-entropy of the step's batch, before its update.
-    pub loss: f64,
-}
-
 /// What a training did.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TrainReport {
@@ -47,11 +37,28 @@ pub struct TrainReport {
     pub num_examples: u64,
     /// Batches taken.
     pub num_steps: u64,
+    /// Complete passes over the shard.
+    pub num_epochs: u64,
     /// Mean cross-entropy over the rows of the last pass, complete or not, each as its batch found
     /// it.
     pub last_epoch_loss: f64,
+    /// Share of the same rows whose largest logit was their label's, each as its batch found it; of
+    /// equal logits the first counts. From 0 to 1.
+    pub last_epoch_accuracy: f64,
     /// Mean cross-entropy of the last batch, before its update.
     pub final_loss: f64,
+}
+
+/// What the forward pass of a step found out.
+struct Found {
+    /// Whether the step is the first of a pass over the shard.
+    opens: bool,
+    /// Rows of the batch.
+    rows: usize,
+    /// Sum of the rows' losses.
+    loss: f64,
+    /// Rows whose largest logit is their label's.
+    right: u32,
 }
 
 /// Why a training cannot be planned.
@@ -194,30 +201,33 @@ impl Trainer {
         parameters: &mut [f32],
         examples: &Examples<'_>,
         seed: u64,
-        watch: &mut impl FnMut(Progress) -> ControlFlow<()>,
+        watch: &mut impl Watch,
     ) -> Result<TrainReport, TrainError> {
         self.check(parameters, examples)?;
         self.memory.iter_mut().for_each(|memory| memory.fill(0.0));
         self.batches.restart(examples.rows(), seed);
 
         let steps_total = self.steps_total(examples.rows());
-        let (mut epoch_loss, mut epoch_rows) = (0.0, 0);
+        let (mut epoch_loss, mut epoch_right, mut epoch_rows) = (0.0, 0, 0);
         let (mut num_examples, mut final_loss) = (0, 0.0);
         for step in 1..=steps_total {
-            let (opens, rows, total_loss) = self.step(parameters, examples, step)?;
-            if opens {
-                (epoch_loss, epoch_rows) = (0.0, 0);
+            watch.begin_step(step, steps_total);
+            let found = self.forward(parameters, examples);
+            if !found.loss.is_finite() {
+                return Err(TrainError::Diverged { step });
             }
-            epoch_loss += total_loss;
-            epoch_rows += rows;
+            watch.begin_backward();
+            self.backward(parameters, step);
+            if found.opens {
+                (epoch_loss, epoch_right, epoch_rows) = (0.0, 0, 0);
+            }
+            epoch_loss += found.loss;
+            epoch_right += u64::from(found.right);
+            epoch_rows += found.rows;
             num_examples = num_examples.max(epoch_rows);
-            final_loss = total_loss / rows as f64;
-            let progress = Progress {
-                step,
-                steps_total,
-                loss: final_loss,
-            };
-            if watch(progress).is_break() {
+            let progress = found.progress(step, steps_total);
+            final_loss = progress.loss;
+            if watch.end_step(progress).is_break() {
                 return Err(TrainError::Cancelled { step });
             }
         }
@@ -227,7 +237,9 @@ impl Trainer {
         Ok(TrainReport {
             num_examples: num_examples as u64,
             num_steps: steps_total,
+            num_epochs: steps_total / self.steps_per_pass(examples.rows()),
             last_epoch_loss: epoch_loss / epoch_rows as f64,
+            last_epoch_accuracy: epoch_right as f64 / epoch_rows as f64,
             final_loss,
         })
     }
@@ -260,20 +272,17 @@ impl Trainer {
 
     fn steps_total(&self, rows: usize) -> u64 {
         match self.training.duration {
-            LocalDuration::Epochs(epochs) => {
-                u64::from(epochs) * rows.div_ceil(self.batch_size) as u64
-            }
+            LocalDuration::Epochs(epochs) => u64::from(epochs) * self.steps_per_pass(rows),
             LocalDuration::Steps(steps) => u64::from(steps),
         }
     }
 
-    /// Takes one step. Yields whether it opened a pass, its rows and the sum of their losses.
-    fn step(
-        &mut self,
-        parameters: &mut [f32],
-        examples: &Examples<'_>,
-        step: u64,
-    ) -> Result<(bool, usize, f64), TrainError> {
+    fn steps_per_pass(&self, rows: usize) -> u64 {
+        rows.div_ceil(self.batch_size) as u64
+    }
+
+    /// Takes the next batch as far as its losses, whose gradient replaces its logits.
+    fn forward(&mut self, parameters: &[f32], examples: &Examples<'_>) -> Found {
         let Self {
             network,
             pool,
@@ -284,25 +293,48 @@ impl Trainer {
         let rows = batch.len();
         activations.gather_examples(network, pool, examples, rows, |row| batch[row]);
         let (classes, weight) = (network.classes, 1.0 / rows as f32);
+        // A sum of whole numbers, so that the order of threads does not matter.
+        let right = AtomicU32::new(0);
         activations.forward(network, pool, parameters, |block| {
             let rows = block.logits.chunks_exact_mut(classes);
+            let mut right_here = 0;
             for ((logits, label), loss) in rows.zip(block.labels).zip(block.losses) {
+                right_here += u32::from(is_right(logits, *label));
                 *loss = cross_entropy_gradient(logits, *label, weight);
             }
+            right.fetch_add(right_here, Ordering::Relaxed);
         });
-        let total_loss = activations.total_loss();
-        if !total_loss.is_finite() {
-            return Err(TrainError::Diverged { step });
+        Found {
+            opens,
+            rows,
+            loss: activations.total_loss(),
+            right: right.into_inner(),
         }
+    }
+
+    /// Goes back down from the gradient and updates the parameters.
+    fn backward(&mut self, parameters: &mut [f32], step: u64) {
         let rule = Rule::at(self.training.optimizer, step);
         self.gradients.step(
-            network,
-            pool,
-            activations,
+            &self.network,
+            &mut self.pool,
+            &self.activations,
             parameters,
             &mut self.memory,
             rule,
         );
-        Ok((opens, rows, total_loss))
+    }
+}
+
+impl Found {
+    fn progress(&self, step: u64, steps_total: u64) -> Progress {
+        let rows = self.rows as f64;
+        Progress {
+            step,
+            steps_total,
+            rows: self.rows,
+            loss: self.loss / rows,
+            accuracy: f64::from(self.right) / rows,
+        }
     }
 }

@@ -30,6 +30,10 @@ impl Parameters {
     pub(super) fn numbers(&self) -> Cow<'_, [f32]> {
         body::as_numbers(&self.0.bytes)
     }
+
+    pub(super) fn num_bytes(&self) -> usize {
+        self.0.bytes.len()
+    }
 }
 
 /// Rows with their classes, as they are held.
@@ -56,6 +60,10 @@ impl Labelled {
             features,
             labels,
         })
+    }
+
+    pub(super) fn num_bytes(&self) -> usize {
+        self.features.len() + self.labels.len()
     }
 
     /// The rows as the engine reads them. Work for a thread that may be kept busy, and memory for

@@ -24,7 +24,7 @@ async fn a_computation_whose_caller_left_keeps_its_turn_until_it_ends() {
     let service = service();
     let (begun, mut has_begun) = tokio::sync::mpsc::channel(1);
     let (end, may_end) = mpsc::channel::<()>();
-    let computing = service.compute(move || {
+    let computing = service.compute("init", move || {
         begun.try_send(()).unwrap();
         may_end.recv().unwrap();
         Ok(())
@@ -76,6 +76,7 @@ async fn a_training_whose_caller_left_waits_for_no_turn() {
         examples_digest: examples.to_string(),
         local: Some((&local).into()),
         seed: 1,
+        client: String::new(),
     };
     let stream = service.train(Request::new(request)).await.unwrap();
     let held = service.cache.get(&parameters).unwrap();

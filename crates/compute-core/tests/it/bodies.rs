@@ -33,6 +33,7 @@ async fn what_is_not_held_is_named() {
         examples_digest: shard.body.digest.clone(),
         local: Some((&sgd(1, 0.1)).into()),
         seed: 9,
+        client: String::new(),
     };
     for absent in [&base, &shard] {
         let refused = core.client.clone().train(request.clone()).await;

@@ -47,8 +47,8 @@ async fn training_over_the_wire_gives_the_bits_of_the_engine() {
     let (model, local) = (mlp(6, 4), sgd(40, 0.1));
     let (base, shard) = (parameters(&model, 7), rows(30, 6, 0.2));
     let held = examples(&shard);
-    let mut progress = 0;
-    let mut on_progress = |_| progress += 1;
+    let mut progress = Vec::new();
+    let mut on_progress = |told| progress.push(told);
     let trained = core
         .engine
         .train(&model, inputs(&base, &held), &local, 9, &mut on_progress);
@@ -70,7 +70,15 @@ async fn training_over_the_wire_gives_the_bits_of_the_engine() {
     assert_eq!(result.num_examples, report.num_examples);
     assert_eq!(result.num_steps, 40);
     assert_eq!(result.mean_loss.to_bits(), report.last_epoch_loss.to_bits());
-    assert!(progress > 0, "forty steps are worth a word");
+    assert_eq!(
+        result.accuracy.to_bits(),
+        report.last_epoch_accuracy.to_bits()
+    );
+    assert_eq!(u64::from(result.num_epochs), report.num_epochs);
+    assert!(!progress.is_empty(), "forty steps are worth a word");
+    let times: Vec<f64> = progress.iter().map(|told| told.seconds).collect();
+    assert!(times[0] > 0.0 && times.is_sorted() && times[times.len() - 1] <= result.seconds);
+    assert!(progress.iter().any(|told| told.accuracy > 0.0));
 }
 
 #[tokio::test]

@@ -26,6 +26,8 @@ pub(crate) const MIB: usize = 1024 * 1024;
 pub(crate) struct Core {
     pub(crate) engine: Engine,
     pub(crate) client: ComputeClient<Outgoing>,
+    /// The service itself, without the wire.
+    pub(crate) service: Service,
     pub(crate) metrics: Metrics,
 }
 
@@ -38,13 +40,14 @@ pub(crate) fn serve(cache_bytes: usize, concurrency: usize) -> Core {
     let pipe = Pipe::default();
     let incoming = Incoming::default().pipe(pipe.listen());
     let serving = server()
-        .add_service(ComputeServer::new(service))
+        .add_service(ComputeServer::new(service.clone()))
         .serve_with_incoming(incoming.connections());
     tokio::spawn(async move { serving.await.unwrap() });
     let address = Address::Pipe(pipe);
     Core {
         engine: Engine::over(channel(&address)),
         client: ComputeClient::new(channel(&address)),
+        service,
         metrics,
     }
 }

@@ -6,4 +6,7 @@ mod core;
 
 mod bodies;
 mod calls;
+mod numbers;
+mod process;
 mod slots;
+mod traces;

@@ -57,7 +57,10 @@ async fn a_dropped_training_frees_its_slot() {
     let (base, shard) = (parameters(&model, 7), examples(&rows(30, 6, 0.2)));
     let evaluated = core.engine.evaluate(&model, inputs(&base, &shard));
     timeout(PATIENCE, evaluated).await.unwrap().unwrap();
-    let ended = (core.metrics.train_failures.get(), core.metrics.steps.get());
+    let ended = (
+        core.metrics.errors.of("cancelled").get(),
+        core.metrics.steps.get(),
+    );
     assert_eq!(ended, (1, 0), "it was to end early, not to be waited for");
 }
 
@@ -74,6 +77,9 @@ async fn no_more_than_allowed_compute_at_once() {
         long.progress().await;
     }
     assert!(waiting.steps.is_empty(), "two slots, three trainings");
+    let metrics = &core.metrics;
+    let counted = (metrics.active_tasks.get(), metrics.waiting_tasks.get());
+    assert_eq!(counted, (2, 1));
     running[0].call.abort();
     waiting.progress().await;
     for long in [&running[1], &waiting] {

@@ -107,8 +107,8 @@ impl World {
     ) -> Self {
         std::fs::create_dir_all(dir.path().join("spool")).unwrap();
         let telemetry = Telemetry {
-            registry: Registry::new("test").unwrap(),
             tracer: Tracer::new("test", Sampler::all(), Some(Arc::clone(&outbox))),
+            ..Telemetry::quiet("test").unwrap()
         };
         let metrics = Metrics::register(&telemetry.registry).unwrap();
         let path = dir.path().join("runs.sqlite");

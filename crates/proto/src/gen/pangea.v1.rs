@@ -796,6 +796,9 @@ pub struct TrainRequest {
     pub local: ::core::option::Option<LocalTraining>,
     #[prost(uint64, tag = "5")]
     pub seed: u64,
+    /// Whom the training is for, in the caller's words: spans repeat it, nothing is computed from it.
+    #[prost(string, tag = "6")]
+    pub client: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TrainReply {
@@ -821,8 +824,15 @@ pub struct TrainProgress {
     pub step: u32,
     #[prost(uint32, tag = "2")]
     pub steps_total: u32,
+    /// Mean cross-entropy of the step's batch, before its update.
     #[prost(float, tag = "3")]
     pub loss: f32,
+    /// Share of the same batch whose largest logit is the label's.
+    #[prost(float, tag = "4")]
+    pub accuracy: f32,
+    /// Time since the first step began.
+    #[prost(double, tag = "5")]
+    pub seconds: f64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TrainResult {
@@ -831,10 +841,20 @@ pub struct TrainResult {
     pub num_examples: u64,
     #[prost(uint32, tag = "2")]
     pub num_steps: u32,
+    /// Mean cross-entropy over the last pass, each row as its batch found it.
     #[prost(double, tag = "3")]
     pub mean_loss: f64,
     #[prost(message, optional, tag = "4")]
     pub delta: ::core::option::Option<Body>,
+    /// Share of the rows of the last pass whose largest logit was the label's.
+    #[prost(double, tag = "5")]
+    pub accuracy: f64,
+    /// Complete passes over the examples.
+    #[prost(uint32, tag = "6")]
+    pub num_epochs: u32,
+    /// Time of all steps.
+    #[prost(double, tag = "7")]
+    pub seconds: f64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct EvaluateRequest {

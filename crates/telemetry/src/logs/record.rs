@@ -2,9 +2,10 @@
 
 use std::time::SystemTime;
 
-use tracing::Level;
+use tracing::{Event, Level};
 
-use crate::trace::{SpanId, TraceId, Value};
+use super::visit::Said;
+use crate::trace::{self, Scope, SpanId, TraceId, Value};
 
 /// Something that was said, and by whom.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,10 +26,44 @@ pub struct LogRecord {
     pub line: u32,
     /// What it says.
     pub message: String,
-    /// The rest of it.
+    /// The rest of it; no two have one name, and none has that of a part of the record.
     pub fields: Vec<(&'static str, Value)>,
     /// Where in a trace it was said.
     pub place: Option<(TraceId, SpanId)>,
     /// Whether that trace is kept.
     pub kept: bool,
+}
+
+impl LogRecord {
+    /// What `event` says, here and now; by `service` where no piece of work says who works.
+    pub(super) fn of(event: &Event<'_>, service: &'static str) -> Self {
+        let mut said = Said::default();
+        event.record(&mut said);
+        let about = event.metadata();
+        let here = trace::current();
+        Self {
+            at: now(),
+            level: *about.level(),
+            service: here.as_ref().map_or(service, Scope::service),
+            logger: about.target(),
+            module: about.module_path().unwrap_or_default(),
+            function: here.as_ref().map_or("", Scope::name),
+            line: about.line().unwrap_or_default(),
+            message: said.message,
+            fields: said.fields,
+            place: here.as_ref().map(|scope| {
+                let context = scope.context();
+                (context.trace, context.span)
+            }),
+            kept: here.as_ref().is_some_and(Scope::is_kept),
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a line tells when it was said to people who look at their own clocks"
+)]
+fn now() -> SystemTime {
+    SystemTime::now()
 }

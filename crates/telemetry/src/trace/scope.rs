@@ -78,19 +78,19 @@ pub(crate) fn kept_here() -> Option<(TraceId, SpanId)> {
 }
 
 /// Puts a scope in place until dropped, then the one before.
-pub(super) struct Here {
+pub(crate) struct Here {
     before: Option<Scope>,
 }
 
 impl Here {
-    pub(super) fn enter(scope: Option<Scope>) -> Self {
+    pub(crate) fn enter(scope: Option<Scope>) -> Self {
         Self {
             before: replace(scope),
         }
     }
 
     /// Ends early and gives back what was put in place.
-    pub(super) fn leave(mut self) -> Option<Scope> {
+    pub(crate) fn leave(mut self) -> Option<Scope> {
         let own = replace(self.before.take());
         std::mem::forget(self);
         own

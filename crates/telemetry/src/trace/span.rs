@@ -128,6 +128,17 @@ impl Span {
         self.scope.clone().or_else(super::current)
     }
 
+    /// Takes out the place where the work is done, for who enters it more than once. What is left
+    /// ends the span.
+    pub(crate) fn split(mut self) -> (Option<Scope>, Self) {
+        let scope = if self.is_kept() {
+            self.scope.clone()
+        } else {
+            self.scope.take()
+        };
+        (scope, self)
+    }
+
     /// Says something about the span.
     pub fn set(&self, key: &'static str, value: impl Into<Value>) {
         if let Some(recording) = self.recording() {

@@ -1,12 +1,13 @@
 //! One service as a process: started, announced, asked over HTTP, ended.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout};
@@ -34,7 +35,7 @@ pub(crate) struct Service {
     settings: Vec<Setting>,
     log: PathBuf,
     child: Child,
-    announced: String,
+    announced: Announced,
 }
 
 impl Kind {
@@ -71,7 +72,8 @@ impl Kind {
         let mut command = self.command(settings);
         let output = timeout(PATIENCE, command.output()).await;
         let output = output.expect("the process ends").expect("it runs");
-        assert_eq!(output.stdout, b"", "it announced itself");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(said.lines().find_map(Announced::read), None);
         (
             output.status,
             String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -94,18 +96,12 @@ impl Service {
 
     /// Where it takes calls.
     pub(crate) fn grpc(&self) -> SocketAddr {
-        self.address("gRPC ")
+        self.announced.grpc.expect("it takes calls")
     }
 
     /// Where it answers operators.
     pub(crate) fn http(&self) -> SocketAddr {
-        self.address("http://")
-    }
-
-    fn address(&self, mark: &str) -> SocketAddr {
-        let (_, rest) = self.announced.split_once(mark).expect("an address");
-        let address = rest.split([',', ' ']).next().expect("an address");
-        address.parse().expect("an address")
+        self.announced.http
     }
 
     /// Everything that it has logged.
@@ -178,21 +174,54 @@ impl Service {
     }
 }
 
-async fn launch(kind: Kind, settings: &[Setting], log: &Path) -> (Child, String) {
+/// What a process said when it began to answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Announced {
+    grpc: Option<SocketAddr>,
+    http: SocketAddr,
+}
+
+impl Announced {
+    /// From one line of a log, if it is the one.
+    fn read(line: &str) -> Option<Self> {
+        let line: Value = serde_json::from_str(line).ok()?;
+        let address = |key: &str| line[key].as_str()?.parse().ok();
+        line["message"]
+            .as_str()?
+            .ends_with(" answers")
+            .then_some(())?;
+        Some(Self {
+            grpc: address("grpc"),
+            http: address("http")?,
+        })
+    }
+}
+
+async fn launch(kind: Kind, settings: &[Setting], log: &Path) -> (Child, Announced) {
     let mut command = kind.command(settings);
-    let file: File = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(log)
-        .expect("a file for the log");
-    command.stdout(Stdio::piped()).stderr(file);
+    let open = || {
+        let mut file = OpenOptions::new();
+        file.create(true).append(true).open(log).expect("a log")
+    };
+    let (file, before) = (open(), fs::metadata(log).expect("a log").len());
+    command.stdout(file).stderr(open());
     let mut child = command.spawn().expect("the process starts");
-    let stdout = BufReader::new(child.stdout.take().expect("its output"));
-    let line = timeout(PATIENCE, stdout.lines().next_line()).await;
-    let line = line.expect("an announcement in time").expect("text");
-    let announced = line.unwrap_or_else(|| {
-        let log = fs::read_to_string(log).unwrap_or_default();
-        panic!("{} ended before it announced itself:\n{log}", kind.binary())
-    });
-    (child, announced)
+    let announced = async {
+        loop {
+            let text = fs::read(log).expect("a log");
+            let new = String::from_utf8_lossy(&text[usize::try_from(before).expect("small")..]);
+            if let Some(announced) = new.lines().find_map(Announced::read) {
+                return announced;
+            }
+            let ended = child.try_wait().expect("a status");
+            assert!(
+                ended.is_none(),
+                "{} ended before it announced itself:\n{new}",
+                kind.binary()
+            );
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    let announced = timeout(PATIENCE, announced).await;
+    (child, announced.expect("an announcement in time"))
 }

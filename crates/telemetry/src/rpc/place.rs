@@ -1,0 +1,110 @@
+//! A place in a trace, in a call's headers.
+
+use std::sync::Once;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tracing::warn;
+
+use crate::metrics::{BadInput, Registry};
+use crate::trace::{TRACEPARENT, TRACESTATE, TraceContext, with_current};
+
+static PARENT: HeaderName = HeaderName::from_static(TRACEPARENT);
+static STATE: HeaderName = HeaderName::from_static(TRACESTATE);
+
+/// `00-<32 hex digits>-<16 hex digits>-<2 hex digits>`.
+const PARENT_LEN: usize = 55;
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// Whoever sends one malformed place sends thousands; the metric counts them.
+static WARNED: Once = Once::new();
+
+/// Tells the callee where in a trace the caller is, if it is anywhere.
+pub fn stamp(headers: &mut HeaderMap) {
+    with_current(|here| {
+        let Some(context) = here.map(|scope| scope.context()) else {
+            return;
+        };
+        if let Ok(value) = HeaderValue::from_bytes(&written(context)) {
+            headers.insert(&PARENT, value);
+        }
+        let state = context.state.as_deref().map(HeaderValue::from_str);
+        if let Some(Ok(state)) = state {
+            headers.insert(&STATE, state);
+        }
+    });
+}
+
+/// Where the caller is, as far as it says so in a form that can be read.
+pub(crate) fn told(headers: &HeaderMap, registry: &Registry) -> Option<TraceContext> {
+    let parent = headers.get(&PARENT)?;
+    let context = match String::from_utf8_lossy(parent.as_bytes()).parse::<TraceContext>() {
+        Ok(context) => context,
+        Err(error) => {
+            registry.count_bad(BadInput::Traceparent);
+            WARNED.call_once(|| {
+                warn!(error = %error, "a caller's place in its trace is unknown; others are only counted");
+            });
+            return None;
+        }
+    };
+    match headers.get(&STATE).map(HeaderValue::to_str) {
+        Some(Ok(state)) => Some(context.with_state(state)),
+        _ => Some(context),
+    }
+}
+
+/// The `traceparent`, without a text in between.
+fn written(context: &TraceContext) -> [u8; PARENT_LEN] {
+    let mut text = [b'-'; PARENT_LEN];
+    write_hex(&mut text[..2], &[0]);
+    write_hex(&mut text[3..35], &context.trace.to_bytes());
+    write_hex(&mut text[36..52], &context.span.to_bytes());
+    write_hex(&mut text[53..], &[u8::from(context.sampled)]);
+    text
+}
+
+fn write_hex(text: &mut [u8], bytes: &[u8]) {
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = HEX[usize::from(byte >> 4)];
+        pair[1] = HEX[usize::from(byte & 0xf)];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::{Sampler, SpanId, TraceId, Tracer};
+
+    fn caller(sampled: bool) -> TraceContext {
+        TraceContext {
+            trace: TraceId::random(),
+            span: SpanId::random(),
+            sampled,
+            state: Some("vendor=7".into()),
+        }
+    }
+
+    #[test]
+    fn what_is_stamped_is_told() {
+        let registry = Registry::new("kitchen").unwrap();
+        for sampled in [true, false] {
+            let caller = caller(sampled);
+            // Nothing is kept here, so that the place is the caller's own.
+            let tracer = Tracer::new("kitchen", Sampler::all(), None);
+            let mut headers = HeaderMap::new();
+            tracer
+                .serve("Order", Some(&caller))
+                .run(|| stamp(&mut headers));
+            assert_eq!(headers[TRACEPARENT], caller.traceparent());
+            assert_eq!(told(&headers, &registry), Some(caller));
+        }
+    }
+
+    #[test]
+    fn who_is_nowhere_stamps_nothing() {
+        let mut headers = HeaderMap::new();
+        stamp(&mut headers);
+        assert!(headers.is_empty());
+    }
+}
