@@ -209,7 +209,10 @@ service Store {
     fn every_call_is_listed_with_whether_it_streams() {
         let root = workspace(&[("store.proto", STORE), ("blobs.proto", BLOBS)]);
         let calls = generate(root.path()).unwrap().calls;
-        assert!(calls.ends_with("&[\n    (\"/pangea.v1.Store/Put\", true),\n]\n"), "{calls}");
+        assert!(
+            calls.ends_with("&[\n    (\"/pangea.v1.Store/Put\", true),\n]\n"),
+            "{calls}"
+        );
     }
 
     #[test]
