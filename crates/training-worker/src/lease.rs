@@ -116,8 +116,10 @@ impl Workshop {
         self.metrics.tasks_running.inc();
         let span = span_of(&delivery, &self.telemetry);
         let handle = &delivery.handle;
+        // On the heap, so that a slot that waits is not as large as all that a task may be doing.
+        let work = Box::pin(self.execute(&delivery, &span));
         let outcome = tokio::select! {
-            outcome = inside(&span, self.execute(&delivery, &span)) => outcome,
+            outcome = inside(&span, work) => outcome,
             // Outside of the span: a long task is kept a thousand times.
             () = self.keep(handle) => Outcome::Lost,
             () = stop.cancelled() => Outcome::GivenBack,
