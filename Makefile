@@ -25,7 +25,7 @@ proto: ## Generate the code of the wire from proto/pangea/v1
 
 bench: ## Measure the engine, and what telemetry costs
 	@cargo bench -p compute-core
-	@cargo bench -p telemetry --bench cost
+	@cargo bench -p telemetry --bench cost --bench calls
 
 audit: ## Ask the advisory database about the dependencies (needs the network)
 	@PATH="$${PANGEA_TOOLS:-$$HOME/.cache/pangea/tools}/bin:$$PATH" cargo deny check advisories

@@ -6,11 +6,15 @@ use compute_core::app::SERVICE;
 use compute_core::{ComputeCore, Config, Wiring};
 use telemetry::config::environment::Environment;
 use telemetry::logs::Output;
+use telemetry::metrics::heap::Allocator;
 use telemetry::process::{Arguments, arguments, asked_to_end, print};
 use telemetry::{Host, Household};
 
 /// How long calls in hand may take once the process was asked to end.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {

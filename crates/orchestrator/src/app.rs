@@ -11,7 +11,7 @@ use proto::engine::Engine;
 use proto::transport::listen::{self, ListenError};
 use proto::transport::{Address, Incoming, Outgoing, PipeListener, channel, server};
 use proto::v1::compute_server;
-use task_queue::MemoryQueue;
+use task_queue::{Counted, MemoryQueue, TaskQueue};
 use telemetry::health::{self, Check, Health};
 use telemetry::operations::{self, Operations};
 use telemetry::{Telemetry, rpc};
@@ -108,19 +108,22 @@ impl Orchestrator {
         let (listener, grpc) = listen::tcp(config.grpc.listen, "grpc.listen").await?;
         let (http_listener, http) = listen::tcp(config.http.listen, "http.listen").await?;
         let socket = listen::unix(&config.grpc.unix_socket, "grpc.unix_socket").await?;
+        let queue = Arc::new(MemoryQueue::new(Arc::clone(&wiring.clock)));
         let study = Arc::new(Study {
-            store: Store::open(&data_dir.store()).await?,
-            blobs: LocalStore::open(data_dir.artifacts())?,
+            store: Store::open(&data_dir.store(), metrics.store.clone()).await?,
+            blobs: LocalStore::open(data_dir.artifacts())?.counted(metrics.artifacts.clone()),
             spool: data_dir.spool(),
-            queue: Arc::new(MemoryQueue::new(Arc::clone(&wiring.clock))),
+            queue: Counted::new(queue, Arc::clone(&wiring.clock), metrics.queue.clone()),
             engine: Engine::over(channel(&wiring.compute).stamped(rpc::stamp)),
             fleet: Fleet::new(config.workers.heartbeat),
             clock: wiring.clock,
+            telemetry: wiring.telemetry.clone(),
             metrics,
             threads: config.runs.threads,
             keep_rounds: config.runs.keep_rounds,
             interval: config.runs.interval,
         });
+        study.look_on_scrape();
         let concurrent = config.runs.concurrent.get() as usize;
         let reconciler = Reconciler::new(Arc::clone(&study), concurrent);
         let recovered = reconciler.recover().await?;

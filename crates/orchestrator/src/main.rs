@@ -9,11 +9,15 @@ use orchestrator::app::SERVICE;
 use orchestrator::{Config, Orchestrator, Wiring};
 use telemetry::config::environment::Environment;
 use telemetry::logs::Output;
+use telemetry::metrics::heap::Allocator;
 use telemetry::process::{Arguments, arguments, asked_to_end, print};
 use telemetry::{Host, Household};
 
 /// How long calls in hand may take once the process was asked to end.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {

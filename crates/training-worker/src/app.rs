@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::config::Config;
+use crate::curves::Curves;
 use crate::lease::Workshop;
 use crate::metrics::Metrics;
 use crate::remote::{RemoteQueue, RemoteStore};
@@ -109,6 +110,12 @@ impl TrainingWorker {
             operators: operations::start(http, operations).await?,
         };
         let orchestrator = channel(&wiring.orchestrator).stamped(rpc::stamp);
+        let curves = Curves::new(
+            metrics.clone(),
+            &wiring.telemetry.registry,
+            session.clone(),
+            Arc::clone(&wiring.clock),
+        );
         let workshop = Workshop {
             queue: Arc::new(RemoteQueue::new(id, orchestrator.clone())),
             store: Arc::new(RemoteStore::new(orchestrator.clone())),
@@ -117,6 +124,8 @@ impl TrainingWorker {
             clock: Arc::clone(&wiring.clock),
             lease: config.lease,
             metrics: metrics.clone(),
+            curves,
+            telemetry: wiring.telemetry.clone(),
         };
         for _ in 0..config.slots.get() {
             let (workshop, drain, stop) = (workshop.clone(), this.drain.clone(), this.stop.clone());

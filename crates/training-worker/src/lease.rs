@@ -1,28 +1,24 @@
-//! The work of one slot: lease a task, do it, report it, acknowledge it; then the next.
+//! The work of one slot: lease a task, have it done, keep it meanwhile, acknowledge it; then the
+//! next.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use artifacts::{BlobStore, Key};
+use artifacts::BlobStore;
 use clock::Clock;
-use federation::TaskId;
 use proto::engine::Engine;
-use proto::v1::worker_message::{Done, Failed, Kind as Said, Progress};
-use proto::v1::{BlobRef, TrainTask};
 use task_queue::{Delivery, LeaseHandle, QueueError, TaskQueue};
+use telemetry::Telemetry;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::debug;
 
 use crate::backoff::Backoff;
 use crate::config::LeaseConfig;
+use crate::curves::Curves;
 use crate::metrics::Metrics;
-use crate::report;
 use crate::session::Session;
-use crate::train::{Task, train};
-
-/// Deliveries of one task before it is reported as failed: workers that take it keep dying.
-const DELIVERIES_MAX: u32 = 10;
+use crate::trace::{inside, span_of};
 
 /// A task that could not be done is offered to others after this long.
 const GIVE_BACK_DELAY: Duration = Duration::from_millis(250);
@@ -44,10 +40,15 @@ pub struct Workshop {
     pub lease: LeaseConfig,
     /// What is counted.
     pub metrics: Metrics,
+    /// How well runs do.
+    pub curves: Curves,
+    /// What it shows of itself.
+    pub telemetry: Telemetry,
 }
 
 /// How a task ended here.
-enum Outcome {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
     /// The orchestrator has judged it.
     Judged,
     /// Its message means nothing, or its run is over.
@@ -87,6 +88,7 @@ impl Workshop {
                 }
                 Err(problem) => {
                     debug!(problem, "cannot lease");
+                    self.metrics.retries.of("lease").inc();
                     tokio::select! {
                         () = backoff.wait(self.clock.as_ref()) => {}
                         () = drain.cancelled() => return,
@@ -112,29 +114,35 @@ impl Workshop {
     async fn take(&self, delivery: Delivery, stop: &CancellationToken) {
         let started = self.clock.elapsed();
         self.metrics.tasks_running.inc();
-        let handle = delivery.handle.clone();
+        let span = span_of(&delivery, &self.telemetry);
+        let handle = &delivery.handle;
+        // On the heap, so that a slot that waits is not as large as all that a task may be doing.
+        let work = Box::pin(self.execute(&delivery, &span));
         let outcome = tokio::select! {
-            outcome = self.execute(&delivery) => outcome,
-            () = self.keep(&handle) => Outcome::Lost,
+            outcome = inside(&span, work) => outcome,
+            // Outside of the span: a long task is kept a thousand times.
+            () = self.keep(handle) => Outcome::Lost,
             () = stop.cancelled() => Outcome::GivenBack,
         };
-        let settled = match outcome {
-            Outcome::Judged | Outcome::Dropped => self.queue.acknowledge(&handle).await,
-            Outcome::GivenBack => self.queue.give_back(&handle, GIVE_BACK_DELAY).await,
-            Outcome::Lost => Ok(()),
-        };
+        let settled = inside(&span, self.settle(handle, outcome)).await;
         if let Err(error) = settled {
             // The task comes again when its lease runs out, and its report is refused as a repeat.
             debug!(error = %error, "the end of a lease was not heard");
         }
+        span.set("outcome", outcome.as_str());
         self.metrics.tasks_running.dec();
-        self.metrics
-            .tasks
-            .with_label_values(&[outcome.as_str()])
-            .inc();
-        if matches!(outcome, Outcome::Judged) {
-            let seconds = self.clock.elapsed().saturating_sub(started).as_secs_f64();
-            self.metrics.task_seconds.observe(seconds);
+        self.metrics.tasks.of(outcome.as_str()).inc();
+        if outcome == Outcome::Judged {
+            let duration = self.clock.elapsed().saturating_sub(started);
+            self.metrics.task_seconds.observe_duration(duration);
+        }
+    }
+
+    async fn settle(&self, handle: &LeaseHandle, outcome: Outcome) -> Result<(), QueueError> {
+        match outcome {
+            Outcome::Judged | Outcome::Dropped => self.queue.acknowledge(handle).await,
+            Outcome::GivenBack => self.queue.give_back(handle, GIVE_BACK_DELAY).await,
+            Outcome::Lost => Ok(()),
         }
     }
 
@@ -146,12 +154,16 @@ impl Workshop {
             self.clock.sleep(pause).await;
             match self.queue.extend(handle, self.lease.ttl).await {
                 Ok(()) => {
-                    self.metrics.lease_extensions.inc();
+                    self.metrics.lease_extensions.of("extended").inc();
                     confirmed_at = self.clock.elapsed();
                     pause = self.lease.ttl / 2;
                 }
-                Err(QueueError::LeaseLost { .. }) => return,
+                Err(QueueError::LeaseLost { .. }) => {
+                    self.metrics.lease_extensions.of("lost").inc();
+                    return;
+                }
                 Err(error) => {
+                    self.metrics.lease_extensions.of("failed").inc();
                     if self.clock.elapsed().saturating_sub(confirmed_at) > self.lease.ttl {
                         return;
                     }
@@ -160,113 +172,5 @@ impl Workshop {
                 }
             }
         }
-    }
-
-    async fn execute(&self, delivery: &Delivery) -> Outcome {
-        let task = match TrainTask::from_bytes(delivery.body.clone()).and_then(Task::try_from) {
-            Ok(task) => task,
-            Err(problem) => {
-                warn!(%problem, "a task means nothing and is dropped");
-                return Outcome::Dropped;
-            }
-        };
-        if delivery.epoch > DELIVERIES_MAX {
-            let message = format!(
-                "delivered {DELIVERIES_MAX} times without an answer; workers that took it died or \
-                 gave it back"
-            );
-            return self.fail(&task, message, true).await;
-        }
-        let _at_work = self.session.working_on(task.id.to_string());
-        let run = task.id.run.to_string();
-        tokio::select! {
-            outcome = self.contribute(&task, delivery.epoch) => outcome,
-            () = self.session.cancelled(&run) => Outcome::Dropped,
-        }
-    }
-
-    async fn contribute(&self, task: &Task, epoch: u32) -> Outcome {
-        let id = task.id.to_string();
-        let mut on_progress = |progress: proto::v1::TrainProgress| {
-            self.session.say(Said::Progress(Progress {
-                task: id.clone(),
-                step: progress.step,
-                steps_total: progress.steps_total,
-                loss: progress.loss,
-            }));
-        };
-        let trained = train(task, &self.store, &self.engine, &mut on_progress).await;
-        let (result, delta) = match trained {
-            Ok(trained) => trained,
-            Err(error) if error.is_transient() => {
-                info!(task = %task.id, error = %error, "task given back");
-                return Outcome::GivenBack;
-            }
-            Err(error) => {
-                return self
-                    .fail(task, error.to_string(), error.is_retryable())
-                    .await;
-            }
-        };
-        let Some(body) = result.delta else {
-            return self
-                .fail(task, "compute-core sent no delta".to_owned(), true)
-                .await;
-        };
-        let TaskId {
-            run,
-            round,
-            client,
-            attempt,
-        } = task.id;
-        let place = Key::update(run, round, client, attempt, epoch);
-        let digest = federation::Digest::of(&delta);
-        let stored = report::store(
-            self.store.as_ref(),
-            &place,
-            &delta,
-            &digest,
-            self.clock.as_ref(),
-        );
-        if let Err(error) = stored.await {
-            info!(task = %task.id, error = %error, "update not stored, task given back");
-            return Outcome::GivenBack;
-        }
-        let done = Done {
-            task: task.id.to_string(),
-            lease_epoch: epoch,
-            update: Some(BlobRef {
-                key: place.to_string(),
-                offset_bytes: 0,
-                body: Some(body),
-            }),
-            num_examples: result.num_examples,
-            num_steps: result.num_steps,
-            mean_loss: result.mean_loss,
-            base_digest: task.parameters.body.digest.clone(),
-            trace: None,
-        };
-        let verdict = self
-            .session
-            .report(&done.task.clone(), Said::Done(done))
-            .await;
-        if !verdict.accepted {
-            info!(task = %task.id, reason = verdict.reason, "update refused");
-        }
-        Outcome::Judged
-    }
-
-    async fn fail(&self, task: &Task, message: String, retryable: bool) -> Outcome {
-        warn!(task = %task.id, message, "task failed");
-        let failed = Failed {
-            task: task.id.to_string(),
-            message,
-            retryable,
-            trace: None,
-        };
-        self.session
-            .report(&failed.task.clone(), Said::Failed(failed))
-            .await;
-        Outcome::Judged
     }
 }

@@ -6,11 +6,14 @@
 pub mod app;
 pub mod backoff;
 pub mod config;
+mod contribution;
+pub mod curves;
 pub mod lease;
 pub mod metrics;
 pub mod remote;
 pub mod report;
 pub mod session;
+mod trace;
 pub mod train;
 
 pub use app::{TrainingWorker, Wiring};

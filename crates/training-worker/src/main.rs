@@ -6,10 +6,14 @@ use anyhow::Context;
 use clock::SystemClock;
 use telemetry::config::environment::Environment;
 use telemetry::logs::Output;
+use telemetry::metrics::heap::Allocator;
 use telemetry::process::{Arguments, arguments, asked_to_end, print};
 use telemetry::{Host, Household};
 use training_worker::app::SERVICE;
 use training_worker::{Config, TrainingWorker, Wiring};
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {

@@ -6,6 +6,7 @@ use artifacts::{BlobError, BlobStore, Key};
 use bytes::Bytes;
 use clock::Clock;
 use federation::Digest;
+use telemetry::metrics::IntCounter;
 use tracing::debug;
 
 use crate::backoff::Backoff;
@@ -13,7 +14,7 @@ use crate::backoff::Backoff;
 /// An upload that gains no byte for this long is given up. One that advances never is.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Stores `bytes`, going on where an earlier try broke.
+/// Stores `bytes`, going on where an earlier try broke. Counts further tries in `retries`.
 ///
 /// # Errors
 ///
@@ -24,6 +25,7 @@ pub async fn store(
     bytes: &Bytes,
     digest: &Digest,
     clock: &dyn Clock,
+    retries: &IntCounter,
 ) -> Result<(), BlobError> {
     let mut backoff = Backoff::default();
     let mut furthest = 0;
@@ -41,6 +43,7 @@ pub async fn store(
                     return Err(error);
                 }
                 debug!(%key, offset, error = %error, "upload broke, going on");
+                retries.inc();
                 backoff.wait(clock).await;
             }
             ended => return ended,

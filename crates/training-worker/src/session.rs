@@ -119,6 +119,7 @@ impl Session {
                     told = true;
                 }
             }
+            metrics.retries.of("session").inc();
             backoff.wait(clock.as_ref()).await;
         }
     }
@@ -244,6 +245,18 @@ impl Session {
                 return verdict;
             }
         }
+    }
+
+    /// What this worker is called.
+    #[must_use]
+    pub fn worker(&self) -> &str {
+        &self.shared.hello.worker
+    }
+
+    /// Whether `run` was cancelled, as far as that is remembered.
+    #[must_use]
+    pub fn is_cancelled(&self, run: &str) -> bool {
+        self.shared.cancelled.borrow().contains(run)
     }
 
     /// Returns when `run` is cancelled.

@@ -11,6 +11,7 @@ use proto::convert::InvalidMessage;
 use proto::engine::{Engine, EngineError, Input, Inputs};
 use proto::v1;
 use proto::v1::{TrainProgress, TrainResult, TrainTask};
+use telemetry::metrics::IntCounter;
 use thiserror::Error;
 use tonic::Code;
 
@@ -120,11 +121,13 @@ impl Located {
         Ok(Self { body, blob })
     }
 
-    fn input<'a>(&'a self, what: &'static str, store: &'a Arc<dyn BlobStore>) -> Input<'a> {
+    fn input<'a>(&'a self, what: &'static str, with: Means<'a>) -> Input<'a> {
         let load = move || -> proto::engine::Loading<'a> {
             Box::pin(async move {
-                let fetched = fetch(store.as_ref(), &self.blob).await;
-                fetched.map_err(|source| Box::new(TrainError::Input { what, source }).into())
+                let fetched = fetch(with.store.as_ref(), &self.blob).await;
+                let bytes = fetched.map_err(|source| TrainError::Input { what, source })?;
+                with.fetched_bytes.inc_by(bytes.len() as u64);
+                Ok(bytes)
             })
         };
         Input {
@@ -134,29 +137,61 @@ impl Located {
     }
 }
 
-/// Has compute-core train the task. Bytes that it holds already do not travel.
+/// What a task is done with.
+#[derive(Debug, Clone, Copy)]
+pub struct Means<'a> {
+    /// Where bytes come from.
+    pub store: &'a Arc<dyn BlobStore>,
+    /// Where training happens.
+    pub engine: &'a Engine,
+    /// Counts bytes that came.
+    pub fetched_bytes: &'a IntCounter,
+}
+
+/// Has compute-core hold what the task needs. Bytes that it holds already do not travel.
+///
+/// # Errors
+///
+/// [`TrainError`].
+pub async fn hold(task: &Task, with: Means<'_>) -> Result<(), TrainError> {
+    let held = with.engine.hold(&inputs(task, with)).await;
+    held.map_err(TrainError::from)
+}
+
+/// Has compute-core train the task on what it [holds](hold), which is fetched again where it was
+/// let go of in between.
 ///
 /// # Errors
 ///
 /// [`TrainError`].
 pub async fn train(
     task: &Task,
-    store: &Arc<dyn BlobStore>,
-    engine: &Engine,
+    with: Means<'_>,
     on_progress: &mut (dyn FnMut(TrainProgress) + Send),
 ) -> Result<(TrainResult, Bytes), TrainError> {
-    let inputs = Inputs {
-        parameters: task.parameters.input("parameters", store),
-        examples: task.shard.input("shard", store),
-    };
+    let inputs = inputs(task, with);
+    let engine = with.engine.on_behalf_of(&task.id.client.to_string());
     let trained = engine
         .train(&task.model, inputs, &task.local, task.seed, on_progress)
         .await;
-    trained.map_err(|error| match error {
-        EngineError::Load(source) => match source.downcast::<TrainError>() {
-            Ok(error) => *error,
-            Err(source) => TrainError::Engine(EngineError::Load(source)),
-        },
-        error => TrainError::Engine(error),
-    })
+    trained.map_err(TrainError::from)
+}
+
+fn inputs<'a>(task: &'a Task, with: Means<'a>) -> Inputs<'a> {
+    Inputs {
+        parameters: task.parameters.input("parameters", with),
+        examples: task.shard.input("shard", with),
+    }
+}
+
+impl From<EngineError> for TrainError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Load(source) => match source.downcast::<Self>() {
+                Ok(error) => *error,
+                Err(source) => Self::Engine(EngineError::Load(source)),
+            },
+            error => Self::Engine(error),
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The run store, as a file that several hands write.
 
-use std::path::PathBuf;
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
 
 use artifacts::BlobRef;
 use federation::acceptance::Refusal;
@@ -13,10 +14,13 @@ use orchestrator::checkpoint::ModelFile;
 use orchestrator::datasets::Scaling;
 use orchestrator::publish::ModelManifest;
 use orchestrator::store::{NewRun, Receipt, Store, StoreError, Submission};
+use sqlx::SqlitePool;
+use sqlx::sqlite::SqliteConnectOptions;
+use telemetry::trace::TraceContext;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::world::{job, sql};
+use crate::world::{job, open_store, sql};
 
 const NOW: Timestamp = Timestamp(1_000);
 
@@ -32,13 +36,14 @@ fn new_run(number: u128, key: &str) -> NewRun {
         job_digest: Digest::of(job.name.as_bytes()),
         job,
         dataset_digest: Digest::of(b"d"),
+        trace: None,
     }
 }
 
 async fn store() -> (Store, PathBuf, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("runs.sqlite");
-    (Store::open(&path).await.unwrap(), path, dir)
+    (open_store(&path).await, path, dir)
 }
 
 /// A store with one run, whose first round is open.
@@ -122,7 +127,7 @@ async fn events_of_concurrent_writers_have_no_gap() {
     let (store, path, _dir) = store().await;
     store.submit(&new_run(1, "k"), NOW).await.unwrap();
     // Another handle on the same file, as of another process.
-    let other = Store::open(&path).await.unwrap();
+    let other = open_store(&path).await;
     let tell = |number: u32| {
         let store = if number.is_multiple_of(2) {
             &store
@@ -334,7 +339,7 @@ async fn what_was_stored_is_there_after_reopening() {
     );
     store.close().await;
 
-    let store = Store::open(&path).await.unwrap();
+    let store = open_store(&path).await;
     let after = (
         format!("{:?}", store.run(run(1)).await.unwrap()),
         store.events_after(run(1), 0).await.unwrap(),
@@ -346,6 +351,53 @@ async fn what_was_stored_is_there_after_reopening() {
     assert_eq!(rounds[0].outcome, Some(outcome), "to the last bit");
     let model = store.model_of(run(1)).await.unwrap().unwrap();
     assert_eq!(model.manifest, published.manifest);
+}
+
+/// A file as it was before runs knew their traces.
+async fn first_schema(path: &Path, statement: String) {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true);
+    let pool = SqlitePool::connect_with(options).await.unwrap();
+    let mut migrator = sqlx::migrate!();
+    migrator.migrations = Cow::Owned(migrator.migrations[..1].to_vec());
+    migrator.run(&pool).await.unwrap();
+    let inserting = sqlx::query(sqlx::AssertSqlSafe(statement));
+    inserting.execute(&pool).await.unwrap();
+    pool.close().await;
+}
+
+#[tokio::test]
+async fn a_run_from_before_traces_is_there_and_was_not_traced() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("runs.sqlite");
+    let old = new_run(1, "k");
+    let row = format!(
+        "INSERT INTO runs (run, state, reason, job, job_digest, idempotency_key, dataset_digest,
+                           rounds_committed, last_sequence, created_at)
+         VALUES ('{}', 'running', '', '{}', '{}', 'k', '{}', 3, 7, 1000)",
+        old.run,
+        serde_json::to_string(&old.job).unwrap(),
+        old.job_digest,
+        old.dataset_digest,
+    );
+    first_schema(&path, row).await;
+    let store = open_store(&path).await;
+    let row = store.run(old.run).await.unwrap().unwrap();
+    assert_eq!((row.rounds_committed, row.created_at), (3, NOW));
+    assert_eq!((row.traceparent, row.tracestate), (None, None));
+
+    let context: TraceContext = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        .parse()
+        .unwrap();
+    let new = NewRun {
+        trace: Some(context.clone().with_state("vendor=7")),
+        ..new_run(2, "l")
+    };
+    store.submit(&new, NOW).await.unwrap();
+    let row = store.run(new.run).await.unwrap().unwrap();
+    assert_eq!(row.traceparent, Some(context.traceparent()));
+    assert_eq!(row.tracestate.as_deref(), Some("vendor=7"));
 }
 
 #[tokio::test]

@@ -5,9 +5,11 @@ mod worker;
 mod world;
 
 mod facts;
+mod numbers;
 mod pauses;
 mod recovery;
 mod refusals;
 mod retries;
 mod sharing;
+mod spans;
 mod wire;

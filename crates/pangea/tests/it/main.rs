@@ -15,3 +15,4 @@ mod settings;
 mod shell;
 mod starting;
 mod tools;
+mod traces;

@@ -4,7 +4,7 @@
 
 mod endings;
 mod endpoints;
-mod fleet;
+pub(crate) mod fleet;
 mod kills;
 mod outages;
 mod refusals;

@@ -104,7 +104,11 @@ async fn a_second_house_in_the_same_data_directory_is_refused() {
         "data directory {data_dir} is in use by another orchestrator; stop it, or set data_dir to \
          another one"
     );
-    let refusal = within(A_MINUTE, House::start(plan(scene.dir.path(), 1), unwatched())).await;
+    let refusal = within(
+        A_MINUTE,
+        House::start(plan(scene.dir.path(), 1), unwatched()),
+    )
+    .await;
     assert_eq!(refusal.unwrap_err().to_string(), told);
     let refusal = pangea(&["demo", "--data-dir", data_dir]).await.refusal();
     assert_eq!(refusal, format!("error: {told}\n"));

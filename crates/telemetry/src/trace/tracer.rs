@@ -55,6 +55,21 @@ impl Tracer {
         self.begin(name, Kind::Internal, from)
     }
 
+    /// A place in a trace where nothing is kept, whatever the sampler says: for what is done again
+    /// and again until something changes. Its log lines know the trace and do not fill it.
+    #[must_use]
+    pub fn aside(&self, name: &'static str, from: &TraceContext) -> Scope {
+        Scope {
+            tracer: self.clone(),
+            name,
+            context: TraceContext {
+                sampled: false,
+                ..from.clone()
+            },
+            recording: None,
+        }
+    }
+
     fn begin(&self, name: &'static str, kind: Kind, parent: Option<&TraceContext>) -> Span {
         self.span(&Part {
             name,

@@ -1,7 +1,11 @@
-//! The worker's remote queue and store against what the orchestrator serves, over a pipe.
+//! The worker's remote queue and store against what the orchestrator serves, and what a worker shows of
+//! itself while it does tasks.
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 mod served;
+mod workshop;
 
+mod numbers;
 mod queue;
 mod store;
+mod traces;

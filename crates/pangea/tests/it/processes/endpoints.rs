@@ -30,7 +30,7 @@ async fn every_process_shows_its_health_readiness_and_metrics() {
         (
             &fleet.orchestrator,
             "pangea-orchestrator",
-            "pangea_runs_active",
+            "collab_active_sessions",
         ),
         (
             &fleet.compute,

@@ -25,7 +25,10 @@ pub(crate) enum Kind {
     TrainingWorker,
 }
 
-/// A key as in `GRPC__LISTEN`, and its value.
+/// Variables that mean the same to programs of others, and so have no prefix of ours.
+const EVERYBODYS: [&str; 4] = ["OTEL_", "SENTRY_", "PROMETHEUS_", "LOG_"];
+
+/// A key as in `GRPC__LISTEN`, or a variable of everybody's, and its value.
 pub(crate) type Setting = (&'static str, String);
 
 /// A process that has announced itself. Dropping it kills it.
@@ -62,7 +65,12 @@ impl Kind {
         let mut command = Command::new(path);
         command.env_clear().stdin(Stdio::null()).kill_on_drop(true);
         for (key, value) in settings {
-            command.env(format!("{}__{key}", self.prefix()), value);
+            let everybodys = EVERYBODYS.iter().any(|prefix| key.starts_with(prefix));
+            if everybodys {
+                command.env(key, value);
+            } else {
+                command.env(format!("{}__{key}", self.prefix()), value);
+            }
         }
         command
     }

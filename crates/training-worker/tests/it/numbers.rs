@@ -1,0 +1,205 @@
+//! What is counted while tasks are done.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use clock::{Clock, ManualClock, Timestamp};
+use proto::engine::Engine;
+use proto::transport::{Address, Pipe, channel};
+use task_queue::{Delivery, Depth, LeaseHandle, QueueError, TaskMessage, TaskQueue};
+use tokio_util::sync::CancellationToken;
+use training_worker::curves::SHOWN_FOR;
+
+use crate::workshop::{ROWS, Scene, model, run_id, soon};
+
+fn has(scene: &Scene, line: &str) -> bool {
+    scene.numbers().lines().any(|own| own == line)
+}
+
+#[tokio::test]
+async fn a_task_moves_the_numbers() {
+    let mut scene = Scene::new();
+    let task = scene.task(3).await;
+    let bytes = |blob: &Option<proto::v1::BlobRef>| {
+        let body = blob.as_ref().unwrap().body.as_ref();
+        body.unwrap().length_bytes
+    };
+    let (parameters, shard) = (bytes(&task.parameters), bytes(&task.shard));
+    scene.send(&task, &[]).await;
+    scene.work(1).await;
+
+    let metrics = &scene.workshop.metrics;
+    assert_eq!((metrics.batches.get(), metrics.epochs.get()), (4, 2));
+    assert_eq!(metrics.step_seconds.count(), 4, "four steps, each told of");
+    assert_eq!(metrics.updates.of("accepted").get(), 1);
+    assert_eq!(metrics.bytes.of("to_workers").get(), parameters + shard);
+    assert_eq!(metrics.bytes.of("from_workers").get(), parameters);
+    assert_eq!(metrics.tasks.of("judged").get(), 1);
+    assert_eq!(metrics.tasks_running.get(), 0);
+    assert_eq!(metrics.task_seconds.count(), 1);
+    assert_eq!(metrics.connected.get(), 1);
+    for phase in ["fetch", "train", "store", "report"] {
+        assert_eq!(metrics.phase_seconds.of(phase).count(), 1, "{phase}");
+    }
+    let count = model().num_parameters();
+    for name in ["model_parameters_count", "model_parameters_total"] {
+        assert!(has(&scene, &format!("{name} {count}")), "{name}");
+    }
+
+    // The same again: nothing of it has to travel.
+    scene.send(&task, &[]).await;
+    scene.work(1).await;
+    let metrics = &scene.workshop.metrics;
+    assert_eq!(metrics.bytes.of("to_workers").get(), parameters + shard);
+    assert_eq!(metrics.batches.get(), 8);
+}
+
+#[tokio::test]
+async fn a_task_that_cannot_be_done_counts_as_failed() {
+    let mut scene = Scene::new();
+    let task = scene.task(4).await;
+    scene.send(&task, &[]).await;
+    scene.work(1).await;
+    let metrics = &scene.workshop.metrics;
+    assert_eq!(metrics.updates.of("failed").get(), 1);
+    assert_eq!(metrics.updates.of("accepted").get(), 0);
+    assert_eq!(metrics.phase_seconds.of("train").count(), 0);
+    assert_eq!(metrics.phase_seconds.of("report").count(), 1);
+}
+
+/// The value of a run's gauge, if it is shown.
+fn shown(scene: &Scene, name: &str) -> Option<f64> {
+    let series = format!("{name}{{job=\"{}\"}} ", run_id());
+    let numbers = scene.numbers();
+    let value = numbers.lines().find_map(|line| line.strip_prefix(&series));
+    value.map(|value| value.parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_run_is_shown_while_this_worker_hears_of_it() {
+    let clock = Arc::new(ManualClock::new(Timestamp(0)));
+    let mut scene = Scene::on(Arc::clone(&clock) as Arc<dyn Clock>);
+    assert_eq!(shown(&scene, "training_loss"), None);
+    let task = scene.task(3).await;
+    scene.send(&task, &[]).await;
+    scene.work(1).await;
+    clock.advance(SHOWN_FOR - Duration::from_secs(1));
+    assert!(shown(&scene, "training_loss").unwrap() > 0.0);
+    let right = shown(&scene, "training_accuracy").unwrap() * ROWS as f64;
+    assert!((right - right.round()).abs() < 1e-9, "{right} of all rows");
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(shown(&scene, "training_loss"), None);
+    assert_eq!(shown(&scene, "training_accuracy"), None);
+}
+
+#[tokio::test]
+async fn a_cancelled_run_is_shown_no_more() {
+    let mut scene = Scene::new();
+    let task = scene.task(3).await;
+    scene.send(&task, &[]).await;
+    scene.work(1).await;
+    assert!(shown(&scene, "training_loss").is_some());
+    scene.cancel.send(run_id().to_string()).unwrap();
+    let session = scene.workshop.session.clone();
+    soon(session.cancelled(&run_id().to_string())).await;
+    assert_eq!(shown(&scene, "training_loss"), None);
+}
+
+/// A queue that lets go of a lease at its third extension.
+#[derive(Debug)]
+struct Forgetful {
+    inner: Arc<dyn TaskQueue>,
+    extensions: std::sync::atomic::AtomicU32,
+}
+
+#[async_trait]
+impl TaskQueue for Forgetful {
+    async fn send(&self, messages: Vec<TaskMessage>) -> Result<(), QueueError> {
+        self.inner.send(messages).await
+    }
+
+    async fn receive(
+        &self,
+        max: std::num::NonZeroUsize,
+        _: Duration,
+        wait: Duration,
+    ) -> Result<Vec<Delivery>, QueueError> {
+        // Nothing comes back while the test looks on.
+        let lease_ttl = Duration::from_secs(3600);
+        self.inner.receive(max, lease_ttl, wait).await
+    }
+
+    async fn extend(&self, handle: &LeaseHandle, _: Duration) -> Result<(), QueueError> {
+        let before = &self.extensions;
+        match before.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+            0 => Ok(()),
+            1 => Err(QueueError::Unavailable {
+                message: "busy".to_owned(),
+            }),
+            _ => Err(QueueError::LeaseLost {
+                handle: handle.clone(),
+            }),
+        }
+    }
+
+    async fn give_back(&self, handle: &LeaseHandle, delay: Duration) -> Result<(), QueueError> {
+        self.inner.give_back(handle, delay).await
+    }
+
+    async fn acknowledge(&self, handle: &LeaseHandle) -> Result<(), QueueError> {
+        self.inner.acknowledge(handle).await
+    }
+
+    async fn depth(&self) -> Result<Depth, QueueError> {
+        self.inner.depth().await
+    }
+}
+
+#[tokio::test]
+async fn attempts_to_keep_a_task_are_counted_by_what_became_of_them() {
+    let mut scene = Scene::new();
+    // Nobody gives a verdict, so that the task is in work until its lease is lost.
+    let (hello, drain) = (
+        proto::v1::worker_message::Hello::default(),
+        CancellationToken::new(),
+    );
+    scene.workshop.session = training_worker::session::Session::new(hello, drain);
+    scene.workshop.queue = Arc::new(Forgetful {
+        inner: Arc::clone(&scene.workshop.queue),
+        extensions: 0.into(),
+    });
+    scene.workshop.lease.ttl = Duration::from_millis(100);
+    let task = scene.task(3).await;
+    scene.send(&task, &[]).await;
+    let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
+    let metrics = scene.workshop.metrics.clone();
+    let lost = async {
+        while metrics.tasks.of("lost").get() == 0 {
+            tokio::task::yield_now().await;
+        }
+        drain.cancel();
+    };
+    soon(async { tokio::join!(lost, scene.workshop.work(&drain, &stop)) }).await;
+    for outcome in ["extended", "failed", "lost"] {
+        let count = metrics.lease_extensions.of(outcome).get();
+        assert_eq!(count, 1, "{outcome}");
+    }
+    assert_eq!(metrics.tasks_running.get(), 0);
+}
+
+#[tokio::test]
+async fn a_pause_before_another_try_is_counted() {
+    let mut scene = Scene::new();
+    // A compute-core that is away.
+    scene.workshop.engine = Engine::over(channel(&Address::Pipe(Pipe::default())));
+    let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
+    let metrics = scene.workshop.metrics.clone();
+    let tried = async {
+        while metrics.retries.of("lease").get() == 0 {
+            tokio::task::yield_now().await;
+        }
+        drain.cancel();
+    };
+    soon(async { tokio::join!(tried, scene.workshop.work(&drain, &stop)) }).await;
+}
