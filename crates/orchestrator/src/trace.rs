@@ -65,7 +65,7 @@ impl RunTrace {
     /// A place in the same trace in which nothing is kept.
     #[must_use]
     pub fn aside(&self) -> Scope {
-        self.telemetry.tracer.aside("drive", &self.origin)
+        self.telemetry.tracer.aside("drive", Some(&self.origin))
     }
 
     /// A round, from its opening to its commit.
@@ -147,7 +147,7 @@ pub fn told(telemetry: &Telemetry, message: Option<&v1::TraceContext>) -> Option
 /// Works in `place`, which goes on afterwards.
 pub fn within<F: Future>(place: Option<Scope>, work: F) -> InSpan<F> {
     match place {
-        Some(place) => place.run(|| work.in_current()),
+        Some(place) => work.in_scope(place),
         None => work.in_current(),
     }
 }

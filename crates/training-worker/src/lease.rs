@@ -10,6 +10,7 @@ use clock::Clock;
 use proto::engine::Engine;
 use task_queue::{Delivery, LeaseHandle, QueueError, TaskQueue};
 use telemetry::Telemetry;
+use telemetry::trace::Traced;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -76,7 +77,7 @@ impl Workshop {
         let mut backoff = Backoff::default();
         while !drain.is_cancelled() {
             let ready = tokio::select! {
-                ready = self.lease_one() => ready,
+                ready = self.lease_one().in_scope(self.telemetry.tracer.aside("lease", None)) => ready,
                 () = drain.cancelled() => return,
             };
             match ready {

@@ -131,6 +131,8 @@ impl Driver {
         self.submitted_at = Some(row.created_at);
         if self.trace.is_none() {
             self.trace = Some(RunTrace::of(&self.study.telemetry, &row));
+            // The first step that does something is taken in it.
+            return Ok(Next::Step);
         }
         match row.state {
             state if state.is_final() => {

@@ -55,16 +55,23 @@ impl Tracer {
         self.begin(name, Kind::Internal, from)
     }
 
-    /// A place in a trace where nothing is kept, whatever the sampler says: for what is done again
-    /// and again until something changes. Its log lines know the trace and do not fill it.
+    /// A place where nothing is kept, whatever the sampler says: for what is done again and again
+    /// until something changes. Its log lines know the trace that it belongs to, if it belongs to
+    /// any, and do not fill it; nor does what others do for it.
     #[must_use]
-    pub fn aside(&self, name: &'static str, from: &TraceContext) -> Scope {
+    pub fn aside(&self, name: &'static str, from: Option<&TraceContext>) -> Scope {
+        let context = from.cloned().unwrap_or_else(|| TraceContext {
+            trace: TraceId::random(),
+            span: SpanId::random(),
+            sampled: false,
+            state: None,
+        });
         Scope {
             tracer: self.clone(),
             name,
             context: TraceContext {
                 sampled: false,
-                ..from.clone()
+                ..context
             },
             recording: None,
         }
