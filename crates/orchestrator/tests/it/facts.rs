@@ -1,7 +1,6 @@
 //! The run store, as a file that several hands write.
 
-use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use artifacts::BlobRef;
 use federation::acceptance::Refusal;
@@ -14,21 +13,18 @@ use orchestrator::checkpoint::ModelFile;
 use orchestrator::datasets::Scaling;
 use orchestrator::publish::ModelManifest;
 use orchestrator::store::{NewRun, Receipt, Store, StoreError, Submission};
-use sqlx::SqlitePool;
-use sqlx::sqlite::SqliteConnectOptions;
-use telemetry::trace::TraceContext;
 use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::world::{job, open_store, sql};
 
-const NOW: Timestamp = Timestamp(1_000);
+pub(crate) const NOW: Timestamp = Timestamp(1_000);
 
 fn run(number: u128) -> RunId {
     RunId(Uuid::from_u128(number))
 }
 
-fn new_run(number: u128, key: &str) -> NewRun {
+pub(crate) fn new_run(number: u128, key: &str) -> NewRun {
     let job = job(2, 1);
     NewRun {
         run: run(number),
@@ -351,53 +347,6 @@ async fn what_was_stored_is_there_after_reopening() {
     assert_eq!(rounds[0].outcome, Some(outcome), "to the last bit");
     let model = store.model_of(run(1)).await.unwrap().unwrap();
     assert_eq!(model.manifest, published.manifest);
-}
-
-/// A file as it was before runs knew their traces.
-async fn first_schema(path: &Path, statement: String) {
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(true);
-    let pool = SqlitePool::connect_with(options).await.unwrap();
-    let mut migrator = sqlx::migrate!();
-    migrator.migrations = Cow::Owned(migrator.migrations[..1].to_vec());
-    migrator.run(&pool).await.unwrap();
-    let inserting = sqlx::query(sqlx::AssertSqlSafe(statement));
-    inserting.execute(&pool).await.unwrap();
-    pool.close().await;
-}
-
-#[tokio::test]
-async fn a_run_from_before_traces_is_there_and_was_not_traced() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("runs.sqlite");
-    let old = new_run(1, "k");
-    let row = format!(
-        "INSERT INTO runs (run, state, reason, job, job_digest, idempotency_key, dataset_digest,
-                           rounds_committed, last_sequence, created_at)
-         VALUES ('{}', 'running', '', '{}', '{}', 'k', '{}', 3, 7, 1000)",
-        old.run,
-        serde_json::to_string(&old.job).unwrap(),
-        old.job_digest,
-        old.dataset_digest,
-    );
-    first_schema(&path, row).await;
-    let store = open_store(&path).await;
-    let row = store.run(old.run).await.unwrap().unwrap();
-    assert_eq!((row.rounds_committed, row.created_at), (3, NOW));
-    assert_eq!((row.traceparent, row.tracestate), (None, None));
-
-    let context: TraceContext = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-        .parse()
-        .unwrap();
-    let new = NewRun {
-        trace: Some(context.clone().with_state("vendor=7")),
-        ..new_run(2, "l")
-    };
-    store.submit(&new, NOW).await.unwrap();
-    let row = store.run(new.run).await.unwrap().unwrap();
-    assert_eq!(row.traceparent, Some(context.traceparent()));
-    assert_eq!(row.tracestate.as_deref(), Some("vendor=7"));
 }
 
 #[tokio::test]

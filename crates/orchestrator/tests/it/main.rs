@@ -10,6 +10,7 @@ mod pauses;
 mod recovery;
 mod refusals;
 mod retries;
+mod schema;
 mod sharing;
 mod spans;
 mod wire;
