@@ -1,6 +1,6 @@
 # An index: each target is one line, and the work is in the script or chore that it names.
 .DEFAULT_GOAL := help
-.PHONY: demo test check tools local fmt proto bench audit proof help
+.PHONY: demo test check tools local fmt proto docs bench audit proof help
 
 demo: ## Train a model on the digits with the whole house in one process
 	@cargo run --release -p pangea -- demo
@@ -22,6 +22,9 @@ fmt: ## Format the code
 
 proto: ## Generate the code of the wire from proto/pangea/v1
 	@cargo xtask proto
+
+docs: ## Write docs/metrics.md from what the services register
+	@PANGEA_WRITE_DOCS=1 cargo test --quiet -p pangea --test it catalogue
 
 bench: ## Measure the engine, and what telemetry costs
 	@cargo bench -p compute-core

@@ -3,6 +3,7 @@
 //! The services speak gRPC to each other over pipes, with the code that they use between hosts; so
 //! stopping one of them does here what it does there.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -14,7 +15,8 @@ use compute_core::ComputeCore;
 use orchestrator::Orchestrator;
 use proto::transport::{Address, Pipe};
 use telemetry::config::environment::Environment;
-use telemetry::{Host, Household};
+use telemetry::metrics::Registry;
+use telemetry::{Host, Household, Telemetry};
 use thiserror::Error;
 use training_worker::TrainingWorker;
 
@@ -63,6 +65,7 @@ pub enum HouseError {
 pub struct House {
     plan: Plan,
     host: Host,
+    registries: BTreeMap<&'static str, Registry>,
     compute_pipe: Pipe,
     orchestrator_pipe: Pipe,
     compute: Option<ComputeCore>,
@@ -99,13 +102,25 @@ impl House {
     pub async fn start(plan: Plan, host: Host) -> Result<Self, HouseError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let (compute_pipe, orchestrator_pipe) = (Pipe::default(), Pipe::default());
-        let compute = start_compute(&plan, &host, &compute_pipe).await?;
-        let orchestrator =
-            start_orchestrator(&plan, &host, &clock, &compute_pipe, &orchestrator_pipe).await?;
+        let mut registries = BTreeMap::new();
+        let mut of = |telemetry: Telemetry| {
+            registries.insert(telemetry.service(), telemetry.registry.clone());
+            telemetry
+        };
+        let guest = of(host.guest(compute_core::app::SERVICE)?);
+        let compute = start_compute(&plan, guest, &compute_pipe).await?;
+        let orchestrator = start_orchestrator(
+            &plan,
+            of(host.telemetry()),
+            &clock,
+            &compute_pipe,
+            &orchestrator_pipe,
+        )
+        .await?;
         let mut workers = Vec::new();
         for number in 1..=plan.workers.get() {
             let wiring = training_worker::Wiring {
-                telemetry: host.guest(training_worker::app::SERVICE)?,
+                telemetry: of(host.guest(training_worker::app::SERVICE)?),
                 clock: Arc::clone(&clock),
                 orchestrator: Address::Pipe(orchestrator_pipe.clone()),
                 compute: Address::Pipe(compute_pipe.clone()),
@@ -116,6 +131,7 @@ impl House {
         Ok(Self {
             plan,
             host,
+            registries,
             compute_pipe,
             orchestrator_pipe,
             compute,
@@ -154,6 +170,12 @@ impl House {
             .collect()
     }
 
+    /// What each service counts, by its name; of the workers, the last one.
+    #[must_use]
+    pub fn registries(&self) -> &BTreeMap<&'static str, Registry> {
+        &self.registries
+    }
+
     /// Takes compute-core away.
     pub async fn stop_compute(&mut self) {
         if let Some(compute) = self.compute.take() {
@@ -167,7 +189,10 @@ impl House {
     ///
     /// [`HouseError`].
     pub async fn start_compute(&mut self) -> Result<(), HouseError> {
-        self.compute = Some(start_compute(&self.plan, &self.host, &self.compute_pipe).await?);
+        let guest = self.host.guest(compute_core::app::SERVICE)?;
+        self.registries
+            .insert(guest.service(), guest.registry.clone());
+        self.compute = Some(start_compute(&self.plan, guest, &self.compute_pipe).await?);
         Ok(())
     }
 
@@ -184,12 +209,16 @@ impl House {
     }
 }
 
-async fn start_compute(plan: &Plan, host: &Host, pipe: &Pipe) -> Result<ComputeCore, HouseError> {
+async fn start_compute(
+    plan: &Plan,
+    telemetry: Telemetry,
+    pipe: &Pipe,
+) -> Result<ComputeCore, HouseError> {
     let mut config = compute_core::Config::default();
     plan.ports.choose(&mut config.grpc.listen);
     plan.ports.choose(&mut config.http.listen);
     let wiring = compute_core::Wiring {
-        telemetry: host.guest(compute_core::app::SERVICE)?,
+        telemetry,
         pipe: Some(pipe.listen()),
     };
     Ok(ComputeCore::start(config, wiring).await?)
@@ -197,7 +226,7 @@ async fn start_compute(plan: &Plan, host: &Host, pipe: &Pipe) -> Result<ComputeC
 
 async fn start_orchestrator(
     plan: &Plan,
-    host: &Host,
+    telemetry: Telemetry,
     clock: &Arc<dyn Clock>,
     compute: &Pipe,
     own: &Pipe,
@@ -209,7 +238,7 @@ async fn start_orchestrator(
     plan.ports.choose(&mut config.grpc.listen);
     plan.ports.choose(&mut config.http.listen);
     let wiring = orchestrator::Wiring {
-        telemetry: host.telemetry(),
+        telemetry,
         clock: Arc::clone(clock),
         compute: Address::Pipe(compute.clone()),
         pipe: Some(own.listen()),

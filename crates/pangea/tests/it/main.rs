@@ -1,5 +1,6 @@
 //! Tests of the whole house, and of the program as its users meet it.
 
+mod catalogue;
 mod cli;
 mod commands;
 mod damage;
@@ -16,3 +17,6 @@ mod shell;
 mod starting;
 mod tools;
 mod traces;
+
+#[global_allocator]
+static ALLOCATOR: telemetry::metrics::heap::Allocator = telemetry::metrics::heap::Allocator;

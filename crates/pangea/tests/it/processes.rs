@@ -9,5 +9,5 @@ mod kills;
 mod outages;
 mod refusals;
 mod same;
-mod service;
+pub(crate) mod service;
 mod training;

@@ -3,7 +3,7 @@
 use crate::metrics::{Each, Histogram, IntCounter, IntGauge};
 
 /// From a collector on the same host to one that is about to time out.
-const DURATIONS: [f64; 8] = [0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 5.0, 10.0];
+const DURATIONS: [f64; 8] = [0.001, 0.005, 0.02, 0.1, 0.5, 2.5, 5.0, 10.0];
 
 crate::metrics! {
     /// What the export thread counts about itself.

@@ -52,7 +52,7 @@ pub fn problems(families: &[&Family]) -> Vec<String> {
         for name in std::iter::once(&family.name).chain(family.aliases) {
             problems.extend(name_problems(name, family.kind));
             if let Some(other) = seen.insert(*name, *family)
-                && other != *family
+                && shape(other) != shape(family)
             {
                 problems.push(format!("{name} is declared twice, and differently"));
             }
@@ -60,6 +60,12 @@ pub fn problems(families: &[&Family]) -> Vec<String> {
         problems.extend(family_problems(family));
     }
     problems
+}
+
+/// What two services must agree on that show the same metric.
+fn shape(family: &Family) -> (Kind, Vec<&str>, &[f64]) {
+    let labels = family.labels.iter().map(|label| label.name);
+    (family.kind, labels.collect(), family.buckets)
 }
 
 fn name_problems(name: &str, kind: Kind) -> Vec<String> {
@@ -242,7 +248,7 @@ mod tests {
             assert!(told.contains(expected), "{told}");
         }
         let other = Family {
-            help: " Other.",
+            labels: &[],
             ..GOOD
         };
         assert!(

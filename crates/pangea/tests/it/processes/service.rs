@@ -167,19 +167,24 @@ impl Service {
 
     /// The head and the body of its answer over HTTP.
     pub(crate) async fn get(&self, path: &str) -> (String, String) {
-        let asked = async {
-            let mut stream = TcpStream::connect(self.http()).await?;
-            let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
-            stream.write_all(request.as_bytes()).await?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await?;
-            Ok::<_, std::io::Error>(answer)
-        };
-        let answer = timeout(PATIENCE, asked).await.expect("an answer in time");
-        let answer = answer.expect("an answer");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-        (head.to_owned(), body.to_owned())
+        get(self.http(), path).await
     }
+}
+
+/// The head and the body of what answers at `address`.
+pub(crate) async fn get(address: SocketAddr, path: &str) -> (String, String) {
+    let asked = async {
+        let mut stream = TcpStream::connect(address).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    let answer = timeout(PATIENCE, asked).await.expect("an answer in time");
+    let answer = answer.expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    (head.to_owned(), body.to_owned())
 }
 
 /// What a process said when it began to answer.
