@@ -35,6 +35,7 @@ audit: ## Ask the advisory database about the dependencies (needs the network)
 
 proof: ## Run the tests in their long form
 	@PANGEA_PROOF=1 scripts/test.sh
+	@scripts/prove-sentry.sh
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile

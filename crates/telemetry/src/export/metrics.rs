@@ -10,20 +10,20 @@ crate::metrics! {
     pub struct ExportMetrics {
         /// Spans that will not arrive: the queue was full, the collector refused them, or the
         /// process ended before it could be reached.
-        pub spans_dropped: IntCounter = "telemetry_spans_dropped_total", rows: "§2.6";
+        pub spans_dropped: IntCounter = "telemetry_spans_dropped_total";
         /// Log records that will not arrive, for the same reasons.
-        pub logs_dropped: IntCounter = "telemetry_logs_dropped_total", rows: "§2.6";
+        pub logs_dropped: IntCounter = "telemetry_logs_dropped_total";
         /// Requests to the collector that failed. Those that may succeed later are repeated.
         pub failures: Each<IntCounter> = "telemetry_export_failures_total"
-            {signal in ["traces", "logs"]}, rows: "§2.6";
+            {signal in ["traces", "logs"]};
         /// Time until the collector answered a request or was given up, in seconds.
         pub duration: Each<Histogram> = "telemetry_export_duration_seconds"
-            {signal in ["traces", "logs"]}, buckets: DURATIONS, rows: "§2.6";
+            {signal in ["traces", "logs"]}, buckets: DURATIONS;
         /// Spans and log records that the collector took.
         pub exported: Each<IntCounter> = "telemetry_exported_total"
-            {signal in ["traces", "logs"]}, rows: "§2.6";
+            {signal in ["traces", "logs"]};
         /// Spans and log records that wait for the collector.
         pub queued: Each<IntGauge> = "telemetry_export_queue_records"
-            {signal in ["traces", "logs"]}, rows: "§2.6";
+            {signal in ["traces", "logs"]};
     }
 }

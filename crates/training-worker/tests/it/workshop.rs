@@ -83,8 +83,8 @@ impl Scene {
         let dropped = IntCounter::new("dropped_total", "Dropped.").unwrap();
         let spans = Arc::new(Outbox::new(1000, 1000, dropped));
         let telemetry = Telemetry {
-            registry: Registry::new("worker").unwrap(),
             tracer: Tracer::new("worker", Sampler::all(), Some(Arc::clone(&spans))),
+            ..Telemetry::quiet("worker").unwrap()
         };
         let metrics = Metrics::register(&telemetry.registry).unwrap();
         let hello = Hello {
