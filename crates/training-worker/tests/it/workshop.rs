@@ -32,6 +32,7 @@ use task_queue::{MemoryQueue, TaskMessage, TaskQueue};
 use telemetry::Telemetry;
 use telemetry::export::Outbox;
 use telemetry::metrics::{IntCounter, Registry, exposition};
+use telemetry::operations::MetricsEndpoint;
 use telemetry::trace::{Sampler, SpanRecord, Tracer};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -85,6 +86,7 @@ impl Scene {
         let telemetry = Telemetry {
             registry: Registry::new("worker").unwrap(),
             tracer: Tracer::new("worker", Sampler::all(), Some(Arc::clone(&spans))),
+            metrics_endpoint: MetricsEndpoint::Here,
         };
         let metrics = Metrics::register(&telemetry.registry).unwrap();
         let hello = Hello {
