@@ -62,14 +62,14 @@ async fn main() {
         "{:<34} {:>8} {:>8}  target",
         "unary calls, 64 in flight", "ratio", "spread"
     );
-    let plain = serve(None).await;
+    let plain = serve(None);
     for (share, target) in [("0", 0.97), ("0.1", 0.95), ("1", 0.88)] {
         let sink = Sink::start().expect("a sink");
         let endpoint = sink.endpoint();
         let host = host(share, &endpoint);
         let telemetry = host.telemetry();
         let layer = rpc::Layer::new(&telemetry, [(CALL, false)]).expect("a layer");
-        let watched = serve(Some(layer)).await;
+        let watched = serve(Some(layer));
         let mut ratios = Vec::new();
         for _ in 0..TURNS {
             let without = calls(plain, None).await;
@@ -97,7 +97,7 @@ fn host(share: &str, endpoint: &str) -> Host {
     Host::begin("bench", Household::Alone, environment).expect("metrics")
 }
 
-async fn serve(layer: Option<rpc::Layer>) -> SocketAddr {
+fn serve(layer: Option<rpc::Layer>) -> SocketAddr {
     let incoming = TcpIncoming::bind("127.0.0.1:0".parse().expect("an address"));
     let incoming = incoming.expect("a port").with_nodelay(Some(true));
     let address = incoming.local_addr().expect("an address");

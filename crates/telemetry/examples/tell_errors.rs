@@ -7,8 +7,8 @@ use std::panic::catch_unwind;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use telemetry::errors::{Errors, start};
 use telemetry::logs::{Logs, Output};
+use telemetry::reports::{Errors, start};
 use telemetry::trace::{Sampler, Tracer};
 use tracing::{error, info};
 

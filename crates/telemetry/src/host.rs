@@ -11,11 +11,11 @@ use tracing::{info, warn};
 
 use crate::config::LogConfig;
 use crate::config::environment::Environment;
-use crate::errors::{self, Errors};
 use crate::export::{ExportMetrics, Exporter, Resource};
 use crate::logs::{InstallError, Logs, Output};
 use crate::metrics::{BadInput, Error, Registry, VERSION, process, runtime};
 use crate::operations::MetricsEndpoint;
+use crate::reports::{self, Errors};
 use crate::service::Telemetry;
 use crate::trace::Tracer;
 
@@ -40,7 +40,7 @@ pub struct Host {
     household: Household,
     registry: Registry,
     exporter: Option<Exporter>,
-    errors: Option<errors::Guard>,
+    errors: Option<reports::Guard>,
     // What was wrong with what we were given, until there is a log to tell it.
     untold: Vec<(BadInput, String)>,
     closing: CancellationToken,
@@ -113,7 +113,7 @@ impl Host {
         let Some(sentry) = &self.environment.sentry else {
             return;
         };
-        let started = errors::start(Errors {
+        let started = reports::start(Errors {
             dsn: sentry.dsn.clone(),
             send_default_pii: sentry.send_default_pii,
             environment: sentry.environment.clone(),

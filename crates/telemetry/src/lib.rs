@@ -3,7 +3,6 @@
 //! What every service has in common for the people who run it. It knows nothing of runs and rounds.
 
 pub mod config;
-pub mod errors;
 pub mod export;
 pub mod health;
 mod host;
@@ -12,6 +11,7 @@ pub mod logs;
 pub mod metrics;
 pub mod operations;
 pub mod process;
+pub mod reports;
 pub mod rpc;
 mod service;
 pub mod trace;

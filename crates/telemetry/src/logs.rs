@@ -28,8 +28,8 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry};
 
-use crate::errors::Guard;
 use crate::export::{self, Outbox};
+use crate::reports::Guard;
 use files::Files;
 use filter::Wanted;
 use logbook::{Form, Logbook};
