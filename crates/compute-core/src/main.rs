@@ -8,7 +8,7 @@ use telemetry::config::environment::Environment;
 use telemetry::logs::Output;
 use telemetry::metrics::heap::Allocator;
 use telemetry::process::{Arguments, arguments, asked_to_end, print};
-use telemetry::{Host, Household};
+use telemetry::{Host, Household, Telemetry};
 
 /// How long calls in hand may take once the process was asked to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -24,8 +24,13 @@ async fn main() -> anyhow::Result<()> {
     };
     let mut host = Host::begin(SERVICE, Household::Alone, Environment::of_process())?;
     host.write_logs(&config.log, Output::Stdout)?;
+    let telemetry = host.telemetry();
+    host.around(live(config, telemetry)).await
+}
+
+async fn live(config: Config, telemetry: Telemetry) -> anyhow::Result<()> {
     let wiring = Wiring {
-        telemetry: host.telemetry(),
+        telemetry,
         pipe: None,
     };
     // Listened for before the process announces itself, so that whoever waited for that can end it.
@@ -33,6 +38,5 @@ async fn main() -> anyhow::Result<()> {
     let service = ComputeCore::start(config, wiring).await?;
     asked_to_end.await;
     service.stop(tokio::time::sleep(PATIENCE)).await;
-    host.end().await;
     Ok(())
 }

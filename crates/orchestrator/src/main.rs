@@ -11,7 +11,7 @@ use telemetry::config::environment::Environment;
 use telemetry::logs::Output;
 use telemetry::metrics::heap::Allocator;
 use telemetry::process::{Arguments, arguments, asked_to_end, print};
-use telemetry::{Host, Household};
+use telemetry::{Host, Household, Telemetry};
 
 /// How long calls in hand may take once the process was asked to end.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -27,8 +27,13 @@ async fn main() -> anyhow::Result<()> {
     };
     let mut host = Host::begin(SERVICE, Household::Alone, Environment::of_process())?;
     host.write_logs(&config.log, Output::Stdout)?;
+    let telemetry = host.telemetry();
+    host.around(live(config, telemetry)).await
+}
+
+async fn live(config: Config, telemetry: Telemetry) -> anyhow::Result<()> {
     let wiring = Wiring {
-        telemetry: host.telemetry(),
+        telemetry,
         clock: Arc::new(SystemClock::default()),
         compute: config.compute.parse().context("compute")?,
         pipe: None,
@@ -38,6 +43,5 @@ async fn main() -> anyhow::Result<()> {
     let service = Orchestrator::start(config, wiring).await?;
     asked_to_end.await;
     service.stop(tokio::time::sleep(PATIENCE)).await;
-    host.end().await;
     Ok(())
 }

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::config::LogConfig;
 use crate::config::environment::Environment;
@@ -135,16 +135,23 @@ impl Host {
     pub fn write_logs(&mut self, log: &LogConfig, output: Output) -> Result<(), InstallError> {
         let exported = self.exporter.as_ref().filter(|_| self.environment.logs);
         let filter = self.environment.filter.as_deref().unwrap_or(&log.filter);
-        Logs {
+        let to = |dir| Logs {
             service: self.registry.service(),
             output,
             format: log.format,
             filter,
-            dir: self.environment.log_dir.as_deref(),
+            dir,
             outbox: exported.map(|exporter| Arc::clone(&exporter.logs)),
             errors: self.errors.as_ref(),
+        };
+        let installed = to(self.environment.log_dir.as_deref()).install();
+        if let Err(problem @ InstallError::Dir { .. }) = installed {
+            to(None).install()?;
+            self.registry.count_bad(BadInput::Setting);
+            self.untold.push((BadInput::Setting, problem.to_string()));
+        } else {
+            installed?;
         }
-        .install()?;
         for (_, problem) in self.untold.drain(..) {
             warn!(problem, "a setting of telemetry is left out");
         }
@@ -194,6 +201,24 @@ impl Host {
             },
             registry,
         }
+    }
+
+    /// Does the work of the process, says so if it fails, and ends.
+    ///
+    /// # Errors
+    ///
+    /// Those of the work.
+    pub async fn around<T>(
+        self,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        let done = work.await;
+        if let Err(error) = &done {
+            let service = self.registry.service();
+            error!(error = format!("{error:#}"), "{service} cannot go on");
+        }
+        self.end().await;
+        done
     }
 
     /// Sends what waits, for two seconds at most, and ends. To be called when the services have

@@ -113,7 +113,6 @@ impl TrainingWorker {
         let curves = Curves::new(
             metrics.clone(),
             &wiring.telemetry.registry,
-            session.clone(),
             Arc::clone(&wiring.clock),
         );
         let workshop = Workshop {

@@ -117,12 +117,13 @@ impl Workshop {
         self.metrics.tasks_running.inc();
         let span = span_of(&delivery, &self.telemetry);
         let handle = &delivery.handle;
+        let aside = self.telemetry.tracer.aside("keep", span.context().as_ref());
         // On the heap, so that a slot that waits is not as large as all that a task may be doing.
         let work = Box::pin(self.execute(&delivery, &span));
         let outcome = tokio::select! {
             outcome = inside(&span, work) => outcome,
-            // Outside of the span: a long task is kept a thousand times.
-            () = self.keep(handle) => Outcome::Lost,
+            // Aside: a long task is kept a thousand times.
+            () = self.keep(handle).in_scope(aside) => Outcome::Lost,
             () = stop.cancelled() => Outcome::GivenBack,
         };
         let settled = inside(&span, self.settle(handle, outcome)).await;

@@ -8,7 +8,7 @@ use telemetry::config::environment::Environment;
 use telemetry::logs::Output;
 use telemetry::metrics::heap::Allocator;
 use telemetry::process::{Arguments, arguments, asked_to_end, print};
-use telemetry::{Host, Household};
+use telemetry::{Host, Household, Telemetry};
 use training_worker::app::SERVICE;
 use training_worker::{Config, TrainingWorker, Wiring};
 
@@ -23,8 +23,13 @@ async fn main() -> anyhow::Result<()> {
     };
     let mut host = Host::begin(SERVICE, Household::Alone, Environment::of_process())?;
     host.write_logs(&config.log, Output::Stdout)?;
+    let telemetry = host.telemetry();
+    host.around(live(config, telemetry)).await
+}
+
+async fn live(config: Config, telemetry: Telemetry) -> anyhow::Result<()> {
     let wiring = Wiring {
-        telemetry: host.telemetry(),
+        telemetry,
         clock: Arc::new(SystemClock::default()),
         orchestrator: config.orchestrator.parse().context("orchestrator")?,
         compute: config.compute.parse().context("compute")?,
@@ -38,6 +43,5 @@ async fn main() -> anyhow::Result<()> {
         () = service.told_to_end() => {}
     }
     service.stop(tokio::time::sleep(drain)).await;
-    host.end().await;
     Ok(())
 }

@@ -89,7 +89,12 @@ fn line(family: &Family, producers: &BTreeSet<&str>) -> String {
         let edges: Vec<_> = family.buckets.iter().map(f64::to_string).collect();
         write!(says, " Buckets: {}.", edges.join(", ")).expect("text");
     }
-    let producers: Vec<_> = producers.iter().copied().collect();
+    // In one process, one of the services shows what is of the process.
+    let producers: Vec<_> = if is_of_the_process(family.name) {
+        vec!["every process"]
+    } else {
+        producers.iter().copied().collect()
+    };
     format!(
         "| `{}` | {} | {} | {} | {says} | {} | {} |\n",
         family.name,
@@ -99,6 +104,17 @@ fn line(family: &Family, producers: &BTreeSet<&str>) -> String {
         producers.join(", "),
         family.rows,
     )
+}
+
+fn is_of_the_process(name: &str) -> bool {
+    let prefixes = [
+        "process_",
+        "tokio_",
+        "telemetry_export",
+        "telemetry_spans",
+        "telemetry_logs",
+    ];
+    prefixes.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// The names under which a service shows something.

@@ -88,7 +88,8 @@ impl Exchange {
                 inner,
                 exchange: self,
             };
-            if answer.inner.is_end_stream() {
+            // Of an answer to HEAD, the framework sends no body, so nobody comes to its end.
+            if answer.inner.is_end_stream() || answer.exchange.method == "HEAD" {
                 answer.exchange.end(false);
             }
             Body::new(answer)

@@ -103,6 +103,15 @@ async fn failures_and_answers_that_nobody_stays_for_are_errors() {
 }
 
 #[tokio::test]
+async fn a_head_is_answered_without_a_body_and_is_no_error() {
+    let counted = counted();
+    drop(ask(&kitchen(&counted), "HEAD", "/dishes/soup").await);
+    let text = text(&counted);
+    let line = "http_requests_total{endpoint=\"/dishes/{dish}\",method=\"HEAD\",status=\"200\"} 1";
+    assert!(text.contains(line), "{text}");
+}
+
+#[tokio::test]
 async fn who_reads_to_the_announced_length_has_stayed_to_the_end() {
     let counted = counted();
     let answer = ask(&kitchen(&counted), "GET", "/dishes/soup").await;

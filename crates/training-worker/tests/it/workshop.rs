@@ -102,12 +102,7 @@ impl Scene {
             queue: Arc::clone(&queue) as Arc<dyn TaskQueue>,
             store: Arc::new(store.clone()),
             engine: Engine::over(channel(&serve_compute())),
-            curves: Curves::new(
-                metrics.clone(),
-                &telemetry.registry,
-                session.clone(),
-                Arc::clone(&clock),
-            ),
+            curves: Curves::new(metrics.clone(), &telemetry.registry, Arc::clone(&clock)),
             session,
             clock,
             lease: LeaseConfig::default(),

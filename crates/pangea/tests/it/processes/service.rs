@@ -66,7 +66,7 @@ impl Kind {
         command.env_clear().stdin(Stdio::null()).kill_on_drop(true);
         for (key, value) in settings {
             let everybodys = EVERYBODYS.iter().any(|prefix| key.starts_with(prefix));
-            if everybodys {
+            if everybodys && !key.contains("__") {
                 command.env(key, value);
             } else {
                 command.env(format!("{}__{key}", self.prefix()), value);
