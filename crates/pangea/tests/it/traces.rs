@@ -10,7 +10,8 @@ use telemetry::config::environment::Environment;
 use telemetry::export::sink::{Received, SeenSpan, Sink};
 
 use crate::processes::fleet::{Fleet, Shape};
-use crate::scene::{A_MINUTE, DIGITS, SHORT_JOB, digits_options, job, plan, within};
+use crate::processes::service::Service;
+use crate::scene::{A_MINUTE, DIGITS, DIGITS_JOB, SHORT_JOB, digits_options, job, plan, within};
 
 const ORCHESTRATOR: &str = "pangea-orchestrator";
 const WORKER: &str = "pangea-training-worker";
@@ -56,11 +57,11 @@ fn published() -> client::JobSpec {
 }
 
 /// Imports the digits, trains, and says the run.
-async fn train(client: &Client) -> String {
+async fn train(client: &Client, job: &client::JobSpec) -> String {
     let options = digits_options();
     let imported = client.import_dataset(Path::new(DIGITS), &options);
     within(A_MINUTE, imported).await.expect("a data set");
-    let submitted = client.submit(&published(), client::random_key()).await;
+    let submitted = client.submit(job, client::random_key()).await;
     let run = submitted.expect("a run").run.run;
     let events = client.watch(&run, 0, client::Patience::default());
     within(A_MINUTE, futures::StreamExt::count(events)).await;
@@ -161,7 +162,7 @@ async fn one_trace_leads_through_a_house_in_one_process() {
     let house = House::start(plan(dir.path(), 2), host);
     let house = within(A_MINUTE, house).await.expect("a house");
     let client = Client::connect(&house.address());
-    train(&client).await;
+    train(&client, &published()).await;
     within(A_MINUTE, house.stop()).await;
     check_the_way(&sink.received());
 }
@@ -170,9 +171,69 @@ async fn one_trace_leads_through_a_house_in_one_process() {
 async fn one_trace_leads_through_separate_processes() {
     let sink = Sink::start().expect("a sink");
     let mut fleet = Fleet::start_in(Shape::default(), watched(&sink)).await;
-    let run = train(&fleet.client()).await;
+    let run = train(&fleet.client(), &published()).await;
     fleet.end().await;
     let received = sink.received();
     check_the_way(&received);
     check_the_logs(&received, &run);
+}
+
+/// The lines of all services about a round, at info and above.
+fn lines_about(fleet: &Fleet, round: u64) -> Vec<String> {
+    let services = fleet
+        .workers
+        .iter()
+        .chain([&fleet.orchestrator, &fleet.compute]);
+    let logs: Vec<_> = services.map(Service::log).collect();
+    let lines = logs.iter().flat_map(|log| log.lines());
+    let about = lines.filter(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
+        line["round"] == round
+    });
+    about.map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_of_eight_clients_is_a_dozen_lines_at_most() {
+    let mut fleet = Fleet::start(Shape::default()).await;
+    let job = job(DIGITS_JOB, &[("rounds: 20", "rounds: 3")]);
+    assert_eq!(job.partition.clients.get(), 8);
+    train(&fleet.client(), &job).await;
+    fleet.end().await;
+    let lines = lines_about(&fleet, 2);
+    assert!((1..=12).contains(&lines.len()), "{lines:#?}");
+    let committed: Vec<serde_json::Value> = lines
+        .iter()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .filter(|line: &serde_json::Value| line["service"] == ORCHESTRATOR)
+        .collect();
+    for key in [
+        "timestamp",
+        "level",
+        "logger",
+        "module",
+        "message",
+        "function",
+        "line",
+        "service",
+    ] {
+        assert!(
+            !committed[0][key].is_null(),
+            "{key} is missing: {}",
+            committed[0]
+        );
+    }
+    for key in ["trace_id", "span_id", "run", "loss", "accuracy", "duration"] {
+        assert!(
+            !committed[0][key].is_null(),
+            "{key} is missing: {}",
+            committed[0]
+        );
+    }
+    let first = fleet.orchestrator.log();
+    let first = first.lines().next().expect("a line");
+    assert!(
+        first.contains("telemetry begins") && first.contains("\"otlp\":\"off\""),
+        "{first}"
+    );
 }
