@@ -72,8 +72,8 @@ impl Workers for Api {
         tokio::spawn(async move {
             let judging = Arc::new(Semaphore::new(JUDGED_AT_ONCE));
             let talk = Talk {
-                agent: api.study.metrics.agents.of(id.worker()),
-                id,
+                agent: api.study.metrics.agents.of(id.worker(), api.study.now()),
+                id: id.clone(),
                 outbox,
                 ending,
                 judging,
@@ -82,7 +82,8 @@ impl Workers for Api {
                 () = api.listen(said, &talk) => {}
                 () = talk.ending.cancelled() => {}
             }
-            let id = talk.id;
+            drop(talk);
+            api.study.metrics.agents.look(api.study.now());
             api.study.fleet.leave(&id);
             info!(agent_id = %id.worker(), "worker gone");
         });
@@ -174,7 +175,7 @@ impl Ping {
 #[derive(Clone)]
 struct Talk {
     id: SessionId,
-    agent: Agent,
+    agent: Arc<Agent>,
     outbox: mpsc::Sender<OrchestratorMessage>,
     /// Ends the session. The worker opens another one and repeats what was not answered.
     ending: CancellationToken,

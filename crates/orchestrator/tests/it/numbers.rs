@@ -1,15 +1,18 @@
 //! The numbers of a run that really happens.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use federation::RunId;
+use clock::ManualClock;
 use federation::run::{Command, RunState};
+use federation::{RunId, Timestamp};
 use proto::body;
 use proto::v1::orchestrator_message::Kind as Told;
 use proto::v1::worker_message::{Heartbeat, Kind as Said, Pong};
+use tokio::time::timeout;
 
 use crate::worker::{Leased, Worker};
-use crate::world::{Rules, World, job, with_quorum};
+use crate::world::{PATIENCE, Rules, World, job, with_quorum};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -159,6 +162,32 @@ async fn workers_are_counted_and_measured() {
             "federation_total_agents 1",
         ])
         .await;
+}
+
+#[tokio::test]
+async fn the_names_of_workers_that_are_gone_are_there_for_others() {
+    let clock = Arc::new(ManualClock::new(Timestamp(0)));
+    let world = World::new(Rules {
+        clock: Arc::clone(&clock) as _,
+        ..Rules::default()
+    })
+    .await;
+    let mut sessions = world.study.fleet.sessions();
+    for number in 0..300 {
+        drop(Worker::connect(&world, &format!("w{number}")).await);
+        let gone = sessions.wait_for(|_| world.study.fleet.is_empty());
+        timeout(PATIENCE, gone).await.unwrap().unwrap();
+        clock.advance(HOUR / 4);
+    }
+    let _last = Worker::connect(&world, "w299").await;
+    let text = world.numbers();
+    let shown = |worker: &str| {
+        let series = "collab_thoughts_total{agent=";
+        text.contains(&format!("{series}\"{worker}\",category=\"gradient\"}} 0"))
+    };
+    assert!(shown("w299"), "{text}");
+    assert!(shown("w297") && !shown("w295"), "{text}");
+    assert!(!shown("__other__"), "{text}");
 }
 
 #[tokio::test]
