@@ -69,6 +69,7 @@ impl Study {
         self.store.look();
         let now = self.now();
         self.metrics.agents.look(now);
+        self.metrics.parked.look(now);
         let census = self.fleet.census(now);
         let metrics = &self.metrics.fleet;
         let whole = |count| i64::try_from(count).unwrap_or(i64::MAX);

@@ -16,6 +16,18 @@ use crate::world::{PATIENCE, Rules, World, job, with_quorum};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A world whose time passes when it is told to.
+async fn on_manual_time() -> (Arc<ManualClock>, World) {
+    let clock = Arc::new(ManualClock::new(Timestamp(0)));
+    let world = World::new(Rules {
+        clock: Arc::clone(&clock) as _,
+        ..Rules::default()
+    });
+    (clock, world.await)
+}
+
 /// The number on the only line that begins like this.
 fn number(text: &str, series: &str) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix(series));
@@ -85,8 +97,8 @@ async fn a_run_moves_the_numbers_that_tell_of_it() {
 }
 
 #[tokio::test]
-async fn what_is_shown_of_a_run_is_shown_while_it_is_in_work() {
-    let world = World::new(Rules::default()).await;
+async fn what_is_shown_of_a_run_is_shown_while_it_is_in_work_and_for_the_scrapes_after_that() {
+    let (clock, world) = on_manual_time().await;
     let mut worker = Worker::connect(&world, "w").await;
     let run = world.submit(job(2, 2)).await;
     let series = |name: &str, run: RunId| format!("{name}{{run=\"{run}\"}}");
@@ -113,6 +125,19 @@ async fn what_is_shown_of_a_run_is_shown_while_it_is_in_work() {
     worker.work_on(2).await;
     world.until_state(run, RunState::Completed).await;
     world.until_shown(&["collab_active_sessions 0"]).await;
+    let row = world.row(run).await;
+    clock.advance(MINUTE * 5 - Duration::from_millis(1));
+    let text = world.numbers();
+    for (name, last) in [
+        ("federated_round_current", 2.0),
+        ("federated_model_accuracy", row.accuracy.unwrap()),
+        ("federated_model_loss", row.loss.unwrap()),
+    ] {
+        let shown = number(&text, &series(name, run));
+        assert!((shown - last).abs() < 1e-9, "{name}: {shown}, {last}");
+    }
+    assert!(number(&text, &series("federation_parameter_divergence", run)) > 0.0);
+    clock.advance(Duration::from_millis(1));
     let text = world.numbers();
     assert!(!text.contains(&format!("run=\"{run}\"")), "{text}");
 }
@@ -166,12 +191,7 @@ async fn workers_are_counted_and_measured() {
 
 #[tokio::test]
 async fn the_names_of_workers_that_are_gone_are_there_for_others() {
-    let clock = Arc::new(ManualClock::new(Timestamp(0)));
-    let world = World::new(Rules {
-        clock: Arc::clone(&clock) as _,
-        ..Rules::default()
-    })
-    .await;
+    let (clock, world) = on_manual_time().await;
     let mut sessions = world.study.fleet.sessions();
     for number in 0..300 {
         drop(Worker::connect(&world, &format!("w{number}")).await);
