@@ -44,7 +44,8 @@ telemetry::metrics! {
         /// Bytes of tasks, models, shards and updates that went to workers and came from them.
         pub bytes: Each<IntCounter> = "federated_bytes_sent_total"
             {direction in [TO_WORKERS, FROM_WORKERS]}, rows: "S2-13";
-        /// Time of a message to a worker and its answer on the worker's session, in seconds.
+        /// Time of a message to a worker and its answer on the worker's session, in seconds; one
+        /// message after the other, and none whose answer takes a minute.
         pub latency_seconds: Histogram = "federation_communication_latency_seconds",
             buckets: LATENCY_BUCKETS, rows: "S1-8";
         /// What workers contributed: updates (gradient), progress (metric), failures (control). A
