@@ -52,8 +52,8 @@ telemetry::metrics! {
         /// worker's series end when it has been gone for an hour.
         pub thoughts: IntCounterVec = "collab_thoughts_total" {agent, category in CATEGORIES},
             rows: "S3-31";
-        /// Updates that workers proposed, and those of them that count or do not. A worker's series
-        /// end when it has been gone for an hour.
+        /// Updates that workers proposed, and those of them that count or do not: each is counted
+        /// once, with its verdict. A worker's series end when it has been gone for an hour.
         pub actions: IntCounterVec = "collab_actions_total" {agent, decision in DECISIONS},
             rows: "S3-32";
     }
@@ -91,6 +91,19 @@ pub struct Agent {
     pub approved: IntCounter,
     /// Its update does not.
     pub rejected: IntCounter,
+}
+
+impl Agent {
+    /// An update of its was judged. One that is reported again is the same update.
+    pub fn judged(&self, counts: bool) {
+        self.gradient.inc();
+        self.proposed.inc();
+        if counts {
+            self.approved.inc();
+        } else {
+            self.rejected.inc();
+        }
+    }
 }
 
 impl Agents {
