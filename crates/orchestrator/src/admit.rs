@@ -47,7 +47,7 @@ pub struct Work {
     pub to_dispatch: Vec<(federation::ClientId, u32)>,
     /// Where the open round is in the run's trace; nothing between rounds.
     pub span: Span,
-    /// What is shown of the run.
+    /// What is shown of the run, in work and a little longer.
     pub shown: Shown,
 }
 

@@ -115,6 +115,31 @@ impl Incoming {
     }
 }
 
+/// What became of a report.
+#[derive(Debug)]
+pub struct Judged {
+    /// Whether the update counts.
+    pub verdict: Verdict,
+    /// Whether this very report was accepted before, so that it is no other update.
+    pub is_repeat: bool,
+}
+
+impl Judged {
+    fn first(verdict: Verdict) -> Self {
+        Self {
+            verdict,
+            is_repeat: false,
+        }
+    }
+
+    fn again() -> Self {
+        Self {
+            verdict: Ok(()),
+            is_repeat: true,
+        }
+    }
+}
+
 /// Judges a report to a run in work and keeps the receipt.
 ///
 /// # Errors
@@ -124,7 +149,7 @@ pub async fn collect(
     study: &Study,
     work: &mut Work,
     incoming: &Incoming,
-) -> Result<(Verdict, Option<Effect>), Problem> {
+) -> Result<(Judged, Option<Effect>), Problem> {
     let mut next = work.round.clone();
     let verdict = match &next {
         Some(round) => verdict(study, work, round, incoming).await?,
@@ -134,7 +159,7 @@ pub async fn collect(
     };
     let superfluous = matches!(verdict, Err(Refusal::Late { .. } | Refusal::Duplicate));
     if superfluous && is_repeat(study, incoming).await? {
-        return Ok((Ok(()), None));
+        return Ok((Judged::again(), None));
     }
     let effect = next
         .as_mut()
@@ -148,7 +173,7 @@ pub async fn collect(
     )
     .await?;
     work.round = next;
-    Ok((verdict, effect))
+    Ok((Judged::first(verdict), effect))
 }
 
 /// Keeps the receipt of a report that no run in work takes.
@@ -160,15 +185,18 @@ pub async fn refuse(
     study: &Study,
     incoming: &Incoming,
     refusal: Refusal,
-) -> Result<Verdict, StoreError> {
+) -> Result<Judged, StoreError> {
     if is_repeat(study, incoming).await? {
-        return Ok(Ok(()));
+        return Ok(Judged::again());
     }
     let verdict = Err(refusal);
     if study.store.run(incoming.report.task.run).await?.is_some() {
         keep(study, Strategy::default(), incoming, &verdict, None).await?;
+    } else {
+        // A receipt is of a run; without one there is the number alone.
+        count(study, &verdict);
     }
-    Ok(verdict)
+    Ok(Judged::first(verdict))
 }
 
 async fn verdict(
@@ -229,11 +257,15 @@ async fn keep(
         .store
         .receive(incoming.report.task.run, &receipt, verdict, again)
         .await?;
+    count(study, verdict);
+    Ok(())
+}
+
+fn count(study: &Study, verdict: &Verdict) {
     if let Err(refusal) = verdict {
         let refused = &study.metrics.rounds.refused;
         refused.of(refusal.reason()).inc();
     }
-    Ok(())
 }
 
 /// Whether this very report was accepted before: its verdict got lost on the way.

@@ -74,6 +74,8 @@ impl SessionId {
 pub enum Ended {
     /// Its update counts.
     Accepted,
+    /// Its update counts, and was counted before.
+    Repeated,
     /// Its update does not.
     Refused,
     /// There is no update.
@@ -166,6 +168,7 @@ impl Fleet {
             member.tasks.remove(task);
             match ended {
                 Ended::Accepted => member.accepted += 1,
+                Ended::Repeated => {}
                 Ended::Refused => member.refused += 1,
                 Ended::Failed => member.failed += 1,
             }

@@ -8,7 +8,7 @@ pub mod store;
 use telemetry::metrics::{Error, Registry};
 
 use fleet::{Agents, Fleet};
-use rounds::Rounds;
+use rounds::{Parked, Rounds};
 use runs::Runs;
 use store::Store;
 
@@ -19,6 +19,8 @@ pub struct Metrics {
     pub runs: Runs,
     /// Of rounds.
     pub rounds: Rounds,
+    /// Of runs that ended a little while ago.
+    pub parked: Parked,
     /// Of workers.
     pub fleet: Fleet,
     /// Of each worker by name.
@@ -42,6 +44,7 @@ impl Metrics {
         Ok(Self {
             runs: Runs::register(registry)?,
             rounds: Rounds::register(registry)?,
+            parked: Parked::default(),
             agents: Agents::new(registry, &fleet),
             fleet,
             store: Store::register(registry)?,

@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
-use crate::collect::{self, Incoming};
-use crate::store::{StoreError, Verdict};
+use crate::collect::{self, Incoming, Judged};
+use crate::store::StoreError;
 use crate::study::Study;
 use driver::Driver;
 
@@ -37,7 +37,7 @@ pub enum Signal {
         /// What it says.
         incoming: Box<Incoming>,
         /// Where the verdict goes.
-        verdict: oneshot::Sender<Result<Verdict, NotKept>>,
+        verdict: oneshot::Sender<Result<Judged, NotKept>>,
         /// Where in a trace it is judged.
         place: Option<Scope>,
     },
@@ -198,7 +198,7 @@ impl Reconciler {
     /// # Errors
     ///
     /// [`NotKept`]; the worker should report again.
-    pub async fn report(&self, incoming: Incoming) -> Result<Verdict, NotKept> {
+    pub async fn report(&self, incoming: Incoming) -> Result<Judged, NotKept> {
         let driver = self.drivers().get(&incoming.report.task.run).cloned();
         if let Some(driver) = driver {
             let (verdict, answer) = oneshot::channel();

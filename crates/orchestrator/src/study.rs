@@ -67,7 +67,10 @@ impl Study {
     fn look(&self) {
         self.queue.look();
         self.store.look();
-        let census = self.fleet.census(self.now());
+        let now = self.now();
+        self.metrics.agents.look(now);
+        self.metrics.parked.look(now);
+        let census = self.fleet.census(now);
         let metrics = &self.metrics.fleet;
         let whole = |count| i64::try_from(count).unwrap_or(i64::MAX);
         metrics.active_workers.set(whole(census.heard));

@@ -33,6 +33,9 @@ const OUTBOX: usize = 64;
 /// Reports of one worker that are judged at once.
 const JUDGED_AT_ONCE: usize = 16;
 
+/// How long the answer to a ping may take; then it is given up and another one is sent.
+const PING_PATIENCE: Duration = Duration::from_secs(60);
+
 /// Longest name of a worker.
 const NAME_MAX: usize = 200;
 
@@ -72,8 +75,8 @@ impl Workers for Api {
         tokio::spawn(async move {
             let judging = Arc::new(Semaphore::new(JUDGED_AT_ONCE));
             let talk = Talk {
-                agent: api.study.metrics.agents.of(id.worker()),
-                id,
+                agent: api.study.metrics.agents.of(id.worker(), api.study.now()),
+                id: id.clone(),
                 outbox,
                 ending,
                 judging,
@@ -82,7 +85,8 @@ impl Workers for Api {
                 () = api.listen(said, &talk) => {}
                 () = talk.ending.cancelled() => {}
             }
-            let id = talk.id;
+            drop(talk);
+            api.study.metrics.agents.look(api.study.now());
             api.study.fleet.leave(&id);
             info!(agent_id = %id.worker(), "worker gone");
         });
@@ -118,6 +122,19 @@ impl Workers for Api {
 }
 
 impl Api {
+    /// Measures the way to a worker, if that is not under way.
+    fn ping(&self, ping: &mut Ping, talk: &Talk) {
+        let now = self.study.clock.elapsed();
+        let Some(next) = ping.next(now) else {
+            return;
+        };
+        let timer = self.study.metrics.fleet.latency_seconds.start();
+        // A worker that does not read is not measured.
+        if talk.outbox.try_send(next).is_ok() {
+            ping.sent(timer, now);
+        }
+    }
+
     async fn listen(&self, mut said: Streaming<WorkerMessage>, talk: &Talk) {
         let id = &talk.id;
         let mut ping = Ping::default();
@@ -134,9 +151,7 @@ impl Api {
                 }
                 Some(Said::Heartbeat(heartbeat)) => {
                     self.study.fleet.heard(id, &heartbeat.tasks, now);
-                    let latency = &self.study.metrics.fleet.latency_seconds;
-                    // A worker that does not read is not measured.
-                    drop(talk.outbox.try_send(ping.send(latency.start())));
+                    self.ping(&mut ping, talk);
                 }
                 Some(Said::Pong(pong)) => ping.answered(pong.number),
                 Some(Said::Hello(_)) | None => {}
@@ -145,27 +160,41 @@ impl Api {
     }
 }
 
-/// The way to a worker and back, measured once for each heartbeat.
+/// The way to a worker and back, measured at heartbeats: one ping after the other, so that a way
+/// which takes longer than a heartbeat is measured too.
 #[derive(Default)]
 struct Ping {
     number: u64,
     // None once it was answered; one that is not counts nothing.
-    under_way: Option<Timer>,
+    under_way: Option<UnderWay>,
+}
+
+/// A ping without an answer.
+struct UnderWay {
+    timer: Timer,
+    since: Duration,
 }
 
 impl Ping {
-    fn send(&mut self, timer: Timer) -> OrchestratorMessage {
+    /// The next ping, unless there is one whose answer may still come.
+    fn next(&self, now: Duration) -> Option<OrchestratorMessage> {
+        let waits = |ping: &UnderWay| now.saturating_sub(ping.since) < PING_PATIENCE;
+        if self.under_way.as_ref().is_some_and(waits) {
+            return None;
+        }
+        let number = self.number + 1;
+        Some(message(Told::Ping(orchestrator_message::Ping { number })))
+    }
+
+    fn sent(&mut self, timer: Timer, since: Duration) {
         self.number += 1;
-        self.under_way = Some(timer);
-        message(Told::Ping(orchestrator_message::Ping {
-            number: self.number,
-        }))
+        self.under_way = Some(UnderWay { timer, since });
     }
 
     fn answered(&mut self, number: u64) {
-        let answered = self.under_way.take_if(|_timer| number == self.number);
-        if let Some(timer) = answered {
-            timer.stop();
+        let answered = self.under_way.take_if(|_ping| number == self.number);
+        if let Some(ping) = answered {
+            ping.timer.stop();
         }
     }
 }
@@ -174,7 +203,7 @@ impl Ping {
 #[derive(Clone)]
 struct Talk {
     id: SessionId,
-    agent: Agent,
+    agent: Arc<Agent>,
     outbox: mpsc::Sender<OrchestratorMessage>,
     /// Ends the session. The worker opens another one and repeats what was not answered.
     ending: CancellationToken,

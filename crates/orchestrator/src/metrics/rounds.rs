@@ -1,10 +1,12 @@
-//! What is counted of rounds, and shown of a run's while it is in work.
+//! What is counted of rounds, and shown of a run's while it is in work and a little longer.
 
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use federation::RunId;
 use federation::event::RoundOutcome;
 use federation::job::Strategy;
+use federation::{RunId, Timestamp};
 use telemetry::metrics::{
     Each, GaugeSeries, Histogram, IntCounter, IntGaugeSeries, LivingGauge, LivingIntGauge,
 };
@@ -51,6 +53,12 @@ const CHECKPOINT_BUCKETS: [f64; 8] = [0.001, 0.005, 0.02, 0.05, 0.2, 0.5, 2.5, 1
 /// Shares of a cohort. The first is for none at all, the last for more than three quarters.
 const SHARE_BUCKETS: [f64; 6] = [0.0, 0.05, 0.1, 0.25, 0.5, 0.75];
 
+/// How long a run's last numbers are shown after its end: for several scrapes, whoever scrapes.
+const SHOWN_FOR: Duration = Duration::from_secs(5 * 60);
+
+/// Most runs that are shown after their end; more would take the names of those in work.
+const PARKED_MAX: usize = 100;
+
 telemetry::metrics! {
     /// The metrics of rounds.
     pub struct Rounds {
@@ -60,14 +68,18 @@ telemetry::metrics! {
         /// Time of an aggregation, from reading the updates to the stored model, in seconds.
         pub aggregation_seconds: Each<Histogram> = "federated_aggregation_duration_seconds"
             {strategy in STRATEGIES}, buckets: ROUND_BUCKETS, rows: "S2-12";
-        /// The round that a run is in; 0 before the first.
+        /// The round that a run is in; 0 before the first. Like all that is shown of a run, it goes
+        /// five minutes after the run's end.
         pub current: LivingIntGauge = "federated_round_current" {run}, rows: "S2-10";
-        /// Accuracy of a run's last committed model on the test rows, from 0 to 1.
+        /// Accuracy of a run's last committed model on the test rows, from 0 to 1, until five minutes
+        /// after the run's end.
         pub accuracy: LivingGauge = "federated_model_accuracy" {run}, rows: "S2-11";
-        /// Loss of a run's last committed model on the test rows: mean cross-entropy in nats.
+        /// Loss of a run's last committed model on the test rows: mean cross-entropy in nats, until
+        /// five minutes after the run's end.
         pub loss: LivingGauge = "federated_model_loss" {run};
         /// Largest Euclidean distance, among the updates of a run's last aggregation, between a
-        /// client's parameters and the global ones that it started from.
+        /// client's parameters and the global ones that it started from; until five minutes after
+        /// the run's end.
         pub divergence: LivingGauge = "federation_parameter_divergence" {run}, rows: "S1-9";
         /// Time of the parts of a round, in seconds. Training ends when the round closes; total is
         /// from opening a round to its commit, and is counted once for each committed round.
@@ -93,7 +105,7 @@ pub fn word_of(strategy: Strategy) -> &'static str {
     }
 }
 
-/// What is shown of one run, for as long as it is in work.
+/// What is shown of one run, for as long as this is held.
 #[derive(Debug)]
 pub struct Shown {
     family: Rounds,
@@ -141,6 +153,31 @@ impl Shown {
             .divergence
             .get_or_insert_with(|| family.divergence.of(run));
         series.set(distance);
+    }
+}
+
+/// What was last shown of runs that ended, until it was scraped. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Parked(Arc<Mutex<VecDeque<(Timestamp, Shown)>>>);
+
+impl Parked {
+    /// Goes on showing a run that has ended.
+    pub fn park(&self, shown: Shown, now: Timestamp) {
+        let mut parked = self.parked();
+        if parked.len() >= PARKED_MAX {
+            parked.pop_front();
+        }
+        parked.push_back((now, shown));
+    }
+
+    /// Ends what has been shown for long enough.
+    pub fn look(&self, now: Timestamp) {
+        self.parked()
+            .retain(|(ended_at, _)| now.since(*ended_at) < SHOWN_FOR);
+    }
+
+    fn parked(&self) -> MutexGuard<'_, VecDeque<(Timestamp, Shown)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

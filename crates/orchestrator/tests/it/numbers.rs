@@ -1,17 +1,32 @@
 //! The numbers of a run that really happens.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use federation::RunId;
+use clock::ManualClock;
 use federation::run::{Command, RunState};
+use federation::{RunId, Timestamp};
 use proto::body;
 use proto::v1::orchestrator_message::Kind as Told;
 use proto::v1::worker_message::{Heartbeat, Kind as Said, Pong};
+use tokio::time::timeout;
 
 use crate::worker::{Leased, Worker};
-use crate::world::{Rules, World, job, with_quorum};
+use crate::world::{PATIENCE, Rules, World, job, with_quorum};
 
 const HOUR: Duration = Duration::from_secs(3600);
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A world whose time passes when it is told to.
+async fn on_manual_time() -> (Arc<ManualClock>, World) {
+    let clock = Arc::new(ManualClock::new(Timestamp(0)));
+    let world = World::new(Rules {
+        clock: Arc::clone(&clock) as _,
+        ..Rules::default()
+    });
+    (clock, world.await)
+}
 
 /// The number on the only line that begins like this.
 fn number(text: &str, series: &str) -> f64 {
@@ -82,8 +97,8 @@ async fn a_run_moves_the_numbers_that_tell_of_it() {
 }
 
 #[tokio::test]
-async fn what_is_shown_of_a_run_is_shown_while_it_is_in_work() {
-    let world = World::new(Rules::default()).await;
+async fn what_is_shown_of_a_run_is_shown_while_it_is_in_work_and_for_the_scrapes_after_that() {
+    let (clock, world) = on_manual_time().await;
     let mut worker = Worker::connect(&world, "w").await;
     let run = world.submit(job(2, 2)).await;
     let series = |name: &str, run: RunId| format!("{name}{{run=\"{run}\"}}");
@@ -110,14 +125,31 @@ async fn what_is_shown_of_a_run_is_shown_while_it_is_in_work() {
     worker.work_on(2).await;
     world.until_state(run, RunState::Completed).await;
     world.until_shown(&["collab_active_sessions 0"]).await;
+    let row = world.row(run).await;
+    clock.advance(MINUTE * 5 - Duration::from_millis(1));
+    let text = world.numbers();
+    for (name, last) in [
+        ("federated_round_current", 2.0),
+        ("federated_model_accuracy", row.accuracy.unwrap()),
+        ("federated_model_loss", row.loss.unwrap()),
+    ] {
+        let shown = number(&text, &series(name, run));
+        assert!((shown - last).abs() < 1e-9, "{name}: {shown}, {last}");
+    }
+    assert!(number(&text, &series("federation_parameter_divergence", run)) > 0.0);
+    clock.advance(Duration::from_millis(1));
     let text = world.numbers();
     assert!(!text.contains(&format!("run=\"{run}\"")), "{text}");
 }
 
-/// What the orchestrator sends when it hears a heartbeat.
-async fn ping(worker: &mut Worker) -> u64 {
+async fn heartbeat(worker: &Worker) {
     let heartbeat = Heartbeat { tasks: Vec::new() };
     worker.say(Said::Heartbeat(heartbeat)).await;
+}
+
+/// What the orchestrator sends when it hears a heartbeat and no ping is under way.
+async fn ping(worker: &mut Worker) -> u64 {
+    heartbeat(worker).await;
     let Told::Ping(ping) = worker.told().await else {
         panic!("a heartbeat is answered with a ping");
     };
@@ -133,12 +165,8 @@ async fn workers_are_counted_and_measured() {
     let world = World::new(Rules::default()).await;
     let mut worker = Worker::connect(&world, "w").await;
     let first = ping(&mut worker).await;
-    // What answers no ping measures nothing; the second ping comes after it was heard.
-    worker.say(pong(first + 1)).await;
-    let second = ping(&mut worker).await;
-    let measured = "federation_communication_latency_seconds_count";
-    assert!(number(&world.numbers(), measured) < 0.5);
-    for number in [first, second, second] {
+    // What answers no ping measures nothing, nor does an answer that comes again.
+    for number in [first + 1, first, first] {
         worker.say(pong(number)).await;
     }
     world
@@ -159,6 +187,51 @@ async fn workers_are_counted_and_measured() {
             "federation_total_agents 1",
         ])
         .await;
+}
+
+#[tokio::test]
+async fn a_way_that_takes_longer_than_a_heartbeat_is_measured_all_the_same() {
+    let (clock, world) = on_manual_time().await;
+    let mut worker = Worker::connect(&world, "w").await;
+    let first = ping(&mut worker).await;
+    clock.advance(MINUTE - Duration::from_millis(1));
+    heartbeat(&worker).await;
+    worker.say(pong(first)).await;
+    // The heartbeat in between was not answered with a ping.
+    let second = ping(&mut worker).await;
+    worker.say(pong(second)).await;
+    let measured = |count: u32| format!("federation_communication_latency_seconds_count {count}");
+    world.until_shown(&[&measured(2)]).await;
+
+    let given_up = ping(&mut worker).await;
+    clock.advance(MINUTE);
+    let last = ping(&mut worker).await;
+    for number in [given_up, last] {
+        worker.say(pong(number)).await;
+    }
+    ping(&mut worker).await;
+    world.until_shown(&[&measured(3)]).await;
+}
+
+#[tokio::test]
+async fn the_names_of_workers_that_are_gone_are_there_for_others() {
+    let (clock, world) = on_manual_time().await;
+    let mut sessions = world.study.fleet.sessions();
+    for number in 0..300 {
+        drop(Worker::connect(&world, &format!("w{number}")).await);
+        let gone = sessions.wait_for(|_| world.study.fleet.is_empty());
+        timeout(PATIENCE, gone).await.unwrap().unwrap();
+        clock.advance(HOUR / 4);
+    }
+    let _last = Worker::connect(&world, "w299").await;
+    let text = world.numbers();
+    let shown = |worker: &str| {
+        let series = "collab_thoughts_total{agent=";
+        text.contains(&format!("{series}\"{worker}\",category=\"gradient\"}} 0"))
+    };
+    assert!(shown("w299"), "{text}");
+    assert!(shown("w297") && !shown("w295"), "{text}");
+    assert!(!shown("__other__"), "{text}");
 }
 
 #[tokio::test]

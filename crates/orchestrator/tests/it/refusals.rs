@@ -114,6 +114,8 @@ async fn strangers_and_latecomers_are_refused_by_name() {
     let nil = uuid::Uuid::nil();
     let unknown = worker.report(named(format!("{nil}/1/client-0000/1"))).await;
     assert_eq!(unknown.reason, "run_not_running");
+    let counted = "pangea_updates_refused_total{reason=\"run_not_running\"} 1";
+    world.until_shown(&[counted]).await;
 
     assert!(worker.report(honest.clone()).await.accepted);
     let second = worker.lease().await;
@@ -147,4 +149,14 @@ async fn a_report_that_is_repeated_gets_its_verdict_again_and_counts_once() {
     world.until_state(run, RunState::Completed).await;
     assert!(worker.report(done).await.accepted, "after the end");
     assert_eq!(world.receipts(run, 1).await.len(), 2);
+    world
+        .until_shown(&[
+            "collab_thoughts_total{agent=\"w\",category=\"gradient\"} 2",
+            "collab_actions_total{agent=\"w\",decision=\"proposed\"} 2",
+            "collab_actions_total{agent=\"w\",decision=\"approved\"} 2",
+            "collab_actions_total{agent=\"w\",decision=\"rejected\"} 0",
+        ])
+        .await;
+    let workers = world.study.fleet.list(world.study.now());
+    assert_eq!(workers[0].updates_accepted, 2);
 }

@@ -78,13 +78,11 @@ impl Api {
 
     async fn judge(&self, talk: &Talk, done: &Done, span: &Span) -> Result<Verdict, NotKept> {
         let id = &talk.id;
-        talk.agent.gradient.inc();
-        talk.agent.proposed.inc();
         let task = done.task.clone();
         let incoming = match Incoming::new(id.worker().clone(), done) {
             Ok(incoming) => incoming,
             Err(error) => {
-                talk.agent.rejected.inc();
+                talk.agent.judged(false);
                 let refused = &self.study.metrics.rounds.refused;
                 refused.of(INVALID_MESSAGE).inc();
                 span.set("verdict", "rejected");
@@ -95,17 +93,22 @@ impl Api {
         describe(span, &incoming.report.task);
         span.set("lease_epoch", incoming.lease_epoch);
         let judged = self.reconciler.report(incoming).await?;
-        let (ended, decision, verdict) = match &judged {
-            Ok(()) => (Ended::Accepted, &talk.agent.approved, "approved"),
+        let (ended, word) = match &judged.verdict {
+            Ok(()) if judged.is_repeat => (Ended::Repeated, "approved"),
+            Ok(()) => (Ended::Accepted, "approved"),
             Err(refusal) => {
                 span.set("reason", refusal.reason());
-                (Ended::Refused, &talk.agent.rejected, "rejected")
+                (Ended::Refused, "rejected")
             }
         };
-        span.set("verdict", verdict);
-        decision.inc();
+        span.set("verdict", word);
+        if judged.is_repeat {
+            span.set("repeated", true);
+        } else {
+            talk.agent.judged(judged.verdict.is_ok());
+        }
         self.study.fleet.ended(id, &task, ended, self.study.now());
-        Ok(match judged {
+        Ok(match judged.verdict {
             Ok(()) => Verdict {
                 task,
                 accepted: true,

@@ -9,10 +9,9 @@ use federation::round::Effect;
 use tracing::{debug, warn};
 
 use super::Driver;
-use crate::collect::{self, Incoming, collect};
+use crate::collect::{self, Incoming, Judged, collect};
 use crate::problem::Problem;
 use crate::reconciler::{NotKept, Signal, TaskFailure};
-use crate::store::Verdict;
 use crate::trace::within;
 
 impl Driver {
@@ -88,7 +87,7 @@ impl Driver {
                         participant_id = %incoming.report.task.client,
                         agent_id = %incoming.worker,
                         loss = incoming.report.mean_loss,
-                        accepted = judged.is_ok(),
+                        accepted = judged.verdict.is_ok(),
                         "update judged"
                     );
                     drop(verdict.send(Ok(judged)));
@@ -109,7 +108,7 @@ impl Driver {
         }
     }
 
-    async fn judge(&mut self, incoming: &Incoming) -> Result<(Verdict, Option<Effect>), Problem> {
+    async fn judge(&mut self, incoming: &Incoming) -> Result<(Judged, Option<Effect>), Problem> {
         let study = Arc::clone(&self.study);
         match &mut self.work {
             Some(work) => collect(&study, work, incoming).await,

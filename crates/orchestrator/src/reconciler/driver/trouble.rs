@@ -70,8 +70,11 @@ impl Driver {
         if std::mem::replace(&mut self.has_ended, true) {
             return;
         }
-        if let Some(work) = self.work.as_ref().filter(|work| work.round.is_some()) {
-            work.span.set("outcome", state.as_str());
+        if let Some(work) = self.work.take() {
+            if work.round.is_some() {
+                work.span.set("outcome", state.as_str());
+            }
+            self.study.metrics.parked.park(work.shown, self.study.now());
         }
         let metrics = &self.study.metrics.runs;
         metrics.ended.of(state.as_str()).inc();
