@@ -1,6 +1,6 @@
 # An index: each target is one line, and the work is in the script or chore that it names.
 .DEFAULT_GOAL := help
-.PHONY: demo test check tools local fmt proto bench audit proof help
+.PHONY: demo test check tools local fmt proto docs bench audit proof help
 
 demo: ## Train a model on the digits with the whole house in one process
 	@cargo run --release -p pangea -- demo
@@ -23,15 +23,19 @@ fmt: ## Format the code
 proto: ## Generate the code of the wire from proto/pangea/v1
 	@cargo xtask proto
 
+docs: ## Write docs/metrics.md from what the services register
+	@PANGEA_WRITE_DOCS=1 cargo test --quiet -p pangea --test it catalogue
+
 bench: ## Measure the engine, and what telemetry costs
 	@cargo bench -p compute-core
-	@cargo bench -p telemetry --bench cost
+	@cargo bench -p telemetry --bench cost --bench calls
 
 audit: ## Ask the advisory database about the dependencies (needs the network)
 	@PATH="$${PANGEA_TOOLS:-$$HOME/.cache/pangea/tools}/bin:$$PATH" cargo deny check advisories
 
 proof: ## Run the tests in their long form
 	@PANGEA_PROOF=1 scripts/test.sh
+	@scripts/prove-sentry.sh
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile

@@ -75,6 +75,21 @@ impl LocalStore {
         }
     }
 
+    /// Tries whether files can be written.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] when they cannot.
+    pub async fn probe(&self) -> Result<(), OpenError> {
+        let root = Arc::clone(&self.root);
+        blocking(move || files::probe(&root))
+            .await
+            .map_err(|source| OpenError {
+                path: self.root.to_path_buf(),
+                source,
+            })
+    }
+
     /// Makes the finished file at `path` the object of `key`, without copying it. The file must be
     /// on the same file system; it is on the disk when this returns.
     ///
@@ -321,6 +336,17 @@ mod tests {
         let failed = |operation| metrics.errors.of(operation).get();
         assert_eq!(["put", "get", "write"].map(failed), [1, 0, 0]);
         assert_eq!(metrics.seconds.of("finish").count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_probe_tells_that_nothing_can_be_written() {
+        let (store, dir) = store();
+        store.probe().await.unwrap();
+        let root = dir.path().join("artifacts");
+        fs::remove_dir_all(&root).unwrap();
+        fs::write(&root, "a file in its place").unwrap();
+        let error = store.probe().await.unwrap_err().to_string();
+        assert!(error.contains("artifacts"), "{error}");
     }
 
     #[tokio::test]

@@ -3,20 +3,22 @@
 use std::future::Future;
 use std::net::SocketAddr;
 
+use federation::model::ModelSpec;
 use proto::transport::listen::{self, ListenError};
 use proto::transport::{Incoming, PipeListener, server};
-use proto::v1::compute_server::ComputeServer;
+use proto::v1::compute_server::{self, ComputeServer};
+use telemetry::health::{self, Check, Health};
 use telemetry::operations::{self, Operations};
-use telemetry::{Readiness, Telemetry};
+use telemetry::{Telemetry, rpc};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::server::NamedService;
 use tonic_reflection::server as reflection;
 use tracing::{info, warn};
 
 use crate::cache::Cache;
 use crate::config::Config;
+use crate::engine::initial_parameters;
 use crate::metrics::Metrics;
 use crate::service::Service;
 
@@ -26,10 +28,14 @@ const MIB: usize = 1024 * 1024;
 pub const SERVICE: &str = "pangea-compute-core";
 
 /// Services at the port besides our own.
-const ALSO_SERVED: [&str; 2] = [
+const ALSO_SERVED: [&str; 3] = [
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
 ];
+
+/// Our own.
+const SERVICES: [&str; 1] = [compute_server::SERVICE_NAME];
 
 /// What comes from outside of the configuration.
 #[derive(Debug)]
@@ -52,6 +58,9 @@ pub enum StartError {
     /// The descriptors for reflection do not decode.
     #[error("reflection: {0}")]
     Reflection(#[from] reflection::Error),
+    /// Operators cannot look at it.
+    #[error(transparent)]
+    Operations(#[from] operations::StartError),
 }
 
 /// A compute-core that answers.
@@ -63,6 +72,7 @@ pub struct ComputeCore {
     pub http: SocketAddr,
     closing: CancellationToken,
     tasks: TaskTracker,
+    operators: operations::Answering,
 }
 
 impl ComputeCore {
@@ -82,58 +92,67 @@ impl ComputeCore {
         if let Some(pipe) = wiring.pipe {
             incoming = incoming.pipe(pipe);
         }
+        let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let operations = Operations {
+            service: SERVICE,
+            health: Health::new(vec![Check::needed("engine", computes)], closing.clone()),
+            telemetry: wiring.telemetry.clone(),
+            also_counted: Some(metrics.http_requests.clone()),
+        };
+        let operators = operations::start(http, operations).await?;
         let cache = Cache::new(config.engine.cache_mib.saturating_mul(MIB));
         let engine = &config.engine;
         let service = Service::new(cache, engine.concurrency, engine.threads, metrics);
-        let readiness = Readiness::new(&["engine"]);
-        readiness.set("engine", true);
-
-        let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let (health, health_service) = tonic_health::server::health_reporter();
-        health.set_serving::<ComputeServer<Service>>().await;
-        // The descriptors are of every service of the house; only those at this port are listed.
-        let reflection = [ComputeServer::<Service>::NAME]
-            .into_iter()
-            .chain(ALSO_SERVED)
-            .fold(
-                reflection::Builder::configure(),
-                reflection::Builder::with_service_name,
-            )
-            .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(proto::fault::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()?;
-        let serving = server()
-            .add_service(ComputeServer::new(service))
-            .add_service(health_service)
-            .add_service(reflection)
-            .serve_with_incoming_shutdown(
-                incoming.connections(),
-                closing.clone().cancelled_owned(),
-            );
-        tasks.spawn(async move {
-            if let Err(error) = serving.await {
-                warn!(error = %error, "calls are no longer served");
-            }
-        });
-        let operations = Operations {
-            service: SERVICE,
-            readiness,
-            registry: wiring.telemetry.registry,
-        };
-        let shutdown = closing.clone().cancelled_owned();
-        tasks.spawn(async move {
-            if let Err(error) = operations::serve(http, operations, shutdown).await {
-                warn!(error = %error, "operators are no longer served");
-            }
-        });
-        info!(grpc = %grpc_at, http = %http_at, "compute-core answers");
-        Ok(Self {
+        let this = Self {
             grpc: grpc_at,
             http: http_at,
             closing,
             tasks,
-        })
+            operators,
+        };
+        this.serve_calls(service, incoming, &wiring.telemetry)
+            .await?;
+        info!(grpc = %grpc_at, http = %http_at, "compute-core answers");
+        Ok(this)
+    }
+
+    async fn serve_calls(
+        &self,
+        service: Service,
+        incoming: Incoming,
+        telemetry: &Telemetry,
+    ) -> Result<(), StartError> {
+        let (health_service, told) = health::tell_callers(&SERVICES, self.closing.clone()).await;
+        self.tasks.spawn(told);
+        // The descriptors are of every service of the house; only those at this port are listed.
+        let reflection = || {
+            SERVICES
+                .into_iter()
+                .chain(ALSO_SERVED)
+                .fold(
+                    reflection::Builder::configure(),
+                    reflection::Builder::with_service_name,
+                )
+                .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(proto::fault::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        let serving = server()
+            .layer(rpc::Layer::new(telemetry, proto::calls(&SERVICES))?)
+            .add_service(ComputeServer::new(service))
+            .add_service(health_service)
+            .add_service(reflection().build_v1()?)
+            .add_service(reflection().build_v1alpha()?)
+            .serve_with_incoming_shutdown(
+                incoming.connections(),
+                self.closing.clone().cancelled_owned(),
+            );
+        self.tasks.spawn(async move {
+            if let Err(error) = serving.await {
+                warn!(error = %error, "calls are no longer served");
+            }
+        });
+        Ok(())
     }
 
     /// Stops taking calls and lets those in hand finish, until `patience` ends.
@@ -144,5 +163,19 @@ impl ComputeCore {
             () = self.tasks.wait() => {}
             () = patience => warn!("stopped before every call was answered"),
         }
+        self.operators.stop().await;
     }
+}
+
+/// Whether there is a thread for a computation, and a computation yields numbers.
+async fn computes() -> Result<(), String> {
+    let model = ModelSpec::SoftmaxRegression.architecture(1, 2);
+    let model = model.map_err(|error| error.to_string())?;
+    let work = move || initial_parameters(&model, 0);
+    let made = tokio::task::spawn_blocking(work).await;
+    let numbers = made.map_err(|error| error.to_string())?;
+    if numbers.is_empty() || !numbers.iter().all(|number| number.is_finite()) {
+        return Err(format!("a small model is {numbers:?}"));
+    }
+    Ok(())
 }

@@ -4,32 +4,38 @@ use std::time::Duration;
 
 use compute_core::app::SERVICE;
 use compute_core::{ComputeCore, Config, Wiring};
-use telemetry::Telemetry;
-use telemetry::process::{Arguments, arguments, asked_to_end};
+use telemetry::config::environment::Environment;
+use telemetry::logs::Output;
+use telemetry::metrics::heap::Allocator;
+use telemetry::process::{Arguments, arguments, asked_to_end, print};
+use telemetry::{Host, Household, Telemetry};
 
 /// How long calls in hand may take once the process was asked to end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let config = match arguments(SERVICE, std::env::args_os())? {
-        Arguments::Print(text) => return telemetry::process::print(&text),
+        Arguments::Print(text) => return print(&text),
         Arguments::Run { config } => Config::load(config.as_deref())?,
     };
-    telemetry::logs::install(config.log.format, &config.log.filter)?;
-    let service = ComputeCore::start(
-        config,
-        Wiring {
-            telemetry: Telemetry::quiet(SERVICE)?,
-            pipe: None,
-        },
-    )
-    .await?;
+    let mut host = Host::begin(SERVICE, Household::Alone, Environment::of_process())?;
+    host.write_logs(&config.log, Output::Stdout)?;
+    let telemetry = host.telemetry();
+    host.around(live(config, telemetry)).await
+}
+
+async fn live(config: Config, telemetry: Telemetry) -> anyhow::Result<()> {
+    let wiring = Wiring {
+        telemetry,
+        pipe: None,
+    };
+    // Listened for before the process announces itself, so that whoever waited for that can end it.
     let asked_to_end = asked_to_end()?;
-    telemetry::process::print(&format!(
-        "{SERVICE} answers: gRPC {}, HTTP http://{}",
-        service.grpc, service.http
-    ))?;
+    let service = ComputeCore::start(config, wiring).await?;
     asked_to_end.await;
     service.stop(tokio::time::sleep(PATIENCE)).await;
     Ok(())

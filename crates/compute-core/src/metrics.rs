@@ -1,6 +1,6 @@
 //! Every metric of this crate.
 
-use telemetry::metrics::{Each, Histogram, IntCounter, IntGauge};
+use telemetry::metrics::{Each, Histogram, IntCounter, IntCounterVec, IntGauge};
 use tonic::Status;
 
 /// What compute-core is asked for.
@@ -55,6 +55,10 @@ telemetry::metrics! {
         pub cache_evictions: Each<IntCounter> = "cache_evictions_total" {tier in TIERS};
         /// Bytes of parameters and examples held.
         pub cache_bytes: IntGauge = "pangea_compute_cache_bytes";
+        /// The same as `http_requests_total`, under the name that dashboards of the compute layer
+        /// have for it.
+        pub http_requests: IntCounterVec =
+            "pangea_rust_compute_http_requests_total" {method, endpoint, status}, rows: "S0-36";
         /// Optimiser steps of trainings that ended in a delta.
         pub steps: IntCounter = "pangea_compute_steps_total";
         /// Computations that wait for their turn.

@@ -12,8 +12,11 @@ use federation::round::{Effect, Phase, Plan, Round};
 use federation::seed;
 use federation::stop::RoundMetrics;
 
+use telemetry::trace::Span;
+
 use crate::checkpoint::{self, Manifest, ModelFile};
 use crate::datasets::{self, ExamplesRef, shards};
+use crate::metrics::rounds::Shown;
 use crate::problem::Problem;
 use crate::store::{OpenRound, RunRow};
 use crate::study::Study;
@@ -42,6 +45,10 @@ pub struct Work {
     pub folded: Option<ModelFile>,
     /// Work that must be queued, each in this attempt.
     pub to_dispatch: Vec<(federation::ClientId, u32)>,
+    /// Where the open round is in the run's trace; nothing between rounds.
+    pub span: Span,
+    /// What is shown of the run.
+    pub shown: Shown,
 }
 
 /// Finds or makes all that work on the run needs.
@@ -75,7 +82,10 @@ pub async fn admit(study: &Study, row: &RunRow) -> Result<Work, Problem> {
         round: None,
         folded: None,
         to_dispatch: Vec::new(),
+        span: Span::none(),
+        shown: Shown::new(&study.metrics.rounds, row.run),
     };
+    work.show();
     if let Some(open) = study.store.unfinished_round(row.run).await? {
         work.restore(study, open).await?;
     }
@@ -87,6 +97,14 @@ impl Work {
     #[must_use]
     pub fn architecture(&self) -> &Architecture {
         &self.checkpoint.architecture
+    }
+
+    /// Shows where the run is.
+    fn show(&mut self) {
+        self.shown.round(self.checkpoint.round);
+        if let Some(outcome) = &self.checkpoint.outcome {
+            self.shown.model(outcome.accuracy, outcome.loss);
+        }
     }
 
     async fn restore(&mut self, study: &Study, open: OpenRound) -> Result<(), Problem> {
@@ -103,6 +121,7 @@ impl Work {
             deadline: study.now().after(self.spec.cohort.deadline),
         };
         let closed = open.phase != Phase::Training;
+        self.shown.round(plan.number);
         let (round, effect) = Round::restore(plan, open.attempts, received, closed);
         self.round = Some(round);
         if let Effect::Dispatch(missing) = effect {

@@ -1,5 +1,7 @@
 //! From accepted updates to the next model, tile by tile from the spool.
 
+mod measured;
+
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::num::NonZeroUsize;
@@ -15,6 +17,8 @@ use crate::admit::Work;
 use crate::checkpoint::{self, ModelFile};
 use crate::store::Receipt;
 use crate::study::Study;
+use crate::trace::spawn_blocking;
+use measured::Measured;
 
 /// Updates whose files are kept open while they are folded. A process may often open no more than
 /// 1,024 files, and has others open too.
@@ -45,6 +49,15 @@ pub enum AggregateError {
     Tensors(#[from] artifacts::tensors::TensorError),
 }
 
+/// The next model.
+#[derive(Debug, Clone)]
+pub struct Aggregated {
+    /// Where it is stored.
+    pub model: ModelFile,
+    /// Largest Euclidean distance between a client's parameters and those that it started from.
+    pub divergence: f64,
+}
+
 /// Folds the updates into the base and stores the result as the model of `round`.
 ///
 /// # Errors
@@ -55,7 +68,7 @@ pub async fn aggregate(
     work: &Work,
     round: u32,
     receipts: &[Receipt],
-) -> Result<ModelFile, AggregateError> {
+) -> Result<Aggregated, AggregateError> {
     let key = Key::checkpoint_model(work.run, round);
     let fold = Folding {
         header: checkpoint::header(work.architecture())?,
@@ -75,10 +88,11 @@ pub async fn aggregate(
             .join(format!("{}-{round}.safetensors", work.run)),
     };
     let output = fold.output.clone();
-    let folded = tokio::task::spawn_blocking(move || fold.run(key)).await;
-    let model = folded.map_err(|panicked| at(&output, io::Error::other(panicked)))??;
-    study.blobs.adopt(&model.parameters.key, output).await?;
-    Ok(model)
+    let folded = spawn_blocking(move || fold.run(key)).await;
+    let aggregated = folded.map_err(|panicked| at(&output, io::Error::other(panicked)))??;
+    let stored = &aggregated.model.parameters.key;
+    study.blobs.adopt(stored, output).await?;
+    Ok(aggregated)
 }
 
 fn path(study: &Study, receipt: &Receipt) -> Result<PathBuf, AggregateError> {
@@ -109,7 +123,7 @@ struct Folding {
 }
 
 impl Folding {
-    fn run(self, key: Key) -> Result<ModelFile, AggregateError> {
+    fn run(self, key: Key) -> Result<Aggregated, AggregateError> {
         let base = FileSource {
             file: open(&self.base.path)?,
             byte_offset: self.base.offset,
@@ -127,7 +141,7 @@ impl Folding {
             contributions.push(Contribution {
                 client: *client,
                 weight: *weight,
-                source,
+                source: Measured::new(source),
             });
         }
         let file = File::create(&self.output).map_err(|error| at(&self.output, error))?;
@@ -162,11 +176,16 @@ impl Folding {
             len,
             digest: data.finish(),
         };
-        Ok(ModelFile {
+        let divergence = contributions
+            .iter()
+            .map(|contribution| contribution.source.norm())
+            .fold(0.0, f64::max);
+        let model = ModelFile {
             digest: out.whole.finish(),
             len: offset + len,
             parameters,
-        })
+        };
+        Ok(Aggregated { model, divergence })
     }
 }
 

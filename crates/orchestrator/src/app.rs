@@ -9,16 +9,15 @@ use artifacts::LocalStore;
 use clock::Clock;
 use proto::engine::Engine;
 use proto::transport::listen::{self, ListenError};
-use proto::transport::{Address, Incoming, PipeListener, channel, server};
-use task_queue::MemoryQueue;
+use proto::transport::{Address, Incoming, Outgoing, PipeListener, channel, server};
+use proto::v1::compute_server;
+use task_queue::{Counted, MemoryQueue, TaskQueue};
+use telemetry::health::{self, Check, Health};
 use telemetry::operations::{self, Operations};
-use telemetry::rpc;
-use telemetry::{Readiness, Telemetry};
+use telemetry::{Telemetry, rpc};
 use thiserror::Error;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic_health::ServingStatus;
 use tonic_reflection::server as reflection;
 use tracing::{info, warn};
 
@@ -35,13 +34,11 @@ use crate::study::Study;
 pub const SERVICE: &str = "pangea-orchestrator";
 
 /// Services at the port besides our own.
-const ALSO_SERVED: [&str; 2] = [
+const ALSO_SERVED: [&str; 3] = [
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
 ];
-
-/// The name under which a health check asks for the whole process.
-const WHOLE: &str = "";
 
 /// What comes from outside of the configuration.
 #[derive(Debug)]
@@ -77,6 +74,9 @@ pub enum StartError {
     /// The descriptors for reflection do not decode.
     #[error("reflection: {0}")]
     Reflection(#[from] reflection::Error),
+    /// Operators cannot look at it.
+    #[error(transparent)]
+    Operations(#[from] operations::StartError),
 }
 
 /// An orchestrator that answers.
@@ -92,6 +92,7 @@ pub struct Orchestrator {
     reconciler: Reconciler,
     closing: CancellationToken,
     tasks: TaskTracker,
+    operators: operations::Answering,
     _data_dir: DataDir,
 }
 
@@ -107,31 +108,43 @@ impl Orchestrator {
         let (listener, grpc) = listen::tcp(config.grpc.listen, "grpc.listen").await?;
         let (http_listener, http) = listen::tcp(config.http.listen, "http.listen").await?;
         let socket = listen::unix(&config.grpc.unix_socket, "grpc.unix_socket").await?;
+        let queue = Arc::new(MemoryQueue::new(Arc::clone(&wiring.clock)));
         let study = Arc::new(Study {
-            store: Store::open(&data_dir.store()).await?,
-            blobs: LocalStore::open(data_dir.artifacts())?,
+            store: Store::open(&data_dir.store(), metrics.store.clone()).await?,
+            blobs: LocalStore::open(data_dir.artifacts())?.counted(metrics.artifacts.clone()),
             spool: data_dir.spool(),
-            queue: Arc::new(MemoryQueue::new(Arc::clone(&wiring.clock))),
+            queue: Counted::new(queue, Arc::clone(&wiring.clock), metrics.queue.clone()),
             engine: Engine::over(channel(&wiring.compute).stamped(rpc::stamp)),
             fleet: Fleet::new(config.workers.heartbeat),
             clock: wiring.clock,
+            telemetry: wiring.telemetry.clone(),
             metrics,
             threads: config.runs.threads,
             keep_rounds: config.runs.keep_rounds,
             interval: config.runs.interval,
         });
+        study.look_on_scrape();
         let concurrent = config.runs.concurrent.get() as usize;
+        let reconciler = Reconciler::new(Arc::clone(&study), concurrent);
+        let recovered = reconciler.recover().await?;
+        let closing = CancellationToken::new();
+        let operations = Operations {
+            service: SERVICE,
+            health: Health::new(checks(&study, channel(&wiring.compute)), closing.clone()),
+            telemetry: wiring.telemetry.clone(),
+            also_counted: None,
+        };
         let this = Self {
             grpc,
             http,
             artifacts: data_dir.artifacts(),
-            reconciler: Reconciler::new(Arc::clone(&study), concurrent),
+            reconciler,
             study,
-            closing: CancellationToken::new(),
+            closing,
             tasks: TaskTracker::new(),
+            operators: operations::start(http_listener, operations).await?,
             _data_dir: data_dir,
         };
-        let recovered = this.reconciler.recover().await?;
         let mut incoming = Incoming::default().tcp(listener);
         if let Some(socket) = socket {
             incoming = incoming.unix(socket);
@@ -139,49 +152,43 @@ impl Orchestrator {
         if let Some(pipe) = wiring.pipe {
             incoming = incoming.pipe(pipe);
         }
-        this.serve_calls(incoming).await?;
-        this.serve_operators(http_listener, wiring.telemetry);
+        this.serve_calls(incoming, &wiring.telemetry).await?;
         info!(%grpc, %http, recovered, "orchestrator answers");
         Ok(this)
     }
 
-    async fn serve_calls(&self, incoming: Incoming) -> Result<(), StartError> {
+    async fn serve_calls(
+        &self,
+        incoming: Incoming,
+        telemetry: &Telemetry,
+    ) -> Result<(), StartError> {
         let api = Api {
             study: Arc::clone(&self.study),
             reconciler: self.reconciler.clone(),
             closing: self.closing.clone(),
         };
-        let (health, health_service) = tonic_health::server::health_reporter();
-        for service in Api::SERVICES.into_iter().chain([WHOLE]) {
-            health
-                .set_service_status(service, ServingStatus::Serving)
-                .await;
-        }
-        let closing = self.closing.clone();
-        self.tasks.spawn(async move {
-            closing.cancelled().await;
-            for service in Api::SERVICES.into_iter().chain([WHOLE]) {
-                health
-                    .set_service_status(service, ServingStatus::NotServing)
-                    .await;
-            }
-        });
+        let (health_service, told) =
+            health::tell_callers(&Api::SERVICES, self.closing.clone()).await;
+        self.tasks.spawn(told);
         // The descriptors are of every service of the house; only those at this port are listed.
-        let reflection = Api::SERVICES
-            .into_iter()
-            .chain(ALSO_SERVED)
-            .fold(
-                reflection::Builder::configure(),
-                reflection::Builder::with_service_name,
-            )
-            .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(proto::fault::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()?;
+        let reflection = || {
+            Api::SERVICES
+                .into_iter()
+                .chain(ALSO_SERVED)
+                .fold(
+                    reflection::Builder::configure(),
+                    reflection::Builder::with_service_name,
+                )
+                .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(proto::fault::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
         let serving = server()
+            .layer(rpc::Layer::new(telemetry, proto::calls(&Api::SERVICES))?)
             .add_routes(api.routes())
             .add_service(health_service)
-            .add_service(reflection)
+            .add_service(reflection().build_v1()?)
+            .add_service(reflection().build_v1alpha()?)
             .serve_with_incoming_shutdown(
                 incoming.connections(),
                 self.closing.clone().cancelled_owned(),
@@ -194,29 +201,6 @@ impl Orchestrator {
         Ok(())
     }
 
-    fn serve_operators(&self, listener: TcpListener, telemetry: Telemetry) {
-        let readiness = Readiness::new(&["store"]);
-        let (study, watched) = (Arc::clone(&self.study), readiness.clone());
-        let closing = self.closing.clone();
-        self.tasks.spawn(async move {
-            tokio::select! {
-                () = watch_store(&study, &watched) => {}
-                () = closing.cancelled() => watched.set("store", false),
-            }
-        });
-        let operations = Operations {
-            service: SERVICE,
-            readiness,
-            registry: telemetry.registry,
-        };
-        let shutdown = self.closing.clone().cancelled_owned();
-        self.tasks.spawn(async move {
-            if let Err(error) = operations::serve(listener, operations, shutdown).await {
-                warn!(error = %error, "operators are no longer served");
-            }
-        });
-    }
-
     /// Stops taking calls and closes the store. Runs go on where they stood when it starts again.
     pub async fn stop(self, patience: impl Future<Output = ()>) {
         self.closing.cancel();
@@ -227,13 +211,30 @@ impl Orchestrator {
             () = patience => warn!("stopped before every call was answered"),
         }
         self.study.store.close().await;
+        self.operators.stop().await;
     }
 }
 
-/// Keeps asking the store whether it answers.
-async fn watch_store(study: &Study, readiness: &Readiness) {
-    loop {
-        readiness.set("store", study.store.ping().await.is_ok());
-        study.clock.sleep(study.interval).await;
-    }
+/// What it depends on. Without a compute-core it still takes jobs and reports, and its runs wait.
+fn checks(study: &Arc<Study>, compute: Outgoing) -> Vec<Check> {
+    let (store, artifacts, queue) = (Arc::clone(study), Arc::clone(study), Arc::clone(study));
+    let store = move || {
+        let study = Arc::clone(&store);
+        async move { study.store.ping().await }
+    };
+    let artifacts = move || {
+        let study = Arc::clone(&artifacts);
+        async move { study.blobs.probe().await }
+    };
+    let queue = move || {
+        let study = Arc::clone(&queue);
+        async move { study.queue.depth().await.map(drop) }
+    };
+    let compute = health::answers(compute, compute_server::SERVICE_NAME);
+    vec![
+        Check::needed("store", store),
+        Check::needed("artifacts", artifacts),
+        Check::needed("queue", queue),
+        Check::helpful("compute", compute),
+    ]
 }

@@ -1,11 +1,15 @@
 //! The end of a round: aggregate, evaluate, commit.
 
+use std::time::Duration;
+
 use aggregation::FoldError;
 use artifacts::{BlobRef, BlobStore, Key};
 use federation::acceptance::Refusal;
 use federation::event::RoundOutcome;
 use federation::round::{Effect, Round};
 use federation::stop::RoundMetrics;
+use proto::v1::EvaluateResponse;
+use telemetry::trace::Span;
 use tracing::{info, warn};
 
 use crate::admit::Work;
@@ -13,9 +17,11 @@ use crate::aggregate::{AggregateError, aggregate};
 use crate::checkpoint::{self, Manifest, ModelFile, UpdateEntry};
 use crate::collect::inspect;
 use crate::evaluate::evaluate;
+use crate::metrics::rounds::word_of;
 use crate::problem::Problem;
 use crate::store::Receipt;
 use crate::study::Study;
+use crate::trace::attempt;
 
 /// Brings a closed round to its commit. Every step can be repeated: the same updates give the same
 /// model. A damaged update reopens the round instead; a pause leaves it closed.
@@ -31,18 +37,12 @@ pub async fn close_round(study: &Study, work: &mut Work) -> Result<(), Problem> 
     let receipts = study.store.accepted(work.run, number).await?;
     let model = match &work.folded {
         Some(model) => model.clone(),
-        None => {
-            if let Some((receipt, refusal)) = find_damage(study, &receipts).await? {
-                return reopen(study, work, receipt, &refusal).await;
-            }
-            checkpoint::verify(&study.blobs, &work.checkpoint.model).await?;
-            let folded = aggregate(study, work, number, &receipts).await;
-            work.folded
-                .insert(folded.map_err(aggregation_problem)?)
-                .clone()
-        }
+        None => match fold(study, work, &receipts).await? {
+            Folded::Model(model) => *model,
+            Folded::Reopened => return Ok(()),
+        },
     };
-    let evaluation = evaluate(study, work, &model).await?;
+    let evaluation = measure(study, work, &model).await?;
     let now = study.now();
     let refused = study.store.receipts(work.run, number).await?.len() - receipts.len();
     let outcome = RoundOutcome {
@@ -64,6 +64,68 @@ pub async fn close_round(study: &Study, work: &mut Work) -> Result<(), Problem> 
     commit(study, work, model, &receipts, outcome).await
 }
 
+/// What came of a fold.
+enum Folded {
+    Model(Box<ModelFile>),
+    /// An update was damaged, so that its client is asked again.
+    Reopened,
+}
+
+/// Makes the closed round's model of the updates, all of which are looked at once more.
+async fn fold(study: &Study, work: &mut Work, receipts: &[Receipt]) -> Result<Folded, Problem> {
+    let number = work.round.as_ref().map_or(0, Round::number);
+    let strategy = word_of(work.spec.strategy);
+    let span = telemetry::span!(
+        "aggregate",
+        "round" = number,
+        "strategy" = strategy,
+        "updates" = receipts.len(),
+    );
+    let metrics = &study.metrics.rounds;
+    let phase = metrics.seconds.of("aggregating").start();
+    let folding = async {
+        if let Some(damaged) = find_damage(study, receipts).await? {
+            return Ok(Err(damaged));
+        }
+        checkpoint::verify(&study.blobs, &work.checkpoint.model).await?;
+        let timer = metrics.aggregation_seconds.of(strategy).start();
+        let aggregated = aggregate(study, work, number, receipts).await;
+        let aggregated = aggregated.map_err(aggregation_problem)?;
+        timer.stop();
+        Ok::<_, Problem>(Ok(aggregated))
+    };
+    let aggregated = match attempt(&span, folding).await? {
+        Ok(aggregated) => aggregated,
+        Err((receipt, refusal)) => {
+            span.fail(&refusal);
+            reopen(study, work, receipt, &refusal).await?;
+            return Ok(Folded::Reopened);
+        }
+    };
+    phase.stop();
+    metrics.aggregations.of(strategy).inc();
+    span.set("divergence", aggregated.divergence);
+    work.shown.divergence(aggregated.divergence);
+    let model = work.folded.insert(aggregated.model);
+    Ok(Folded::Model(Box::new(model.clone())))
+}
+
+/// Evaluates the new model on the test rows.
+async fn measure(
+    study: &Study,
+    work: &Work,
+    model: &ModelFile,
+) -> Result<EvaluateResponse, Problem> {
+    let number = work.round.as_ref().map_or(0, Round::number);
+    let span = telemetry::span!("evaluate", "round" = number);
+    let phase = study.metrics.rounds.seconds.of("evaluating").start();
+    let evaluation = attempt(&span, evaluate(study, work, model)).await?;
+    phase.stop();
+    span.set("loss", evaluation.loss);
+    span.set("accuracy", evaluation.accuracy);
+    Ok(evaluation)
+}
+
 async fn commit(
     study: &Study,
     work: &mut Work,
@@ -79,25 +141,13 @@ async fn commit(
         model,
         ..work.checkpoint.clone()
     };
-    checkpoint::commit(&study.blobs, &manifest).await?;
-    let now = study.now();
-    if !study.store.commit_round(work.run, &outcome, now).await? {
+    let phase = study.metrics.rounds.seconds.of("committing").start();
+    if !write_checkpoint(study, &manifest, &outcome).await? {
         return Ok(());
     }
+    phase.stop();
+    tell(study, work, &outcome);
     let (round, accuracy, loss) = (outcome.round, outcome.accuracy, outcome.loss);
-    info!(
-        round,
-        accuracy,
-        loss,
-        accepted = outcome.accepted,
-        "round committed"
-    );
-    study.metrics.rounds_committed.inc();
-    let millis = u32::try_from(outcome.duration_ms).unwrap_or(u32::MAX);
-    study
-        .metrics
-        .round_seconds
-        .observe(f64::from(millis) / 1000.0);
     work.history.push(RoundMetrics {
         round,
         loss,
@@ -107,7 +157,46 @@ async fn commit(
     work.round = None;
     work.folded = None;
     forget_updates(study, work, round).await;
+    work.span = Span::none();
     Ok(())
+}
+
+/// Makes the round durable: its manifest, the pointer, its row. Says whether the row takes it.
+async fn write_checkpoint(
+    study: &Study,
+    manifest: &Manifest,
+    outcome: &RoundOutcome,
+) -> Result<bool, Problem> {
+    let span = telemetry::span!("checkpoint", "round" = outcome.round);
+    let writing = async {
+        let timer = study.metrics.rounds.checkpoint_seconds.start();
+        checkpoint::commit(&study.blobs, manifest).await?;
+        timer.stop();
+        let run = manifest.run;
+        let stands = study.store.commit_round(run, outcome, study.now()).await?;
+        Ok::<_, Problem>(stands)
+    };
+    attempt(&span, writing).await
+}
+
+/// Shows and says that the open round stands.
+fn tell(study: &Study, work: &mut Work, outcome: &RoundOutcome) {
+    let cohort = work.round.as_ref().map_or(0, |round| round.cohort().len());
+    study.metrics.rounds.committed(outcome, cohort);
+    work.shown.model(outcome.accuracy, outcome.loss);
+    work.span.set("outcome", "committed");
+    work.span.set("accepted", outcome.accepted);
+    work.span.set("loss", outcome.loss);
+    work.span.set("accuracy", outcome.accuracy);
+    info!(
+        run = %work.run,
+        round = outcome.round,
+        accuracy = outcome.accuracy,
+        loss = outcome.loss,
+        accepted = outcome.accepted,
+        duration = Duration::from_millis(outcome.duration_ms).as_secs_f64(),
+        "round committed"
+    );
 }
 
 /// Deletes the updates of rounds that have now been committed for long enough.
@@ -125,7 +214,7 @@ async fn forget_updates(study: &Study, work: &Work, round: u32) {
     };
     if let Err(error) = forgotten.await {
         // They take up room and do no other harm; the next round tries again.
-        warn!(round, error = %error, "old updates were not deleted");
+        warn!(run = %work.run, round, error = %error, "old updates were not deleted");
     }
 }
 
@@ -158,7 +247,13 @@ async fn reopen(
     let Some(round) = &mut work.round else {
         return Ok(());
     };
-    warn!(client = %receipt.client, error = %refusal, "an accepted update is damaged");
+    warn!(
+        run = %work.run,
+        round = receipt.round,
+        participant_id = %receipt.client,
+        error = %refusal,
+        "an accepted update is damaged"
+    );
     let mut next: Round = round.clone();
     let again = match next.revoke(receipt.client) {
         Some(Effect::Dispatch(again)) => again,
@@ -169,11 +264,8 @@ async fn reopen(
         .store
         .revoke(work.run, receipt, refusal, &again, study.now())
         .await?;
-    study
-        .metrics
-        .updates_refused
-        .with_label_values(&[refusal.reason()])
-        .inc();
+    let refused = &study.metrics.rounds.refused;
+    refused.of(refusal.reason()).inc();
     *round = next;
     work.to_dispatch.extend(again);
     Ok(())

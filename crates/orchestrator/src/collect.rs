@@ -18,6 +18,7 @@ use crate::admit::Work;
 use crate::problem::Problem;
 use crate::store::{Receipt, StoreError, Verdict};
 use crate::study::Study;
+use crate::trace::spawn_blocking;
 
 /// Bytes read at a time while an update is inspected.
 const BUFFER: usize = 1024 * 1024;
@@ -228,15 +229,9 @@ async fn keep(
         .store
         .receive(incoming.report.task.run, &receipt, verdict, again)
         .await?;
-    match verdict {
-        Ok(()) => study.metrics.updates_accepted.inc(),
-        Err(refusal) => {
-            study
-                .metrics
-                .updates_refused
-                .with_label_values(&[refusal.reason()])
-                .inc();
-        }
+    if let Err(refusal) = verdict {
+        let refused = &study.metrics.rounds.refused;
+        refused.of(refusal.reason()).inc();
     }
     Ok(())
 }
@@ -263,7 +258,7 @@ pub async fn inspect(blobs: &LocalStore, update: &BlobRef) -> Result<Verdict, Pr
     let path = blobs.path_of(&update.key);
     let key = update.key.clone();
     let update = update.clone();
-    let inspected = tokio::task::spawn_blocking(move || match inspect_file(&path, &update) {
+    let inspected = spawn_blocking(move || match inspect_file(&path, &update) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(damaged(format!(
             "object {} is not in the store",
             update.key

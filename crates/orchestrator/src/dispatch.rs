@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use federation::{ClientId, TaskId, seed};
 use proto::v1;
-use task_queue::{QueueError, TaskMessage};
+use task_queue::{QueueError, TaskMessage, TaskQueue};
+use telemetry::trace::{Span, TRACEPARENT, TRACESTATE};
 
 use crate::admit::Work;
 use crate::problem::Problem;
 use crate::study::Study;
+use crate::trace::attempt;
 
 /// Tasks sent at once: a few hundred kilobytes of messages.
 const BATCH: usize = 256;
@@ -23,13 +26,33 @@ pub async fn dispatch(study: &Study, work: &mut Work) -> Result<(), Problem> {
     let Some(round) = &work.round else {
         return Ok(());
     };
+    if work.to_dispatch.is_empty() {
+        return Ok(());
+    }
     let number = round.number();
+    let waiting = work.to_dispatch.len();
+    let span = telemetry::span!("dispatch", "round" = number, "waiting" = waiting);
+    let attributes = attributes(&span);
+    attempt(&span, send(study, work, number, &attributes)).await?;
+    span.set("sent", waiting - work.to_dispatch.len());
+    Ok(())
+}
+
+async fn send(
+    study: &Study,
+    work: &mut Work,
+    number: u32,
+    attributes: &BTreeMap<String, String>,
+) -> Result<(), Problem> {
     while !work.to_dispatch.is_empty() {
         let batch = &work.to_dispatch[..work.to_dispatch.len().min(BATCH)];
         let count = batch.len();
         let messages = batch
             .iter()
-            .map(|&(client, attempt)| message(work, number, client, attempt))
+            .map(|&(client, attempt)| TaskMessage {
+                body: task(work, number, client, attempt),
+                attributes: attributes.clone(),
+            })
             .collect();
         match study.queue.send(messages).await {
             Ok(()) => drop(work.to_dispatch.drain(..count)),
@@ -40,7 +63,19 @@ pub async fn dispatch(study: &Study, work: &mut Work) -> Result<(), Problem> {
     Ok(())
 }
 
-fn message(work: &Work, round: u32, client: ClientId, attempt: u32) -> TaskMessage {
+/// Tells workers where in a trace their tasks come from.
+fn attributes(span: &Span) -> BTreeMap<String, String> {
+    let mut attributes = BTreeMap::new();
+    if let Some(context) = span.context() {
+        attributes.insert(TRACEPARENT.to_owned(), context.traceparent());
+        if let Some(state) = context.state {
+            attributes.insert(TRACESTATE.to_owned(), state.to_string());
+        }
+    }
+    attributes
+}
+
+fn task(work: &Work, round: u32, client: ClientId, attempt: u32) -> Bytes {
     let task = TaskId {
         run: work.run,
         round,
@@ -65,8 +100,5 @@ fn message(work: &Work, round: u32, client: ClientId, attempt: u32) -> TaskMessa
             &[u64::from(round), u64::from(client.0)],
         ),
     };
-    TaskMessage {
-        body: task.to_bytes(),
-        attributes: BTreeMap::new(),
-    }
+    task.to_bytes()
 }

@@ -16,6 +16,21 @@ const REMEMBERED_MAX: usize = 1000;
 /// A worker that is silent for longer than this many heartbeats is suspect.
 const SILENT_HEARTBEATS: u32 = 3;
 
+/// How long a worker is missed whose session ended without its having been told to end. Long
+/// enough to notice; a fleet that was made smaller is not missed for ever.
+const MISSED_FOR: Duration = Duration::from_secs(60 * 60);
+
+/// How many workers there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Census {
+    /// With a session, and heard of within three heartbeats.
+    pub heard: usize,
+    /// Of these, those that were not told to end.
+    pub active: usize,
+    /// With a session or missed, without those that were told to end.
+    pub registered: usize,
+}
+
 /// Everyone who works here.
 #[derive(Debug)]
 pub struct Fleet {
@@ -172,6 +187,26 @@ impl Fleet {
             .count()
     }
 
+    /// Counts the workers as of `now`.
+    #[must_use]
+    pub fn census(&self, now: Timestamp) -> Census {
+        let patience = self.patience();
+        let mut census = Census::default();
+        for member in self.members().values() {
+            let silent = now.since(member.heard_at);
+            let is_heard = member.outbox.is_some() && silent <= patience;
+            let is_known = member.outbox.is_some() || silent <= MISSED_FOR;
+            census.heard += usize::from(is_heard);
+            census.active += usize::from(is_heard && !member.draining);
+            census.registered += usize::from(is_known && !member.draining);
+        }
+        census
+    }
+
+    fn patience(&self) -> Duration {
+        self.heartbeat * SILENT_HEARTBEATS
+    }
+
     /// Changes whenever a session begins or ends.
     #[must_use]
     pub fn sessions(&self) -> watch::Receiver<u64> {
@@ -213,7 +248,7 @@ impl Fleet {
     /// Everybody who is or was here, by name.
     #[must_use]
     pub fn list(&self, now: Timestamp) -> Vec<Worker> {
-        let patience = self.heartbeat * SILENT_HEARTBEATS;
+        let patience = self.patience();
         let row = |(id, member): (&WorkerId, &Member)| {
             let state = match &member.outbox {
                 None => WorkerState::Lost,
@@ -329,6 +364,25 @@ mod tests {
         fleet.leave(&id);
         assert_eq!(fleet.list(Timestamp(3_001))[0].state(), WorkerState::Lost);
         assert!(fleet.is_empty());
+    }
+
+    #[test]
+    fn a_worker_that_vanished_is_missed_for_an_hour_and_one_that_was_told_to_end_is_not() {
+        let fleet = fleet();
+        let [a, b, c] = ["a", "b", "c"].map(|name| fleet.join(hello(name), outbox(), Timestamp(0)));
+        // As if it had been told, which takes somebody who listens.
+        fleet.with(&c, |member| member.draining = true);
+        let census = |now| {
+            let census = fleet.census(Timestamp(now));
+            (census.heard, census.active, census.registered)
+        };
+        assert_eq!(census(3_000), (3, 2, 2));
+        fleet.heard(&a, &[], Timestamp(3_001));
+        assert_eq!(census(3_001), (1, 1, 2), "two are silent");
+        fleet.leave(&b);
+        fleet.leave(&c);
+        assert_eq!(census(3_600_000), (0, 0, 2));
+        assert_eq!(census(3_600_001), (0, 0, 1), "nobody misses it any more");
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub mod reconciler;
 pub mod store;
 pub mod study;
 pub mod submit;
+pub mod trace;
 
 pub use app::{Orchestrator, Wiring};
 pub use config::Config;

@@ -7,11 +7,17 @@ use anyhow::Context;
 use clock::SystemClock;
 use orchestrator::app::SERVICE;
 use orchestrator::{Config, Orchestrator, Wiring};
-use telemetry::Telemetry;
+use telemetry::config::environment::Environment;
+use telemetry::logs::Output;
+use telemetry::metrics::heap::Allocator;
 use telemetry::process::{Arguments, arguments, asked_to_end, print};
+use telemetry::{Host, Household, Telemetry};
 
 /// How long calls in hand may take once the process was asked to end.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -19,19 +25,22 @@ async fn main() -> anyhow::Result<()> {
         Arguments::Print(text) => return print(&text),
         Arguments::Run { config } => Config::load(config.as_deref())?,
     };
-    telemetry::logs::install(config.log.format, &config.log.filter)?;
+    let mut host = Host::begin(SERVICE, Household::Alone, Environment::of_process())?;
+    host.write_logs(&config.log, Output::Stdout)?;
+    let telemetry = host.telemetry();
+    host.around(live(config, telemetry)).await
+}
+
+async fn live(config: Config, telemetry: Telemetry) -> anyhow::Result<()> {
     let wiring = Wiring {
-        telemetry: Telemetry::quiet(SERVICE)?,
+        telemetry,
         clock: Arc::new(SystemClock::default()),
         compute: config.compute.parse().context("compute")?,
         pipe: None,
     };
-    let service = Orchestrator::start(config, wiring).await?;
+    // Listened for before the process announces itself, so that whoever waited for that can end it.
     let asked_to_end = asked_to_end()?;
-    print(&format!(
-        "{SERVICE} answers: gRPC {}, HTTP http://{}",
-        service.grpc, service.http
-    ))?;
+    let service = Orchestrator::start(config, wiring).await?;
     asked_to_end.await;
     service.stop(tokio::time::sleep(PATIENCE)).await;
     Ok(())

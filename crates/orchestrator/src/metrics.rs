@@ -1,28 +1,66 @@
-//! Every metric of this crate.
+//! Every metric of this crate, by subject, and those of the queue and the store that it serves.
 
-use telemetry::metrics::{Histogram, IntCounter, IntCounterVec, IntGauge};
+pub mod fleet;
+pub mod rounds;
+pub mod runs;
+pub mod store;
 
-/// Seconds of a round: from a softmax regression in one process to a night.
-const ROUND_BUCKETS: [f64; 10] = [0.005, 0.025, 0.1, 0.25, 0.5, 2.5, 10.0, 60.0, 600.0, 3600.5];
+use telemetry::metrics::{Error, Registry};
 
-telemetry::metrics! {
-    /// The metrics of the orchestrator.
-    pub struct Metrics {
-        /// Runs that have not ended.
-        pub runs_active: IntGauge = "pangea_runs_active";
-        /// Workers with a session.
-        pub active_workers: IntGauge = "active_workers", rows: "S0-28";
-        /// Rounds whose model stands.
-        pub rounds_committed: IntCounter = "pangea_rounds_committed_total";
-        /// From opening a round to its commit, in seconds.
-        pub round_seconds: Histogram = "pangea_round_duration_seconds", buckets: ROUND_BUCKETS;
-        /// Updates that count.
-        pub updates_accepted: IntCounter = "pangea_updates_accepted_total";
-        /// Updates that do not count, by reason.
-        pub updates_refused: IntCounterVec = "pangea_updates_refused_total" {reason};
-        /// Tasks that workers could not do.
-        pub tasks_failed: IntCounter = "pangea_tasks_failed_total";
-        /// Steps that could not be taken and were tried again, by step.
-        pub stalls: IntCounterVec = "pangea_stalls_total" {waiting_for};
+use fleet::{Agents, Fleet};
+use rounds::Rounds;
+use runs::Runs;
+use store::Store;
+
+/// The metrics of the orchestrator.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// Of runs.
+    pub runs: Runs,
+    /// Of rounds.
+    pub rounds: Rounds,
+    /// Of workers.
+    pub fleet: Fleet,
+    /// Of each worker by name.
+    pub agents: Agents,
+    /// Of the run store.
+    pub store: Store,
+    /// Of the task queue.
+    pub queue: task_queue::Metrics,
+    /// Of the artifact store.
+    pub artifacts: artifacts::Metrics,
+}
+
+impl Metrics {
+    /// Makes the metrics known to `registry`.
+    ///
+    /// # Errors
+    ///
+    /// [`telemetry::metrics::Error`] when a name is taken.
+    pub fn register(registry: &Registry) -> Result<Self, Error> {
+        let fleet = Fleet::register(registry)?;
+        Ok(Self {
+            runs: Runs::register(registry)?,
+            rounds: Rounds::register(registry)?,
+            agents: Agents::new(registry, &fleet),
+            fleet,
+            store: Store::register(registry)?,
+            queue: task_queue::Metrics::register(registry)?,
+            artifacts: artifacts::Metrics::register(registry)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use telemetry::metrics::lint;
+
+    use super::*;
+
+    #[test]
+    fn the_catalogue_can_be_relied_on() {
+        let registry = Registry::new("test").unwrap();
+        Metrics::register(&registry).unwrap();
+        assert_eq!(lint::problems(&registry.families()), [""; 0]);
     }
 }

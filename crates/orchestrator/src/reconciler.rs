@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use federation::acceptance::Refusal;
 use federation::{RunId, TaskId, WorkerId};
 use futures::FutureExt;
+use telemetry::trace::{Scope, current};
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -37,6 +38,8 @@ pub enum Signal {
         incoming: Box<Incoming>,
         /// Where the verdict goes.
         verdict: oneshot::Sender<Result<Verdict, NotKept>>,
+        /// Where in a trace it is judged.
+        place: Option<Scope>,
     },
     /// A worker could not do a task.
     Failed {
@@ -44,9 +47,21 @@ pub enum Signal {
         failure: TaskFailure,
         /// Told when that is kept.
         kept: oneshot::Sender<Result<(), NotKept>>,
+        /// Where in a trace it is heard.
+        place: Option<Scope>,
     },
     /// The stored state changed.
     Wake,
+}
+
+impl Signal {
+    /// Where in a trace it was sent.
+    fn place(&self) -> Option<Scope> {
+        match self {
+            Self::Report { place, .. } | Self::Failed { place, .. } => place.clone(),
+            Self::Wake => None,
+        }
+    }
 }
 
 /// A task that came to nothing.
@@ -130,7 +145,8 @@ impl Reconciler {
         drivers.insert(run, signals);
         self.study
             .metrics
-            .runs_active
+            .runs
+            .active
             .set(i64::try_from(drivers.len()).unwrap_or(i64::MAX));
         drop(drivers);
         let driver = Driver::new(Arc::clone(&self.study), run, inbox, Arc::clone(&self.turns));
@@ -147,7 +163,8 @@ impl Reconciler {
             drivers.remove(&run);
             this.study
                 .metrics
-                .runs_active
+                .runs
+                .active
                 .set(i64::try_from(drivers.len()).unwrap_or(i64::MAX));
         });
     }
@@ -156,6 +173,7 @@ impl Reconciler {
     async fn fail_broken(&self, run: RunId) {
         let reason = "the orchestrator broke while it drove this run; its log says where";
         error!(%run, reason);
+        self.study.metrics.runs.ended.of("failed").inc();
         if let Err(error) = self
             .study
             .store
@@ -187,6 +205,7 @@ impl Reconciler {
             let signal = Signal::Report {
                 incoming: Box::new(incoming.clone()),
                 verdict,
+                place: current(),
             };
             if driver.send(signal).await.is_ok()
                 && let Ok(judged) = answer.await
@@ -209,7 +228,12 @@ impl Reconciler {
         let driver = self.drivers().get(&failure.task.run).cloned();
         if let Some(driver) = driver {
             let (kept, answer) = oneshot::channel();
-            if driver.send(Signal::Failed { failure, kept }).await.is_ok()
+            let signal = Signal::Failed {
+                failure,
+                kept,
+                place: current(),
+            };
+            if driver.send(signal).await.is_ok()
                 && let Ok(kept) = answer.await
             {
                 return kept;

@@ -9,16 +9,18 @@ mod models;
 mod receipts;
 mod rounds;
 mod runs;
+mod statements;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::Row;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
 };
-use sqlx::{Row, Sqlite, Transaction};
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -28,6 +30,9 @@ pub use models::ModelRow;
 pub use receipts::{Receipt, Verdict};
 pub use rounds::{OpenRound, RoundRow};
 pub use runs::{NewRun, RunRow, Submission};
+
+use crate::metrics;
+use statements::Meter;
 
 /// Connections kept open. One writes at a time; the others serve readers beside it.
 const CONNECTIONS: u32 = 4;
@@ -66,19 +71,18 @@ pub enum StoreError {
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: SqlitePool,
+    meter: Arc<Meter>,
     // Counts commits that appended events, so that watchers wait instead of polling.
     commits: watch::Sender<u64>,
 }
 
-type Write = Transaction<'static, Sqlite>;
-
 impl Store {
-    /// Opens the store at `path`, making or migrating it as needed.
+    /// Opens the store at `path`, making or migrating it as needed, and counts its statements.
     ///
     /// # Errors
     ///
     /// [`StoreError::Open`] and [`StoreError::Migrate`].
-    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+    pub async fn open(path: &Path, metrics: metrics::store::Store) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -98,6 +102,7 @@ impl Store {
         sqlx::migrate!().run(&pool).await.map_err(Box::new)?;
         Ok(Self {
             pool,
+            meter: Arc::new(Meter::new(metrics)),
             commits: watch::Sender::new(0),
         })
     }
@@ -123,16 +128,9 @@ impl Store {
         self.pool.close().await;
     }
 
-    // IMMEDIATE takes the write lock at once; a transaction that read first and wrote later could
-    // find its reading outdated and fail.
-    async fn write(&self) -> Result<Write, StoreError> {
-        Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
-    }
-
-    async fn commit(&self, write: Write) -> Result<(), StoreError> {
-        write.commit().await?;
-        self.commits.send_modify(|count| *count += 1);
-        Ok(())
+    /// Brings what is shown of the connections up to date.
+    pub fn look(&self) {
+        self.meter.look(&self.pool);
     }
 }
 

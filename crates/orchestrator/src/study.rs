@@ -9,7 +9,8 @@ use artifacts::LocalStore;
 use clock::Clock;
 use federation::{RunId, Timestamp};
 use proto::engine::Engine;
-use task_queue::TaskQueue;
+use task_queue::Counted;
+use telemetry::Telemetry;
 use uuid::Uuid;
 
 use crate::fleet::Fleet;
@@ -26,13 +27,15 @@ pub struct Study {
     /// Where files are made before they become objects.
     pub spool: PathBuf,
     /// Tasks for workers.
-    pub queue: Arc<dyn TaskQueue>,
+    pub queue: Counted,
     /// compute-core, for initial parameters and evaluation.
     pub engine: Engine,
     /// Workers.
     pub fleet: Fleet,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// Where spans begin, and the registry of what is counted.
+    pub telemetry: Telemetry,
     /// What is counted.
     pub metrics: Metrics,
     /// Threads of an aggregation.
@@ -48,6 +51,30 @@ impl Study {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Has what is known only by looking be looked at before each scrape.
+    pub fn look_on_scrape(self: &Arc<Self>) {
+        // The study holds the registry, so the registry must not hold the study.
+        let study = Arc::downgrade(self);
+        self.telemetry.registry.on_scrape(move || {
+            if let Some(study) = study.upgrade() {
+                study.look();
+            }
+        });
+    }
+
+    fn look(&self) {
+        self.queue.look();
+        self.store.look();
+        let census = self.fleet.census(self.now());
+        let metrics = &self.metrics.fleet;
+        let whole = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        metrics.active_workers.set(whole(census.heard));
+        metrics.participants_active.set(whole(census.active));
+        metrics
+            .participants_registered
+            .set(whole(census.registered));
     }
 
     /// A new run's id: a `UUIDv7`, so that ids sort by the time of submission.

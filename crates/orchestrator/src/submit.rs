@@ -3,11 +3,13 @@
 use federation::job::{InvalidJob, JobDraft, JobSpec, ModelSource, Violation};
 use federation::model::Architecture;
 use federation::{Digest, RunId};
+use telemetry::trace::{TraceContext, current_context};
 use thiserror::Error;
 
 use crate::datasets::Manifest;
 use crate::store::{NewRun, RunRow, Store, StoreError, Submission};
 use crate::study::Study;
+use crate::trace::attempt;
 
 /// Most characters of an idempotency key.
 const KEY_MAX: usize = 200;
@@ -128,6 +130,23 @@ pub async fn submit(
     draft: JobDraft,
     key: String,
 ) -> Result<(RunRow, bool), SubmitError> {
+    let tracer = &study.telemetry.tracer;
+    let span = tracer.resume("submit", current_context().as_ref());
+    let submitting = submit_from(study, draft, key, span.context());
+    let (row, existed) = attempt(&span, submitting).await?;
+    if span.is_kept() {
+        span.set("run", row.run.to_string());
+        span.set("existed", existed);
+    }
+    Ok((row, existed))
+}
+
+async fn submit_from(
+    study: &Study,
+    draft: JobDraft,
+    key: String,
+    trace: Option<TraceContext>,
+) -> Result<(RunRow, bool), SubmitError> {
     let length = key.chars().count();
     if length == 0 || length > KEY_MAX {
         return Err(SubmitError::Key { length });
@@ -149,6 +168,7 @@ pub async fn submit(
         job: pinned,
         job_digest: spec.digest(),
         dataset_digest,
+        trace,
     };
     match study.store.submit(&new, study.now()).await? {
         Submission::Started(row) => Ok((row, false)),

@@ -3,6 +3,7 @@
 //! The services speak gRPC to each other over pipes, with the code that they use between hosts; so
 //! stopping one of them does here what it does there.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -13,7 +14,9 @@ use clock::{Clock, SystemClock};
 use compute_core::ComputeCore;
 use orchestrator::Orchestrator;
 use proto::transport::{Address, Pipe};
-use telemetry::Telemetry;
+use telemetry::config::environment::Environment;
+use telemetry::metrics::Registry;
+use telemetry::{Host, Household, Telemetry};
 use thiserror::Error;
 use training_worker::TrainingWorker;
 
@@ -61,6 +64,8 @@ pub enum HouseError {
 #[derive(Debug)]
 pub struct House {
     plan: Plan,
+    host: Host,
+    registries: BTreeMap<&'static str, Registry>,
     compute_pipe: Pipe,
     orchestrator_pipe: Pipe,
     compute: Option<ComputeCore>,
@@ -79,22 +84,43 @@ pub struct Place {
     pub http: SocketAddr,
 }
 
+/// The process of a house: the orchestrator's, which the other services share.
+///
+/// # Errors
+///
+/// What Prometheus says to a name that it does not take.
+pub fn host(environment: Environment) -> Result<Host, telemetry::metrics::Error> {
+    Host::begin(orchestrator::app::SERVICE, Household::Shared, environment)
+}
+
 impl House {
-    /// Builds the house.
+    /// Builds the house in the process of `host`, which ends with it.
     ///
     /// # Errors
     ///
     /// [`HouseError`].
-    pub async fn start(plan: Plan) -> Result<Self, HouseError> {
+    pub async fn start(plan: Plan, host: Host) -> Result<Self, HouseError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let (compute_pipe, orchestrator_pipe) = (Pipe::default(), Pipe::default());
-        let compute = start_compute(&plan, &compute_pipe).await?;
-        let orchestrator =
-            start_orchestrator(&plan, &clock, &compute_pipe, &orchestrator_pipe).await?;
+        let mut registries = BTreeMap::new();
+        let mut of = |telemetry: Telemetry| {
+            registries.insert(telemetry.service(), telemetry.registry.clone());
+            telemetry
+        };
+        let guest = of(host.guest(compute_core::app::SERVICE)?);
+        let compute = start_compute(&plan, guest, &compute_pipe).await?;
+        let orchestrator = start_orchestrator(
+            &plan,
+            of(host.telemetry()),
+            &clock,
+            &compute_pipe,
+            &orchestrator_pipe,
+        )
+        .await?;
         let mut workers = Vec::new();
         for number in 1..=plan.workers.get() {
             let wiring = training_worker::Wiring {
-                telemetry: Telemetry::quiet(training_worker::app::SERVICE)?,
+                telemetry: of(host.guest(training_worker::app::SERVICE)?),
                 clock: Arc::clone(&clock),
                 orchestrator: Address::Pipe(orchestrator_pipe.clone()),
                 compute: Address::Pipe(compute_pipe.clone()),
@@ -104,6 +130,8 @@ impl House {
         let compute = Some(compute);
         Ok(Self {
             plan,
+            host,
+            registries,
             compute_pipe,
             orchestrator_pipe,
             compute,
@@ -142,6 +170,12 @@ impl House {
             .collect()
     }
 
+    /// What each service counts, by its name; of the workers, the last one.
+    #[must_use]
+    pub fn registries(&self) -> &BTreeMap<&'static str, Registry> {
+        &self.registries
+    }
+
     /// Takes compute-core away.
     pub async fn stop_compute(&mut self) {
         if let Some(compute) = self.compute.take() {
@@ -155,7 +189,10 @@ impl House {
     ///
     /// [`HouseError`].
     pub async fn start_compute(&mut self) -> Result<(), HouseError> {
-        self.compute = Some(start_compute(&self.plan, &self.compute_pipe).await?);
+        let guest = self.host.guest(compute_core::app::SERVICE)?;
+        self.registries
+            .insert(guest.service(), guest.registry.clone());
+        self.compute = Some(start_compute(&self.plan, guest, &self.compute_pipe).await?);
         Ok(())
     }
 
@@ -168,15 +205,20 @@ impl House {
         if let Some(compute) = self.compute {
             compute.stop(tokio::time::sleep(PATIENCE)).await;
         }
+        self.host.end().await;
     }
 }
 
-async fn start_compute(plan: &Plan, pipe: &Pipe) -> Result<ComputeCore, HouseError> {
+async fn start_compute(
+    plan: &Plan,
+    telemetry: Telemetry,
+    pipe: &Pipe,
+) -> Result<ComputeCore, HouseError> {
     let mut config = compute_core::Config::default();
     plan.ports.choose(&mut config.grpc.listen);
     plan.ports.choose(&mut config.http.listen);
     let wiring = compute_core::Wiring {
-        telemetry: Telemetry::quiet(compute_core::app::SERVICE)?,
+        telemetry,
         pipe: Some(pipe.listen()),
     };
     Ok(ComputeCore::start(config, wiring).await?)
@@ -184,6 +226,7 @@ async fn start_compute(plan: &Plan, pipe: &Pipe) -> Result<ComputeCore, HouseErr
 
 async fn start_orchestrator(
     plan: &Plan,
+    telemetry: Telemetry,
     clock: &Arc<dyn Clock>,
     compute: &Pipe,
     own: &Pipe,
@@ -195,7 +238,7 @@ async fn start_orchestrator(
     plan.ports.choose(&mut config.grpc.listen);
     plan.ports.choose(&mut config.http.listen);
     let wiring = orchestrator::Wiring {
-        telemetry: Telemetry::quiet(orchestrator::app::SERVICE)?,
+        telemetry,
         clock: Arc::clone(clock),
         compute: Address::Pipe(compute.clone()),
         pipe: Some(own.listen()),

@@ -9,6 +9,10 @@ use client::Timestamp;
 use pangea::cli::Cli;
 use pangea::exit::Exit;
 use pangea::output;
+use telemetry::metrics::heap::Allocator;
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 #[tokio::main]
 async fn main() -> ExitCode {

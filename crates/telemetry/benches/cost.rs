@@ -21,13 +21,14 @@ use telemetry::metrics::{
 use telemetry::trace::{Sampler, Span, SpanRecord, Tracer};
 
 /// Turns of each side.
-const TURNS: usize = 25;
+const TURNS: usize = 301;
 
-/// Repetitions in a turn of what takes nanoseconds: some milliseconds.
-const REPEATS: u32 = 200_000;
+/// Repetitions in a turn of what takes nanoseconds. A turn then takes less than a millisecond, and
+/// most are over before the machine gives the processor to somebody else.
+const REPEATS: u32 = 5_000;
 
 /// Spans of a turn, all of which the outbox must hold.
-const SPANS: u32 = 20_000;
+const SPANS: u32 = 1_000;
 
 /// As in the services: ten edges.
 const EDGES: [f64; 10] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.5, 5.5];

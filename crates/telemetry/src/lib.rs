@@ -1,18 +1,20 @@
-//! The wiring shaft: logs, metrics encoding, the operations endpoint.
+//! The wiring shaft: metrics, traces, logs, errors, health.
 //!
 //! What every service has in common for the people who run it. It knows nothing of runs and rounds.
 
 pub mod config;
-pub mod errors;
 pub mod export;
+pub mod health;
+mod host;
+pub mod http;
 pub mod logs;
 pub mod metrics;
 pub mod operations;
 pub mod process;
-mod readiness;
+pub mod reports;
 pub mod rpc;
 mod service;
 pub mod trace;
 
-pub use readiness::{Check, Readiness};
+pub use host::{Host, Household};
 pub use service::Telemetry;

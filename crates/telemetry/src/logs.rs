@@ -28,8 +28,8 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry};
 
-use crate::errors::Guard;
-use crate::export::Outbox;
+use crate::export::{self, Outbox};
+use crate::reports::Guard;
 use files::Files;
 use filter::Wanted;
 use logbook::{Form, Logbook};
@@ -165,9 +165,7 @@ impl Logs<'_> {
 
 /// Whether this thread sends what was said: what it says itself is written here and sent nowhere.
 pub(crate) fn is_sending_thread() -> bool {
-    const SENDING: [&str; 2] = ["telemetry-export", "sentry-transport"];
-    let thread = std::thread::current();
-    thread.name().is_some_and(|name| SENDING.contains(&name))
+    export::is_export_thread() || std::thread::current().name() == Some("sentry-transport")
 }
 
 #[cfg(test)]

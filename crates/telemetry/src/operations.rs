@@ -1,81 +1,171 @@
 //! The endpoint for those who run a service: health, readiness, metrics.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
+use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
-use crate::metrics::exposition::{self, TEXT};
-use crate::metrics::{Registry, VERSION};
-use crate::{Check, Readiness};
+use crate::Telemetry;
+use crate::health::{Found, Health};
+use crate::http::{Connections, Counted};
+use crate::metrics::exposition::{self, Format};
+use crate::metrics::{IntCounterVec, VERSION};
 
-/// How long open connections may hold up a shutdown. Answers here take milliseconds; a client that
+/// How long open connections may hold up a shutdown: one check, and then some. A client that
 /// connects and says nothing would otherwise keep the process alive.
-const DRAIN_MAX: Duration = Duration::from_secs(5);
+const DRAIN_MAX: Duration = Duration::from_millis(1500);
 
 /// What a service shows of itself.
 #[derive(Debug, Clone)]
 pub struct Operations {
     /// Its name, such as `orchestrator`.
     pub service: &'static str,
-    /// Whether it can work.
-    pub readiness: Readiness,
+    /// What it depends on.
+    pub health: Health,
     /// What it counts.
-    pub registry: Registry,
+    pub telemetry: Telemetry,
+    /// Counts the same requests as `http_requests_total`, by the same labels, under a name of the
+    /// service's own.
+    pub also_counted: Option<IntCounterVec>,
 }
 
-/// Answers on `listener` until `shutdown` completes and open requests are answered.
+/// Where `/metrics` answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MetricsEndpoint {
+    /// Beside `/health`.
+    #[default]
+    Here,
+    /// At a port of its own, on the same address.
+    Port(u16),
+    /// Nowhere.
+    Off,
+}
+
+/// Why a service cannot be looked at.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The port for metrics cannot be had.
+    #[error("PROMETHEUS_PORT: {address} cannot be listened at: {source}; take a free port")]
+    Port {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A listener has no address.
+    #[error(transparent)]
+    Listener(#[from] io::Error),
+    /// A metric's name is taken.
+    #[error(transparent)]
+    Metrics(#[from] crate::metrics::Error),
+}
+
+/// An endpoint that answers. Dropped, it stops without waiting.
+#[derive(Debug)]
+pub struct Answering {
+    /// Where `/metrics` answers, if anywhere.
+    pub metrics: Option<SocketAddr>,
+    stop: DropGuard,
+    servers: TaskTracker,
+}
+
+/// Answers on `listener`. It goes on while the service drains, and says so.
 ///
 /// # Errors
 ///
-/// What the listener says.
-pub async fn serve(
-    listener: TcpListener,
-    operations: Operations,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    let (stop, stopping) = oneshot::channel::<()>();
-    let shutdown = async move {
-        shutdown.await;
-        drop(stop);
+/// [`StartError`].
+pub async fn start(listener: TcpListener, operations: Operations) -> Result<Answering, StartError> {
+    let counted = Counted::new(&operations.telemetry, operations.also_counted.clone())?;
+    let address = listener.local_addr()?;
+    let (stop, servers) = (CancellationToken::new(), TaskTracker::new());
+    let serve_at = |listener, router| {
+        let connections = Connections::new(listener, counted.connections());
+        servers.spawn(serve(connections, counted.over(router), stop.clone()));
     };
-    let server = axum::serve(listener, router(operations)).with_graceful_shutdown(shutdown);
-    let drained = async {
-        // Ends when `stop` is dropped, which is all it is for.
-        drop(stopping.await);
-        tokio::time::sleep(DRAIN_MAX).await;
-    };
-    tokio::select! {
-        served = server.into_future() => served,
-        () = drained => {
-            warn!(drain_seconds = DRAIN_MAX.as_secs(), "connections cut at shutdown");
-            Ok(())
+    let shown = Arc::new(Shown {
+        operations,
+        started: Instant::now(),
+    });
+    let metrics = match shown.operations.telemetry.metrics_endpoint {
+        MetricsEndpoint::Here => Some(address),
+        MetricsEndpoint::Off => None,
+        MetricsEndpoint::Port(port) => {
+            let address = SocketAddr::new(address.ip(), port);
+            let bound = TcpListener::bind(address).await;
+            let listener = bound.map_err(|source| StartError::Port { address, source })?;
+            let address = listener.local_addr()?;
+            let router = Router::new().route("/metrics", get(metrics_text));
+            serve_at(listener, router.with_state(Arc::clone(&shown)));
+            Some(address)
         }
+    };
+    serve_at(listener, router(shown));
+    Ok(Answering {
+        metrics,
+        stop: stop.drop_guard(),
+        servers,
+    })
+}
+
+impl Answering {
+    /// Ends when open requests are answered.
+    pub async fn stop(self) {
+        drop(self.stop);
+        self.servers.close();
+        self.servers.wait().await;
     }
 }
 
-/// The endpoint as a router: `/health`, `/health/live`, `/ready` and `/metrics`.
-pub fn router(operations: Operations) -> Router {
-    let shown = Shown {
-        operations,
-        started: Instant::now(),
+async fn serve(connections: Connections, router: Router, stop: CancellationToken) {
+    let server =
+        axum::serve(connections, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let drained = async {
+        stop.cancelled().await;
+        tokio::time::sleep(DRAIN_MAX).await;
+    };
+    tokio::select! {
+        served = server.into_future() => if let Err(error) = served {
+            warn!(error = %error, "operators are no longer served");
+        },
+        () = drained => warn!("connections of operators are cut at shutdown"),
+    }
+}
+
+fn router(shown: Arc<Shown>) -> Router {
+    let metrics = match shown.operations.telemetry.metrics_endpoint {
+        MetricsEndpoint::Here => get(metrics_text),
+        MetricsEndpoint::Off => get(async || {
+            let text = "there are no metrics: PROMETHEUS_ENABLED is false\n";
+            (StatusCode::NOT_FOUND, text)
+        }),
+        MetricsEndpoint::Port(_) => get(async || {
+            let text = "metrics have a port of their own: PROMETHEUS_PORT\n";
+            (StatusCode::NOT_FOUND, text)
+        }),
     };
     Router::new()
         .route("/health", get(health))
         .route("/health/live", get(live))
         .route("/ready", get(ready))
-        .route("/metrics", get(metrics_text))
-        .with_state(Arc::new(shown))
+        .route("/metrics", metrics)
+        .with_state(shown)
 }
 
 struct Shown {
@@ -84,55 +174,90 @@ struct Shown {
 }
 
 #[derive(Serialize)]
-struct Health {
+struct HealthBody {
     status: &'static str,
-    service: &'static str,
+    timestamp: String,
     version: &'static str,
-    uptime_seconds: u64,
-    checks: Vec<Check>,
+    /// Seconds since the start.
+    uptime: u64,
+    service: &'static str,
+    services: BTreeMap<&'static str, &'static str>,
 }
 
 #[derive(Serialize)]
-struct Live {
+struct LiveBody {
     status: &'static str,
 }
 
 #[derive(Serialize)]
-struct Ready {
+struct ReadyBody {
     status: &'static str,
     failing: Vec<&'static str>,
 }
 
-/// How the service is doing. It answers 200 as long as it can answer; `/ready` is stricter.
-async fn health(State(shown): State<Arc<Shown>>) -> Json<Health> {
-    let checks = shown.operations.readiness.checks();
-    let well = checks.iter().all(|check| check.ok);
-    Json(Health {
-        status: if well { "ok" } else { "degraded" },
-        service: shown.operations.service,
-        version: VERSION,
-        uptime_seconds: shown.started.elapsed().as_secs(),
-        checks,
-    })
-}
-
-async fn live() -> Json<Live> {
-    Json(Live { status: "alive" })
-}
-
-async fn ready(State(shown): State<Arc<Shown>>) -> (StatusCode, Json<Ready>) {
-    let failing = shown.operations.readiness.failing();
-    let (code, status) = if failing.is_empty() {
-        (StatusCode::OK, "ready")
+/// Whether everything that the service has to do with is there.
+async fn health(State(shown): State<Arc<Shown>>) -> (StatusCode, Json<HealthBody>) {
+    let found = shown.operations.health.look().await;
+    let (code, status) = if found.iter().all(|found| found.is_there) {
+        (StatusCode::OK, "healthy")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not_ready")
+        (StatusCode::SERVICE_UNAVAILABLE, "unhealthy")
     };
-    (code, Json(Ready { status, failing }))
+    let word = |found: &Found| match found.is_there {
+        true => "connected",
+        false => "disconnected",
+    };
+    let body = HealthBody {
+        status,
+        timestamp: humantime::format_rfc3339_millis(now()).to_string(),
+        version: VERSION,
+        uptime: shown.started.elapsed().as_secs(),
+        service: shown.operations.service,
+        services: found
+            .iter()
+            .map(|found| (found.name, word(found)))
+            .collect(),
+    };
+    (code, Json(body))
 }
 
-async fn metrics_text(State(shown): State<Arc<Shown>>) -> Response {
-    match exposition::text(&shown.operations.registry.snapshot()) {
-        Ok(text) => ([(header::CONTENT_TYPE, TEXT)], text).into_response(),
+/// Whether the process answers at all. It looks at nothing else: to restart a service because its
+/// store is away helps nobody.
+async fn live() -> Json<LiveBody> {
+    Json(LiveBody { status: "alive" })
+}
+
+/// Whether the service takes work: it has what it needs, and is not about to end.
+async fn ready(State(shown): State<Arc<Shown>>) -> (StatusCode, Json<ReadyBody>) {
+    let health = &shown.operations.health;
+    let (status, failing) = if health.is_draining() {
+        ("draining", Vec::new())
+    } else {
+        let found = health.look().await;
+        let failing = found
+            .iter()
+            .filter(|found| found.is_needed && !found.is_there);
+        let failing: Vec<_> = failing.map(|found| found.name).collect();
+        let status = if failing.is_empty() {
+            "ready"
+        } else {
+            "not_ready"
+        };
+        (status, failing)
+    };
+    let code = match status {
+        "ready" => StatusCode::OK,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (code, Json(ReadyBody { status, failing }))
+}
+
+async fn metrics_text(State(shown): State<Arc<Shown>>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT);
+    let format = Format::accepted(accept.and_then(|accept| accept.to_str().ok()));
+    let snapshot = shown.operations.telemetry.registry.snapshot();
+    match exposition::encode(&snapshot, format) {
+        Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
         Err(error) => {
             error!(error = %error, "metrics cannot be encoded");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
@@ -140,116 +265,10 @@ async fn metrics_text(State(shown): State<Arc<Shown>>) -> Response {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::net::SocketAddr;
-
-    use serde_json::{Value, json};
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpStream;
-    use tokio::task::JoinHandle;
-
-    use super::*;
-
-    struct Running {
-        address: SocketAddr,
-        readiness: Readiness,
-        stop: oneshot::Sender<()>,
-        server: JoinHandle<io::Result<()>>,
-    }
-
-    async fn start() -> Running {
-        let readiness = Readiness::new(&["queue", "store"]);
-        let operations = Operations {
-            service: "orchestrator",
-            readiness: readiness.clone(),
-            registry: Registry::new("orchestrator").unwrap(),
-        };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stop, stopped) = oneshot::channel();
-        let shutdown = async { stopped.await.unwrap() };
-        Running {
-            address,
-            readiness,
-            stop,
-            server: tokio::spawn(serve(listener, operations, shutdown)),
-        }
-    }
-
-    /// The status line and headers, and the body.
-    async fn get(address: SocketAddr, path: &str) -> (String, String) {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.to_owned(), body.to_owned())
-    }
-
-    fn parsed(body: &str) -> Value {
-        serde_json::from_str(body).unwrap()
-    }
-
-    #[tokio::test]
-    async fn health_tells_who_is_there_and_how_it_stands() {
-        let running = start().await;
-        running.readiness.set("store", true);
-        let (head, body) = get(running.address, "/health").await;
-        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-        let mut health = parsed(&body);
-        assert!(health["uptime_seconds"].take().is_u64());
-        assert_eq!(
-            health,
-            json!({
-                "status": "degraded",
-                "service": "orchestrator",
-                "version": VERSION,
-                "uptime_seconds": null,
-                "checks": [{"name": "queue", "ok": false}, {"name": "store", "ok": true}],
-            })
-        );
-        let (head, _) = get(running.address, "/health/live").await;
-        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-    }
-
-    #[tokio::test]
-    async fn readiness_names_what_is_missing() {
-        let running = start().await;
-        running.readiness.set("queue", true);
-        let (head, body) = get(running.address, "/ready").await;
-        assert!(head.starts_with("HTTP/1.1 503"), "{head}");
-        assert_eq!(parsed(&body)["failing"], json!(["store"]));
-
-        running.readiness.set("store", true);
-        let (head, body) = get(running.address, "/ready").await;
-        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-        assert_eq!(parsed(&body), json!({"status": "ready", "failing": []}));
-    }
-
-    #[tokio::test]
-    async fn metrics_are_what_prometheus_reads() {
-        let running = start().await;
-        let (head, body) = get(running.address, "/metrics").await;
-        let content_type = format!("content-type: {TEXT}");
-        assert!(head.lines().any(|line| line == content_type), "{head}");
-        assert!(body.contains("pangea_build_info{"), "{body}");
-    }
-
-    #[tokio::test]
-    async fn an_unknown_path_is_not_found() {
-        let running = start().await;
-        let (head, _) = get(running.address, "/").await;
-        assert!(head.starts_with("HTTP/1.1 404"), "{head}");
-    }
-
-    #[tokio::test]
-    async fn shutdown_ends_the_server() {
-        let running = start().await;
-        get(running.address, "/health").await;
-        running.stop.send(()).unwrap();
-        running.server.await.unwrap().unwrap();
-        assert!(TcpStream::connect(running.address).await.is_err());
-    }
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the answer is for people who look at their own clocks"
+)]
+fn now() -> SystemTime {
+    SystemTime::now()
 }

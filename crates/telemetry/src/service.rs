@@ -1,6 +1,7 @@
 //! One service's part of telemetry.
 
 use crate::metrics::{Error, Registry};
+use crate::operations::MetricsEndpoint;
 use crate::trace::{Sampler, Tracer};
 
 /// What a service counts into and where its spans begin. Clones share both.
@@ -10,6 +11,8 @@ pub struct Telemetry {
     pub registry: Registry,
     /// Where its spans begin.
     pub tracer: Tracer,
+    /// Where it shows what it counts.
+    pub metrics_endpoint: MetricsEndpoint,
 }
 
 impl Telemetry {
@@ -22,6 +25,7 @@ impl Telemetry {
         Ok(Self {
             registry: Registry::new(service)?,
             tracer: Tracer::new(service, Sampler::none(), None),
+            metrics_endpoint: MetricsEndpoint::Here,
         })
     }
 

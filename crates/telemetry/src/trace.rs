@@ -1,6 +1,6 @@
 //! Traces: who caused what, across services.
 //!
-//! A span is decided first and built afterwards: in a trace that is not kept, [`span!`] costs one
+//! A span is decided first and built afterwards: in a trace that is not kept, [`span!`](crate::span!) costs one
 //! look at a thread's own memory. What travels between services is a [`TraceContext`], and only
 //! what is told in metadata, a message's field or a queue's attribute counts: a service begins with
 //! [`Tracer::serve`] or [`Tracer::consume`], which ignore what the thread was doing before.

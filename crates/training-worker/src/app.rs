@@ -1,17 +1,18 @@
 //! A training-worker as a process: connected, working, drained.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use clock::Clock;
 use proto::engine::Engine;
 use proto::transport::listen::{self, ListenError};
-use proto::transport::{Address, channel};
+use proto::transport::{Address, Outgoing, channel};
+use proto::v1::compute_server;
 use proto::v1::worker_message::Hello;
+use telemetry::health::{self, Check, Health};
 use telemetry::operations::{self, Operations};
-use telemetry::rpc;
-use telemetry::{Readiness, Telemetry};
+use telemetry::{Telemetry, rpc};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -50,6 +51,9 @@ pub enum StartError {
     /// A metric's name is taken.
     #[error(transparent)]
     Metrics(#[from] telemetry::metrics::Error),
+    /// Operators cannot look at it.
+    #[error(transparent)]
+    Operations(#[from] operations::StartError),
 }
 
 /// A worker at work.
@@ -64,6 +68,7 @@ pub struct TrainingWorker {
     closing: CancellationToken,
     slots: TaskTracker,
     tasks: TaskTracker,
+    operators: operations::Answering,
 }
 
 impl TrainingWorker {
@@ -80,27 +85,34 @@ impl TrainingWorker {
         } else {
             config.id
         };
-        let this = Self {
-            id: id.clone(),
-            http: http_at,
-            drain: CancellationToken::new(),
-            stop: CancellationToken::new(),
-            closing: CancellationToken::new(),
-            slots: TaskTracker::new(),
-            tasks: TaskTracker::new(),
-        };
+        let drain = CancellationToken::new();
         let hello = Hello {
             worker: id.clone(),
             slots: config.slots.get(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: host_name(),
         };
+        let session = Session::new(hello, drain.clone());
+        let operations = Operations {
+            service: SERVICE,
+            health: Health::new(checks(&session, channel(&wiring.compute)), drain.clone()),
+            telemetry: wiring.telemetry.clone(),
+            also_counted: None,
+        };
+        let this = Self {
+            id: id.clone(),
+            http: http_at,
+            drain,
+            stop: CancellationToken::new(),
+            closing: CancellationToken::new(),
+            slots: TaskTracker::new(),
+            tasks: TaskTracker::new(),
+            operators: operations::start(http, operations).await?,
+        };
         let orchestrator = channel(&wiring.orchestrator).stamped(rpc::stamp);
-        let session = Session::new(hello, this.drain.clone());
         let curves = Curves::new(
             metrics.clone(),
             &wiring.telemetry.registry,
-            session.clone(),
             Arc::clone(&wiring.clock),
         );
         let workshop = Workshop {
@@ -119,22 +131,9 @@ impl TrainingWorker {
             this.slots
                 .spawn(async move { workshop.work(&drain, &stop).await });
         }
-        let readiness = Readiness::new(&["session"]);
-        this.until_closing(watch_readiness(session.clone(), readiness.clone()));
         let clock = wiring.clock;
         this.until_closing(async move { session.run(orchestrator, clock, metrics).await });
-        let operations = Operations {
-            service: SERVICE,
-            readiness,
-            registry: wiring.telemetry.registry,
-        };
-        let shutdown = this.closing.clone().cancelled_owned();
-        this.tasks.spawn(async move {
-            if let Err(error) = operations::serve(http, operations, shutdown).await {
-                warn!(error = %error, "operators are no longer served");
-            }
-        });
-        info!(worker = this.id, http = %http_at, orchestrator = %wiring.orchestrator, "worker starts");
+        info!(worker = this.id, http = %http_at, orchestrator = %wiring.orchestrator, "worker answers");
         Ok(this)
     }
 
@@ -158,6 +157,7 @@ impl TrainingWorker {
         self.closing.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        self.operators.stop().await;
     }
 
     fn until_closing(&self, work: impl Future<Output = ()> + Send + 'static) {
@@ -171,15 +171,18 @@ impl TrainingWorker {
     }
 }
 
-async fn watch_readiness(session: Session, readiness: Readiness) {
-    let mut connected = session.connected();
-    loop {
-        let is_connected = connected.borrow_and_update().is_some();
-        readiness.set("session", is_connected);
-        if connected.changed().await.is_err() {
-            return;
-        }
-    }
+/// What it depends on: without either there is no task that it can do.
+fn checks(session: &Session, compute: Outgoing) -> Vec<Check> {
+    let connected = session.connected();
+    let orchestrator = move || {
+        let has_session = connected.borrow().is_some();
+        ready(has_session.then_some(()).ok_or("there is no session"))
+    };
+    let compute = health::answers(compute, compute_server::SERVICE_NAME);
+    vec![
+        Check::needed("orchestrator", orchestrator),
+        Check::needed("compute", compute),
+    ]
 }
 
 fn random_name() -> String {

@@ -1,7 +1,7 @@
 //! The learning curves of runs that this worker works on, as gauges.
 //!
-//! A run is shown from its first number here until it is cancelled, or until nothing was heard of
-//! it for [`SHOWN_FOR`]: nobody tells a worker that a run has ended well.
+//! A run is shown from its first number here until nothing was heard of it for [`SHOWN_FOR`], so
+//! that its last number is seen by whoever looks every minute.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,7 +12,6 @@ use clock::Clock;
 use telemetry::metrics::{GaugeSeries, Registry};
 
 use crate::metrics::Metrics;
-use crate::session::Session;
 
 /// As long as Prometheus goes on showing a series that has ended.
 pub const SHOWN_FOR: Duration = Duration::from_secs(5 * 60);
@@ -23,7 +22,6 @@ pub struct Curves(Arc<Inner>);
 
 struct Inner {
     metrics: Metrics,
-    session: Session,
     clock: Arc<dyn Clock>,
     shown: Mutex<HashMap<String, Curve>>,
 }
@@ -37,15 +35,9 @@ struct Curve {
 impl Curves {
     /// No curve yet. Those that are over end before each look at `registry`.
     #[must_use]
-    pub fn new(
-        metrics: Metrics,
-        registry: &Registry,
-        session: Session,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
+    pub fn new(metrics: Metrics, registry: &Registry, clock: Arc<dyn Clock>) -> Self {
         let this = Self(Arc::new(Inner {
             metrics,
-            session,
             clock,
             shown: Mutex::default(),
         }));
@@ -85,9 +77,7 @@ impl Curves {
     }
 
     fn retain_current(&self, shown: &mut HashMap<String, Curve>, now: Duration) {
-        shown.retain(|run, curve| {
-            now.saturating_sub(curve.heard_at) < SHOWN_FOR && !self.0.session.is_cancelled(run)
-        });
+        shown.retain(|_run, curve| now.saturating_sub(curve.heard_at) < SHOWN_FOR);
     }
 
     fn shown(&self) -> MutexGuard<'_, HashMap<String, Curve>> {

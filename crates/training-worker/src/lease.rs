@@ -10,6 +10,7 @@ use clock::Clock;
 use proto::engine::Engine;
 use task_queue::{Delivery, LeaseHandle, QueueError, TaskQueue};
 use telemetry::Telemetry;
+use telemetry::trace::Traced;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -76,7 +77,7 @@ impl Workshop {
         let mut backoff = Backoff::default();
         while !drain.is_cancelled() {
             let ready = tokio::select! {
-                ready = self.lease_one() => ready,
+                ready = self.lease_one().in_scope(self.telemetry.tracer.aside("lease", None)) => ready,
                 () = drain.cancelled() => return,
             };
             match ready {
@@ -116,12 +117,13 @@ impl Workshop {
         self.metrics.tasks_running.inc();
         let span = span_of(&delivery, &self.telemetry);
         let handle = &delivery.handle;
+        let aside = self.telemetry.tracer.aside("keep", span.context().as_ref());
         // On the heap, so that a slot that waits is not as large as all that a task may be doing.
         let work = Box::pin(self.execute(&delivery, &span));
         let outcome = tokio::select! {
             outcome = inside(&span, work) => outcome,
-            // Outside of the span: a long task is kept a thousand times.
-            () = self.keep(handle) => Outcome::Lost,
+            // Aside: a long task is kept a thousand times.
+            () = self.keep(handle).in_scope(aside) => Outcome::Lost,
             () = stop.cancelled() => Outcome::GivenBack,
         };
         let settled = inside(&span, self.settle(handle, outcome)).await;

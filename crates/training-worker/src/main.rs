@@ -4,10 +4,16 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clock::SystemClock;
-use telemetry::Telemetry;
+use telemetry::config::environment::Environment;
+use telemetry::logs::Output;
+use telemetry::metrics::heap::Allocator;
 use telemetry::process::{Arguments, arguments, asked_to_end, print};
+use telemetry::{Host, Household, Telemetry};
 use training_worker::app::SERVICE;
 use training_worker::{Config, TrainingWorker, Wiring};
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -15,20 +21,23 @@ async fn main() -> anyhow::Result<()> {
         Arguments::Print(text) => return print(&text),
         Arguments::Run { config } => Config::load(config.as_deref())?,
     };
-    telemetry::logs::install(config.log.format, &config.log.filter)?;
+    let mut host = Host::begin(SERVICE, Household::Alone, Environment::of_process())?;
+    host.write_logs(&config.log, Output::Stdout)?;
+    let telemetry = host.telemetry();
+    host.around(live(config, telemetry)).await
+}
+
+async fn live(config: Config, telemetry: Telemetry) -> anyhow::Result<()> {
     let wiring = Wiring {
-        telemetry: Telemetry::quiet(SERVICE)?,
+        telemetry,
         clock: Arc::new(SystemClock::default()),
         orchestrator: config.orchestrator.parse().context("orchestrator")?,
         compute: config.compute.parse().context("compute")?,
     };
     let drain = config.lease.drain;
-    let service = TrainingWorker::start(config, wiring).await?;
+    // Listened for before the process announces itself, so that whoever waited for that can end it.
     let asked_to_end = asked_to_end()?;
-    print(&format!(
-        "{SERVICE} {} works: HTTP http://{}",
-        service.id, service.http
-    ))?;
+    let service = TrainingWorker::start(config, wiring).await?;
     tokio::select! {
         () = asked_to_end => {}
         () = service.told_to_end() => {}

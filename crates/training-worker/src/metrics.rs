@@ -37,8 +37,7 @@ telemetry::metrics! {
         /// Complete passes over shards, of trainings that ended in a delta.
         pub epochs: IntCounter = "training_epochs_total", rows: "S0-31";
         /// Mean cross-entropy on training rows, in nats, by run: of the last batch told of, and
-        /// after a task, of its last pass. Ends with the run's cancellation, or five minutes after
-        /// the last word.
+        /// after a task, of its last pass. Ends five minutes after the last word.
         pub loss: LivingGauge = "training_loss" {job}, rows: "S0-32 S1-6";
         /// Share of training rows classified right, by run; of the same rows as the loss.
         pub accuracy: LivingGauge = "training_accuracy" {job}, rows: "S0-33";

@@ -7,5 +7,6 @@ mod core;
 mod bodies;
 mod calls;
 mod numbers;
+mod process;
 mod slots;
 mod traces;

@@ -14,6 +14,7 @@ use proto::v1::{
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{Api, status};
+use crate::metrics::fleet::{FROM_WORKERS, TO_WORKERS};
 
 #[tonic::async_trait]
 impl Blobs for Api {
@@ -57,8 +58,11 @@ impl Blobs for Api {
             .get(&key, range)
             .await
             .map_err(status::blob)?;
-        let message = |chunk: Result<bytes::Bytes, BlobError>| {
-            chunk.map(|data| BlobChunk { data }).map_err(status::blob)
+        let sent = self.study.metrics.fleet.bytes.of(TO_WORKERS).clone();
+        let message = move |chunk: Result<bytes::Bytes, BlobError>| {
+            let data = chunk.map_err(status::blob)?;
+            sent.inc_by(data.len() as u64);
+            Ok(BlobChunk { data })
         };
         Ok(Response::new(chunks.map(message).boxed()))
     }
@@ -97,6 +101,7 @@ impl Blobs for Api {
                 &[],
             ));
         };
+        let received = self.study.metrics.fleet.bytes.of(FROM_WORKERS);
         while let Some(message) = parts.message().await? {
             let Some(put_blob_request::Part::Data(data)) = message.part else {
                 return Err(status::invalid_field(
@@ -104,6 +109,7 @@ impl Blobs for Api {
                     "there is one header, at the beginning",
                 ));
             };
+            received.inc_by(data.len() as u64);
             upload.write(data).await.map_err(status::blob)?;
         }
         upload.finish().await.map_err(status::blob)?;

@@ -14,6 +14,7 @@ use proto::v1::{
     ListRunsResponse, ModelVersion, PauseRequest, ResumeRequest, Round, Run, SubmitRequest,
     SubmitResponse, ValidateRequest, ValidateResponse, WatchRequest,
 };
+use telemetry::trace::Traced;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
@@ -44,10 +45,11 @@ impl Jobs for Api {
         };
         // In a task of its own: a caller who leaves must not leave a run that nobody drives.
         let api = self.clone();
-        let submitting = tokio::spawn(async move {
+        let submitting = async move {
             let submitted = submit::submit(&api.study, draft, key).await;
             submitted.inspect(|(row, _)| api.reconciler.start(row.run))
-        });
+        };
+        let submitting = tokio::spawn(submitting.in_current());
         let (row, existed) = joined(submitting.await)?.map_err(status::submit)?;
         let run = self.run(row).await?;
         Ok(Response::new(SubmitResponse {
@@ -197,11 +199,12 @@ impl Api {
         let id = self.find(run).await?.run;
         let api = self.clone();
         // In a task of its own: what is stored must be heard of, even if the caller leaves.
-        let commanding = tokio::spawn(async move {
+        let commanding = async move {
             let commanded = api.study.store.command(id, command, api.study.now()).await;
             api.reconciler.wake(id).await;
             commanded
-        });
+        };
+        let commanding = tokio::spawn(commanding.in_current());
         let Some(row) = joined(commanding.await)?.map_err(status::store)? else {
             let hint = "it was there a moment ago";
             return Err(status::not_found("run", run, hint));

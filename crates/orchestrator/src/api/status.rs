@@ -42,9 +42,8 @@ pub(super) fn invalid_id(error: InvalidId) -> Status {
     )
 }
 
-/// A fault of ours; logged, since nobody else can do anything about it.
+/// A fault of ours. The server logs it, as it does all calls that end so.
 pub(super) fn internal(problem: String) -> Status {
-    error!(problem, "a call failed");
     status(Code::Internal, "INTERNAL", problem, &[])
 }
 
@@ -62,10 +61,10 @@ pub(super) fn not_found(what: &str, name: &str, hint: &str) -> Status {
 
 #[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
 pub(super) fn store(error: StoreError) -> Status {
-    error!(error = %error, "the run store failed a call");
     if let StoreError::Corrupt { .. } = error {
         return status(Code::DataLoss, "STORE_CORRUPT", error.to_string(), &[]);
     }
+    error!(error = %error, "the run store failed a call");
     status(
         Code::Unavailable,
         "STORE_UNAVAILABLE",
@@ -125,7 +124,6 @@ pub(super) fn import(error: ImportError) -> Status {
         ),
         ImportError::Table { .. } => status(Code::InvalidArgument, "INVALID_TABLE", message, &[]),
         ImportError::Spool(_) | ImportError::Examples(_) => {
-            error!(error = message, "an import failed");
             status(Code::Internal, "ARTIFACTS_FAILED", message, &[])
         }
         ImportError::Store(error) => store(error),
@@ -145,10 +143,7 @@ pub(super) fn shards(error: ShardsError) -> Status {
     let message = error.to_string();
     match error {
         ShardsError::Partition(_) => invalid_field("partition", &message),
-        ShardsError::Examples(_) => {
-            error!(error = message, "shards cannot be made");
-            status(Code::Internal, "ARTIFACTS_FAILED", message, &[])
-        }
+        ShardsError::Examples(_) => status(Code::Internal, "ARTIFACTS_FAILED", message, &[]),
         ShardsError::Store(error) => store(error),
     }
 }

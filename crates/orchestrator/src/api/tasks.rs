@@ -9,10 +9,11 @@ use proto::v1::{
     AcknowledgeRequest, AcknowledgeResponse, Delivery, ExtendRequest, ExtendResponse,
     GiveBackRequest, GiveBackResponse, LeaseRequest, TrainTask,
 };
-use task_queue::LeaseHandle;
+use task_queue::{LeaseHandle, TaskQueue};
 use tonic::{Request, Response, Status};
 
 use super::{Api, status};
+use crate::metrics::fleet::TO_WORKERS;
 
 /// Longest wait that one call may ask for.
 const WAIT_MAX: Duration = Duration::from_secs(300);
@@ -39,7 +40,9 @@ impl Tasks for Api {
             }
             () = self.closing.cancelled() => Vec::new(),
         };
+        let sent = self.study.metrics.fleet.bytes.of(TO_WORKERS);
         let message = |delivery: task_queue::Delivery| {
+            sent.inc_by(delivery.body.len() as u64);
             Ok(Delivery {
                 handle: delivery.handle.0,
                 epoch: delivery.epoch,

@@ -1,29 +1,31 @@
 //! Sessions of workers.
 
+mod reports;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use federation::WorkerId;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
-use proto::convert::InvalidMessage;
-use proto::v1::orchestrator_message::{Kind as Told, Verdict, Welcome};
-use proto::v1::worker_message::{Done, Failed, Hello, Kind as Said};
+use proto::v1::orchestrator_message::{self, Kind as Told, Welcome};
+use proto::v1::worker_message::{Hello, Kind as Said};
 use proto::v1::workers_server::Workers;
 use proto::v1::{
     DrainWorkerRequest, DrainWorkerResponse, ListWorkersRequest, ListWorkersResponse,
     OrchestratorMessage, WorkerMessage,
 };
+use telemetry::metrics::Timer;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::{Api, status};
-use crate::collect::Incoming;
-use crate::fleet::{Ended, SessionId};
-use crate::reconciler::{NotKept, TaskFailure};
+use crate::fleet::SessionId;
+use crate::metrics::fleet::Agent;
+use reports::Answerable;
 
 /// Messages that may wait for a worker.
 const OUTBOX: usize = 64;
@@ -58,19 +60,19 @@ impl Workers for Api {
             .study
             .fleet
             .join(hello, outbox.clone(), self.study.now());
-        info!(worker = %id.worker(), "worker connected");
+        info!(agent_id = %id.worker(), "worker connected");
         let welcome = Welcome {
             heartbeat_interval_ms: millis(self.study.fleet.heartbeat()),
         };
         // The outbox is new and has room.
         drop(outbox.try_send(message(Told::Welcome(welcome))));
-        self.count_workers();
 
         let (api, ending) = (self.clone(), self.closing.child_token());
         let ended = ending.clone().cancelled_owned().boxed();
         tokio::spawn(async move {
             let judging = Arc::new(Semaphore::new(JUDGED_AT_ONCE));
             let talk = Talk {
+                agent: api.study.metrics.agents.of(id.worker()),
                 id,
                 outbox,
                 ending,
@@ -82,8 +84,7 @@ impl Workers for Api {
             }
             let id = talk.id;
             api.study.fleet.leave(&id);
-            api.count_workers();
-            info!(worker = %id.worker(), "worker gone");
+            info!(agent_id = %id.worker(), "worker gone");
         });
         let stream = ReceiverStream::new(told).map(Ok).take_until(ended);
         Ok(Response::new(stream.boxed()))
@@ -109,7 +110,7 @@ impl Workers for Api {
             .find(|worker| told && worker.worker == name);
         let hint = "`pangea workers` lists those that are connected";
         let worker = worker.ok_or_else(|| status::not_found("worker", &name, hint))?;
-        info!(worker = name, "worker told to drain");
+        info!(agent_id = name, "worker told to drain");
         Ok(Response::new(DrainWorkerResponse {
             worker: Some(worker),
         }))
@@ -117,109 +118,54 @@ impl Workers for Api {
 }
 
 impl Api {
-    fn count_workers(&self) {
-        let connected = i64::try_from(self.study.fleet.connected()).unwrap_or(i64::MAX);
-        self.study.metrics.active_workers.set(connected);
-    }
-
     async fn listen(&self, mut said: Streaming<WorkerMessage>, talk: &Talk) {
         let id = &talk.id;
+        let mut ping = Ping::default();
         while let Ok(Some(message)) = said.message().await {
             let now = self.study.now();
             match message.kind {
-                Some(Said::Progress(progress)) => self.study.fleet.progressed(id, progress, now),
+                Some(Said::Progress(progress)) => {
+                    talk.agent.metric.inc();
+                    self.study.fleet.progressed(id, progress, now);
+                }
                 Some(Said::Done(done)) => self.answer(talk, Answerable::Done(done)).await,
                 Some(Said::Failed(failed)) => {
                     self.answer(talk, Answerable::Failed(failed)).await;
                 }
                 Some(Said::Heartbeat(heartbeat)) => {
                     self.study.fleet.heard(id, &heartbeat.tasks, now);
+                    let latency = &self.study.metrics.fleet.latency_seconds;
+                    // A worker that does not read is not measured.
+                    drop(talk.outbox.try_send(ping.send(latency.start())));
                 }
-                Some(Said::Hello(_) | Said::Pong(_)) | None => {}
+                Some(Said::Pong(pong)) => ping.answered(pong.number),
+                Some(Said::Hello(_)) | None => {}
             }
         }
     }
+}
 
-    // Judging reads the whole update; heartbeats must not wait for it.
-    async fn answer(&self, talk: &Talk, what: Answerable) {
-        let Ok(turn) = Arc::clone(&talk.judging).acquire_owned().await else {
-            return;
-        };
-        let (api, talk) = (self.clone(), talk.clone());
-        tokio::spawn(async move {
-            let _turn = turn;
-            let judged = match what {
-                Answerable::Done(done) => api.judge(&talk.id, &done).await,
-                Answerable::Failed(failed) => api.note_failure(&talk.id, failed).await,
-            };
-            match judged {
-                // A worker whose session ended reports again.
-                Ok(verdict) => drop(talk.outbox.send(message(Told::Verdict(verdict))).await),
-                Err(error) => {
-                    warn!(worker = %talk.id.worker(), error = %error, "session ended, so that the worker reports again");
-                    talk.ending.cancel();
-                }
-            }
-        });
+/// The way to a worker and back, measured once for each heartbeat.
+#[derive(Default)]
+struct Ping {
+    number: u64,
+    // None once it was answered; one that is not counts nothing.
+    under_way: Option<Timer>,
+}
+
+impl Ping {
+    fn send(&mut self, timer: Timer) -> OrchestratorMessage {
+        self.number += 1;
+        self.under_way = Some(timer);
+        message(Told::Ping(orchestrator_message::Ping {
+            number: self.number,
+        }))
     }
 
-    async fn judge(&self, id: &SessionId, done: &Done) -> Result<Verdict, NotKept> {
-        let task = done.task.clone();
-        let incoming = match Incoming::new(id.worker().clone(), done) {
-            Ok(incoming) => incoming,
-            Err(error) => return Ok(not_understood(task, &error)),
-        };
-        let judged = self.reconciler.report(incoming).await?;
-        let ended = if judged.is_ok() {
-            Ended::Accepted
-        } else {
-            Ended::Refused
-        };
-        self.study.fleet.ended(id, &task, ended, self.study.now());
-        Ok(match judged {
-            Ok(()) => Verdict {
-                task,
-                accepted: true,
-                ..Verdict::default()
-            },
-            Err(refusal) => Verdict {
-                task,
-                accepted: false,
-                reason: refusal.reason().to_owned(),
-                message: refusal.to_string(),
-            },
-        })
-    }
-
-    async fn note_failure(&self, id: &SessionId, failed: Failed) -> Result<Verdict, NotKept> {
-        let Failed {
-            task: text,
-            message,
-            retryable,
-            ..
-        } = failed;
-        self.study
-            .fleet
-            .ended(id, &text, Ended::Failed, self.study.now());
-        match text.parse() {
-            Ok(task) => {
-                let worker = id.worker().clone();
-                let message = message.chars().take(2000).collect();
-                self.reconciler
-                    .failed(TaskFailure {
-                        task,
-                        worker,
-                        message,
-                        retryable,
-                    })
-                    .await?;
-                Ok(Verdict {
-                    task: text,
-                    accepted: true,
-                    ..Verdict::default()
-                })
-            }
-            Err(error) => Ok(not_understood(text, &InvalidMessage::new("task", error))),
+    fn answered(&mut self, number: u64) {
+        let answered = self.under_way.take_if(|_timer| number == self.number);
+        if let Some(timer) = answered {
+            timer.stop();
         }
     }
 }
@@ -228,16 +174,12 @@ impl Api {
 #[derive(Clone)]
 struct Talk {
     id: SessionId,
+    agent: Agent,
     outbox: mpsc::Sender<OrchestratorMessage>,
     /// Ends the session. The worker opens another one and repeats what was not answered.
     ending: CancellationToken,
     /// Reports that are judged at once; a worker that sends more waits to be heard.
     judging: Arc<Semaphore>,
-}
-
-enum Answerable {
-    Done(Done),
-    Failed(Failed),
 }
 
 fn check(hello: &Hello) -> Result<(), Status> {
@@ -249,16 +191,6 @@ fn check(hello: &Hello) -> Result<(), Status> {
         ));
     }
     Ok(())
-}
-
-fn not_understood(task: String, error: &InvalidMessage) -> Verdict {
-    warn!(task, error = %error, "a report was not understood");
-    Verdict {
-        task,
-        accepted: false,
-        reason: "invalid_message".to_owned(),
-        message: error.to_string(),
-    }
 }
 
 fn message(kind: Told) -> OrchestratorMessage {

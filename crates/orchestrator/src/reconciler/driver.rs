@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use federation::round::{Effect, Phase, Plan, Round};
 use federation::run::RunState;
-use federation::{RunId, cohort, stop};
+use federation::{RunId, Timestamp, cohort, stop};
+use telemetry::trace::{Scope, Span};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tracing::{info, instrument};
+use tracing::info;
 
 use super::Signal;
 use crate::admit::{Work, admit};
@@ -20,6 +21,7 @@ use crate::problem::Problem;
 use crate::publish::publish;
 use crate::store::RunRow;
 use crate::study::Study;
+use crate::trace::{RunTrace, attempt, within};
 
 /// Waits after a stalled step, doubling from the first to the longest.
 const STALL_FIRST: Duration = Duration::from_millis(50);
@@ -38,12 +40,17 @@ pub(super) struct Driver {
     sessions: watch::Receiver<u64>,
     // Whether the last wait ended because nothing happened.
     idle: bool,
+    // Known once the run's row was read.
+    trace: Option<RunTrace>,
+    submitted_at: Option<Timestamp>,
+    has_ended: bool,
 }
 
 /// A step that cannot be taken now.
 struct Stall {
     waiting_for: &'static str,
     pause: Duration,
+    tries: u32,
 }
 
 /// What follows a step.
@@ -76,32 +83,42 @@ impl Driver {
             stall: None,
             sessions,
             idle: false,
+            trace: None,
+            submitted_at: None,
+            has_ended: false,
         }
     }
 
-    #[instrument(name = "run", skip_all, fields(run = %self.run))]
     pub(super) async fn drive(mut self) {
         loop {
-            match self.step().await {
-                Ok(Next::Step) => self.stall = None,
-                Ok(wait @ (Next::Wait | Next::WaitForTurn)) => {
-                    self.stall = None;
-                    let for_turn = matches!(wait, Next::WaitForTurn);
-                    self.wait(self.study.interval, for_turn).await;
-                }
-                Ok(Next::Ended) => return,
-                Err(Problem::Stalled {
-                    waiting_for,
-                    message,
-                }) => {
-                    let pause = self.stalled(waiting_for, message).await;
-                    self.wait(pause, false).await;
-                }
-                Err(Problem::Fatal { message }) => {
-                    if self.fail(&message).await {
-                        return;
-                    }
-                    self.wait(STALL_LONGEST, false).await;
+            let place = self.aside();
+            let (next, pause) = within(place, self.go_on()).await;
+            match next {
+                Next::Step => {}
+                Next::Wait => self.wait(pause, false).await,
+                Next::WaitForTurn => self.wait(pause, true).await,
+                Next::Ended => return,
+            }
+        }
+    }
+
+    /// Takes a step; says what follows, and how long to wait for it.
+    async fn go_on(&mut self) -> (Next, Duration) {
+        let usual = self.study.interval;
+        match self.step().await {
+            Ok(next) => {
+                self.stall = None;
+                (next, usual)
+            }
+            Err(Problem::Stalled {
+                waiting_for,
+                message,
+            }) => (Next::Wait, self.stalled(waiting_for, message).await),
+            Err(Problem::Fatal { message }) => {
+                if self.fail(&message).await {
+                    (Next::Ended, usual)
+                } else {
+                    (Next::Wait, STALL_LONGEST)
                 }
             }
         }
@@ -111,9 +128,15 @@ impl Driver {
         let Some(row) = self.study.store.run(self.run).await? else {
             return Ok(Next::Ended);
         };
+        self.submitted_at = Some(row.created_at);
+        if self.trace.is_none() {
+            self.trace = Some(RunTrace::of(&self.study.telemetry, &row));
+            // The first step that does something is taken in it.
+            return Ok(Next::Step);
+        }
         match row.state {
             state if state.is_final() => {
-                self.study.fleet.cancel(self.run);
+                self.ended(state, row.finished_at);
                 Ok(Next::Ended)
             }
             RunState::Paused => {
@@ -129,6 +152,27 @@ impl Driver {
         }
     }
 
+    /// Where steps are taken that leave nothing behind.
+    fn aside(&self) -> Option<Scope> {
+        self.trace.as_ref().map(RunTrace::aside)
+    }
+
+    /// Whether this try of a step is kept in the trace. One that stalls is tried for as long as it
+    /// takes; of its tries the first ones, and then ever fewer, are kept.
+    fn is_kept(&self) -> bool {
+        self.stall
+            .as_ref()
+            .is_none_or(|stall| stall.tries.is_power_of_two())
+    }
+
+    /// A step that is kept and not part of a round.
+    fn begin(&self, name: &'static str) -> Span {
+        match &self.trace {
+            Some(trace) if self.is_kept() => trace.step(name),
+            _ => Span::none(),
+        }
+    }
+
     fn take_turn(&mut self) -> bool {
         self.turn = Arc::clone(&self.turns).try_acquire_owned().ok();
         self.turn.is_some()
@@ -141,7 +185,7 @@ impl Driver {
             .store
             .move_run(self.run, row.state, to, reason, self.study.now());
         if moved.await? {
-            info!(state = %to, reason, "run moved");
+            info!(run = %self.run, state = %to, reason, "run moved");
         }
         Ok(Next::Step)
     }
@@ -149,8 +193,15 @@ impl Driver {
     async fn work_on(&mut self, row: &RunRow) -> Result<Next, Problem> {
         let study = Arc::clone(&self.study);
         if self.work.is_none() {
-            self.work = Some(admit(&study, row).await?);
+            let admitting = Box::pin(admit(&study, row));
+            let mut work = attempt(&self.begin("admit"), admitting).await?;
+            if let (Some(round), Some(trace)) = (&work.round, &mut self.trace) {
+                work.span = trace.round(round.number(), round.cohort().len());
+                work.span.set("resumed", true);
+            }
+            self.work = Some(work);
         }
+        let is_kept = self.is_kept();
         let Some(work) = &mut self.work else {
             return Ok(Next::Step);
         };
@@ -167,41 +218,62 @@ impl Driver {
             }
             return self.move_to(row, wanted.0, wanted.1).await;
         }
-        dispatch(&study, work).await?;
+        let place = work.span.scope();
+        within(place.clone(), dispatch(&study, work)).await?;
         match work.round.as_ref().map(Round::phase) {
             None => self.open_or_finish(row).await,
             Some(Phase::Training) => self.train(row).await,
             Some(Phase::Abandoned) => self.abandon().await,
             Some(_) => {
-                close_round(&study, work).await?;
+                let place = place.filter(|_| is_kept);
+                within(place, Box::pin(close_round(&study, work))).await?;
                 Ok(Next::Step)
             }
         }
     }
 
     async fn open_or_finish(&mut self, row: &RunRow) -> Result<Next, Problem> {
-        let study = Arc::clone(&self.study);
-        let Some(work) = &mut self.work else {
+        let Some(work) = &self.work else {
             return Ok(Next::Step);
         };
         let committed = work.checkpoint.round;
         let stopped = stop::decide(&work.spec.stop, &work.history).map(|why| why.to_string());
         let done = (committed >= work.spec.rounds.get()).then(|| "all rounds are done".to_owned());
         if let Some(reason) = stopped.or(done) {
-            if let Some(name) = &work.spec.publish_as {
-                let (checkpoint, dataset) = (&work.checkpoint, &work.dataset);
-                let published = publish(&study, name, checkpoint, dataset, &reason).await?;
-                if let Some(model) = published {
-                    let version = model.version;
-                    info!(
-                        model = model.name,
-                        version, "run completed, model published"
-                    );
-                }
-                return Ok(Next::Step);
-            }
-            return self.move_to(row, RunState::Completed, &reason).await;
+            return match &work.spec.publish_as {
+                Some(name) => self.publish(work, name, &reason).await,
+                None => self.move_to(row, RunState::Completed, &reason).await,
+            };
         }
+        self.open().await
+    }
+
+    async fn publish(&self, work: &Work, name: &str, reason: &str) -> Result<Next, Problem> {
+        let (checkpoint, dataset) = (&work.checkpoint, &work.dataset);
+        let span = self.begin("publish");
+        let publishing = publish(&self.study, name, checkpoint, dataset, reason);
+        if let Some(model) = attempt(&span, publishing).await? {
+            let version = model.version;
+            if span.is_kept() {
+                span.set("model", model.name.clone());
+                span.set("version", version);
+            }
+            info!(
+                run = %self.run,
+                model = model.name,
+                version,
+                "run completed, model published"
+            );
+        }
+        Ok(Next::Step)
+    }
+
+    async fn open(&mut self) -> Result<Next, Problem> {
+        let study = Arc::clone(&self.study);
+        let (Some(work), Some(trace)) = (&mut self.work, &mut self.trace) else {
+            return Ok(Next::Step);
+        };
+        let committed = work.checkpoint.round;
         let spec = &work.spec;
         let number = committed + 1;
         let cohort = cohort::sample(
@@ -223,6 +295,8 @@ impl Driver {
         if !study.store.open_round(self.run, &plan).await? {
             return Ok(Next::Step);
         }
+        work.span = trace.round(number, plan.cohort.len());
+        work.shown.round(number);
         let (round, effect) = Round::open(plan);
         work.round = Some(round);
         self.apply(effect).await
@@ -262,6 +336,7 @@ impl Driver {
         match effect {
             Effect::Dispatch(tasks) => work.to_dispatch.extend(tasks),
             Effect::Aggregate => {
+                self.count_training();
                 self.study
                     .store
                     .move_round(self.run, number, Phase::Aggregating)
@@ -272,12 +347,25 @@ impl Driver {
         Ok(Next::Step)
     }
 
+    /// Counts how long the round that closes was open.
+    fn count_training(&self) {
+        let round = self.work.as_ref().and_then(|work| work.round.as_ref());
+        if let Some(round) = round {
+            let open = self.study.now().since(round.plan().opened_at);
+            let metrics = &self.study.metrics.rounds;
+            metrics.seconds.of("training").observe_duration(open);
+        }
+    }
+
     async fn abandon(&self) -> Result<Next, Problem> {
         let round = self.work.as_ref().and_then(|work| work.round.as_ref());
         let Some((round, why)) = round.and_then(|round| Some((round, round.abandoned()?))) else {
             return Ok(Next::Step);
         };
         let (number, reason) = (round.number(), why.to_string());
+        if let Some(work) = &self.work {
+            work.span.fail(&reason);
+        }
         self.study
             .store
             .abandon_round(self.run, number, &reason, self.study.now())

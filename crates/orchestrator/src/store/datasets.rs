@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::sqlite::SqliteRow;
 
+use super::statements::{Operation, Subject};
 use super::{Store, StoreError, count, encoded, json, stored, text};
 use crate::datasets::Manifest;
 
@@ -32,15 +33,13 @@ impl Store {
         replace: bool,
     ) -> Result<DatasetRow, StoreError> {
         let mut write = self.write().await?;
-        let known = sqlx::query("SELECT * FROM datasets WHERE name = $1")
-            .bind(&row.manifest.name)
-            .fetch_optional(&mut *write)
-            .await?;
+        let query = sqlx::query("SELECT * FROM datasets WHERE name = $1").bind(&row.manifest.name);
+        let known = write.one(Subject::Dataset, query).await?;
         let known = known.as_ref().map(read).transpose()?;
         if let Some(known) = known.filter(|known| !replace || known.digest == row.digest) {
             return Ok(known);
         }
-        sqlx::query(
+        let query = sqlx::query(
             "INSERT INTO datasets (name, digest, manifest, created_at) VALUES ($1, $2, $3, $4)
              ON CONFLICT (name) DO UPDATE SET digest = excluded.digest,
                  manifest = excluded.manifest, created_at = excluded.created_at",
@@ -48,9 +47,10 @@ impl Store {
         .bind(&row.manifest.name)
         .bind(row.digest.to_string())
         .bind(encoded(&row.manifest)?)
-        .bind(stored(row.created_at.0))
-        .execute(&mut *write)
-        .await?;
+        .bind(stored(row.created_at.0));
+        write
+            .change(Operation::Insert, Subject::Dataset, query)
+            .await?;
         self.commit(write).await?;
         Ok(row)
     }
@@ -61,10 +61,8 @@ impl Store {
     ///
     /// [`StoreError`].
     pub async fn dataset(&self, name: &str) -> Result<Option<DatasetRow>, StoreError> {
-        let row = sqlx::query("SELECT * FROM datasets WHERE name = $1")
-            .bind(name)
-            .fetch_optional(&self.pool)
-            .await?;
+        let query = sqlx::query("SELECT * FROM datasets WHERE name = $1").bind(name);
+        let row = self.one(Subject::Dataset, query).await?;
         row.as_ref().map(read).transpose()
     }
 
@@ -74,11 +72,10 @@ impl Store {
     ///
     /// [`StoreError`].
     pub async fn datasets(&self, after: &str, limit: u32) -> Result<Vec<DatasetRow>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM datasets WHERE name > $1 ORDER BY name LIMIT $2")
+        let query = sqlx::query("SELECT * FROM datasets WHERE name > $1 ORDER BY name LIMIT $2")
             .bind(after)
-            .bind(i64::from(limit))
-            .fetch_all(&self.pool)
-            .await?;
+            .bind(i64::from(limit));
+        let rows = self.all(Subject::Dataset, query).await?;
         rows.iter().map(read).collect()
     }
 
@@ -93,15 +90,15 @@ impl Store {
         partition: &Digest,
         shards: &impl Serialize,
     ) -> Result<(), StoreError> {
-        sqlx::query(
+        let query = sqlx::query(
             "INSERT INTO partitions (dataset_digest, partition_digest, shards)
              VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
         )
         .bind(dataset.to_string())
         .bind(partition.to_string())
-        .bind(encoded(shards)?)
-        .execute(&self.pool)
-        .await?;
+        .bind(encoded(shards)?);
+        self.change(Operation::Insert, Subject::Partition, query)
+            .await?;
         Ok(())
     }
 
@@ -115,13 +112,12 @@ impl Store {
         dataset: &Digest,
         partition: &Digest,
     ) -> Result<Option<T>, StoreError> {
-        let row = sqlx::query(
+        let query = sqlx::query(
             "SELECT shards FROM partitions WHERE dataset_digest = $1 AND partition_digest = $2",
         )
         .bind(dataset.to_string())
-        .bind(partition.to_string())
-        .fetch_optional(&self.pool)
-        .await?;
+        .bind(partition.to_string());
+        let row = self.one(Subject::Partition, query).await?;
         row.as_ref().map(|row| json(row, "shards")).transpose()
     }
 }

@@ -4,7 +4,8 @@ use federation::event::Event;
 use federation::{RunId, Timestamp};
 use sqlx::Row;
 
-use super::{Store, StoreError, Write, count, encoded, json, stored};
+use super::statements::{Operation, Subject, Write};
+use super::{Store, StoreError, count, encoded, json, stored};
 
 /// Most events read at once.
 const PAGE: i64 = 1000;
@@ -31,15 +32,14 @@ impl Store {
         run: RunId,
         cursor: u64,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        let rows = sqlx::query(
+        let query = sqlx::query(
             "SELECT sequence, time, body FROM events
              WHERE run = $1 AND sequence > $2 ORDER BY sequence LIMIT $3",
         )
         .bind(run.to_string())
         .bind(stored(cursor))
-        .bind(PAGE)
-        .fetch_all(&self.pool)
-        .await?;
+        .bind(PAGE);
+        let rows = self.all(Subject::Event, query).await?;
         let event = |row| {
             Ok(StoredEvent {
                 sequence: count(row, "sequence")?,
@@ -69,19 +69,22 @@ pub(super) async fn append(
     now: Timestamp,
     event: &Event,
 ) -> Result<(), StoreError> {
-    let row = sqlx::query(
+    let query = sqlx::query(
         "UPDATE runs SET last_sequence = last_sequence + 1 WHERE run = $1 RETURNING last_sequence",
     )
-    .bind(run.to_string())
-    .fetch_one(&mut **write)
-    .await?;
+    .bind(run.to_string());
+    let row = write
+        .changed(Operation::Update, Subject::Run, query)
+        .await?;
     let sequence: i64 = row.try_get("last_sequence")?;
-    sqlx::query("INSERT INTO events (run, sequence, time, body) VALUES ($1, $2, $3, $4)")
-        .bind(run.to_string())
-        .bind(sequence)
-        .bind(stored(now.0))
-        .bind(encoded(event)?)
-        .execute(&mut **write)
+    let query =
+        sqlx::query("INSERT INTO events (run, sequence, time, body) VALUES ($1, $2, $3, $4)")
+            .bind(run.to_string())
+            .bind(sequence)
+            .bind(stored(now.0))
+            .bind(encoded(event)?);
+    write
+        .change(Operation::Insert, Subject::Event, query)
         .await?;
     Ok(())
 }

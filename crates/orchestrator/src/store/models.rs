@@ -5,6 +5,7 @@ use federation::run::RunState;
 use federation::{RunId, Timestamp};
 use sqlx::sqlite::SqliteRow;
 
+use super::statements::{Operation, Subject};
 use super::{Store, StoreError, count, encoded, events, json, runs, stored, text};
 use crate::publish::ModelManifest;
 
@@ -42,7 +43,7 @@ impl Store {
         let Some(state) = runs::state_in_work(&mut write, run).await? else {
             return Ok(None);
         };
-        let row = sqlx::query(
+        let query = sqlx::query(
             "INSERT INTO models (name, version, run, manifest, created_at)
              VALUES ($1, (SELECT COALESCE(MAX(version), 0) + 1 FROM models WHERE name = $1),
                      $2, $3, $4)
@@ -51,9 +52,10 @@ impl Store {
         .bind(name)
         .bind(run.to_string())
         .bind(encoded(manifest)?)
-        .bind(stored(now.0))
-        .fetch_one(&mut *write)
-        .await?;
+        .bind(stored(now.0));
+        let row = write
+            .changed(Operation::Insert, Subject::ModelVersion, query)
+            .await?;
         let model = read(&row)?;
         let event = Event::ModelPublished {
             name: model.name.clone(),
@@ -76,14 +78,13 @@ impl Store {
         name: &str,
         version: Option<u32>,
     ) -> Result<Option<ModelRow>, StoreError> {
-        let row = sqlx::query(
+        let query = sqlx::query(
             "SELECT * FROM models WHERE name = $1 AND ($2 IS NULL OR version = $2)
              ORDER BY version DESC LIMIT 1",
         )
         .bind(name)
-        .bind(version.map(i64::from))
-        .fetch_optional(&self.pool)
-        .await?;
+        .bind(version.map(i64::from));
+        let row = self.one(Subject::ModelVersion, query).await?;
         row.as_ref().map(read).transpose()
     }
 
@@ -93,10 +94,8 @@ impl Store {
     ///
     /// [`StoreError`].
     pub async fn model_of(&self, run: RunId) -> Result<Option<ModelRow>, StoreError> {
-        let row = sqlx::query("SELECT * FROM models WHERE run = $1")
-            .bind(run.to_string())
-            .fetch_optional(&self.pool)
-            .await?;
+        let query = sqlx::query("SELECT * FROM models WHERE run = $1").bind(run.to_string());
+        let row = self.one(Subject::ModelVersion, query).await?;
         row.as_ref().map(read).transpose()
     }
 
@@ -110,15 +109,14 @@ impl Store {
         after: &str,
         limit: u32,
     ) -> Result<Vec<ModelRow>, StoreError> {
-        let rows = sqlx::query(
+        let query = sqlx::query(
             "SELECT * FROM models AS m WHERE name > $1
                  AND version = (SELECT MAX(version) FROM models AS n WHERE n.name = m.name)
              ORDER BY name LIMIT $2",
         )
         .bind(after)
-        .bind(i64::from(limit))
-        .fetch_all(&self.pool)
-        .await?;
+        .bind(i64::from(limit));
+        let rows = self.all(Subject::ModelVersion, query).await?;
         rows.iter().map(read).collect()
     }
 
@@ -133,15 +131,14 @@ impl Store {
         before: u32,
         limit: u32,
     ) -> Result<Vec<ModelRow>, StoreError> {
-        let rows = sqlx::query(
+        let query = sqlx::query(
             "SELECT * FROM models WHERE name = $1 AND version < $2
              ORDER BY version DESC LIMIT $3",
         )
         .bind(name)
         .bind(i64::from(before))
-        .bind(i64::from(limit))
-        .fetch_all(&self.pool)
-        .await?;
+        .bind(i64::from(limit));
+        let rows = self.all(Subject::ModelVersion, query).await?;
         rows.iter().map(read).collect()
     }
 }

@@ -6,6 +6,7 @@ use federation::{ClientId, Digest, RunId, Timestamp, WorkerId};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
+use super::statements::{Operation, Subject};
 use super::{Store, StoreError, count, events, rounds, stored, text};
 
 /// What became of a report.
@@ -68,7 +69,7 @@ impl Store {
             .unwrap_or_default();
         let reason = verdict.as_ref().err().map_or("", Refusal::reason);
         let mut write = self.write().await?;
-        sqlx::query(
+        let query = sqlx::query(
             "INSERT INTO receipts (run, round, client, position, attempt, lease_epoch, worker,
                  num_examples, num_steps, weight, mean_loss, bytes, digest, object_key, accepted,
                  reason, message, received_at)
@@ -92,9 +93,10 @@ impl Store {
         .bind(i64::from(verdict.is_ok()))
         .bind(reason)
         .bind(message)
-        .bind(stored(receipt.received_at.0))
-        .execute(&mut *write)
-        .await?;
+        .bind(stored(receipt.received_at.0));
+        write
+            .change(Operation::Insert, Subject::Receipt, query)
+            .await?;
         for (client, attempt) in again {
             rounds::set_attempt(&mut write, run, receipt.round, *client, *attempt).await?;
         }
@@ -117,7 +119,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        sqlx::query(
+        let query = sqlx::query(
             "UPDATE receipts SET accepted = 0, reason = $4, message = $5
              WHERE run = $1 AND round = $2 AND client = $3 AND accepted = 1",
         )
@@ -125,13 +127,16 @@ impl Store {
         .bind(i64::from(receipt.round))
         .bind(i64::from(receipt.client.0))
         .bind(refusal.reason())
-        .bind(refusal.to_string())
-        .execute(&mut *write)
-        .await?;
-        sqlx::query("UPDATE rounds SET phase = 'training' WHERE run = $1 AND round = $2")
-            .bind(run.to_string())
-            .bind(i64::from(receipt.round))
-            .execute(&mut *write)
+        .bind(refusal.to_string());
+        write
+            .change(Operation::Update, Subject::Receipt, query)
+            .await?;
+        let query =
+            sqlx::query("UPDATE rounds SET phase = 'training' WHERE run = $1 AND round = $2")
+                .bind(run.to_string())
+                .bind(i64::from(receipt.round));
+        write
+            .change(Operation::Update, Subject::Round, query)
             .await?;
         for (client, attempt) in again {
             rounds::set_attempt(&mut write, run, receipt.round, *client, *attempt).await?;
@@ -147,13 +152,12 @@ impl Store {
     ///
     /// [`StoreError`].
     pub async fn receipts(&self, run: RunId, round: u32) -> Result<Vec<Receipt>, StoreError> {
-        let rows = sqlx::query(
+        let query = sqlx::query(
             "SELECT * FROM receipts WHERE run = $1 AND round = $2 ORDER BY client, position",
         )
         .bind(run.to_string())
-        .bind(i64::from(round))
-        .fetch_all(&self.pool)
-        .await?;
+        .bind(i64::from(round));
+        let rows = self.all(Subject::Receipt, query).await?;
         rows.iter().map(read).collect()
     }
 

@@ -8,7 +8,8 @@ use federation::{ClientId, Digest, RunId, Timestamp};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::{Store, StoreError, Write, count, encoded, events, json, runs, stored, text};
+use super::statements::{Operation, Subject, Write};
+use super::{Store, StoreError, count, encoded, events, json, runs, stored, text};
 
 /// A round that has not ended, with what is needed to go on.
 #[derive(Debug, Clone)]
@@ -62,7 +63,7 @@ impl Store {
         if runs::state_in_work(&mut write, run).await?.is_none() {
             return Ok(false);
         }
-        sqlx::query(
+        let query = sqlx::query(
             "INSERT INTO rounds (run, round, phase, cohort, quorum, base, opened_at, reason)
              VALUES ($1, $2, 'training', $3, $4, $5, $6, '')",
         )
@@ -71,9 +72,10 @@ impl Store {
         .bind(encoded(&plan.cohort)?)
         .bind(stored(plan.quorum))
         .bind(plan.base.to_string())
-        .bind(stored(plan.opened_at.0))
-        .execute(&mut *write)
-        .await?;
+        .bind(stored(plan.opened_at.0));
+        write
+            .change(Operation::Insert, Subject::Round, query)
+            .await?;
         let event = Event::RoundOpened {
             round: plan.number,
             cohort: u32::try_from(plan.cohort.len()).unwrap_or(u32::MAX),
@@ -90,13 +92,12 @@ impl Store {
     ///
     /// [`StoreError`].
     pub async fn unfinished_round(&self, run: RunId) -> Result<Option<OpenRound>, StoreError> {
-        let row = sqlx::query(
+        let query = sqlx::query(
             "SELECT * FROM rounds WHERE run = $1 AND phase NOT IN ('committed', 'abandoned')
              ORDER BY round DESC LIMIT 1",
         )
-        .bind(run.to_string())
-        .fetch_optional(&self.pool)
-        .await?;
+        .bind(run.to_string());
+        let row = self.one(Subject::Round, query).await?;
         let Some(row) = row else { return Ok(None) };
         let number: u32 = count(&row, "round")?;
         Ok(Some(OpenRound {
@@ -115,12 +116,11 @@ impl Store {
         run: RunId,
         round: u32,
     ) -> Result<BTreeMap<ClientId, u32>, StoreError> {
-        let rows =
+        let query =
             sqlx::query("SELECT client, attempt FROM attempts WHERE run = $1 AND round = $2")
                 .bind(run.to_string())
-                .bind(i64::from(round))
-                .fetch_all(&self.pool)
-                .await?;
+                .bind(i64::from(round));
+        let rows = self.all(Subject::Attempt, query).await?;
         let attempt = |row| Ok((ClientId(count(row, "client")?), count(row, "attempt")?));
         rows.iter().map(attempt).collect()
     }
@@ -152,11 +152,11 @@ impl Store {
     ///
     /// [`StoreError`].
     pub async fn move_round(&self, run: RunId, round: u32, to: Phase) -> Result<(), StoreError> {
-        sqlx::query("UPDATE rounds SET phase = $3 WHERE run = $1 AND round = $2")
+        let query = sqlx::query("UPDATE rounds SET phase = $3 WHERE run = $1 AND round = $2")
             .bind(run.to_string())
             .bind(i64::from(round))
-            .bind(to.as_str())
-            .execute(&self.pool)
+            .bind(to.as_str());
+        self.change(Operation::Update, Subject::Round, query)
             .await?;
         Ok(())
     }
@@ -178,25 +178,25 @@ impl Store {
             return Ok(false);
         }
         let round = i64::from(outcome.round);
-        sqlx::query(
+        let query = sqlx::query(
             "UPDATE rounds SET phase = 'committed', closed_at = $3, outcome = $4
              WHERE run = $1 AND round = $2",
         )
         .bind(run.to_string())
         .bind(round)
         .bind(stored(now.0))
-        .bind(encoded(outcome)?)
-        .execute(&mut *write)
-        .await?;
-        sqlx::query(
+        .bind(encoded(outcome)?);
+        write
+            .change(Operation::Update, Subject::Round, query)
+            .await?;
+        let query = sqlx::query(
             "UPDATE runs SET rounds_committed = $2, accuracy = $3, loss = $4 WHERE run = $1",
         )
         .bind(run.to_string())
         .bind(round)
         .bind(outcome.accuracy)
-        .bind(outcome.loss)
-        .execute(&mut *write)
-        .await?;
+        .bind(outcome.loss);
+        write.change(Operation::Update, Subject::Run, query).await?;
         let event = Event::RoundCommitted(outcome.clone());
         events::append(&mut write, run, now, &event).await?;
         self.commit(write).await?;
@@ -216,17 +216,17 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        let changed = sqlx::query(
+        let query = sqlx::query(
             "UPDATE rounds SET phase = 'abandoned', closed_at = $3, reason = $4
              WHERE run = $1 AND round = $2 AND phase <> 'abandoned'",
         )
         .bind(run.to_string())
         .bind(i64::from(round))
         .bind(stored(now.0))
-        .bind(reason)
-        .execute(&mut *write)
-        .await?
-        .rows_affected();
+        .bind(reason);
+        let changed = write
+            .change(Operation::Update, Subject::Round, query)
+            .await?;
         if changed == 0 {
             return Ok(());
         }
@@ -249,14 +249,13 @@ impl Store {
         after: u32,
         limit: u32,
     ) -> Result<Vec<RoundRow>, StoreError> {
-        let rows = sqlx::query(
+        let query = sqlx::query(
             "SELECT * FROM rounds WHERE run = $1 AND round > $2 ORDER BY round LIMIT $3",
         )
         .bind(run.to_string())
         .bind(i64::from(after))
-        .bind(i64::from(limit))
-        .fetch_all(&self.pool)
-        .await?;
+        .bind(i64::from(limit));
+        let rows = self.all(Subject::Round, query).await?;
         rows.iter().map(read).collect()
     }
 }
@@ -268,16 +267,17 @@ pub(super) async fn set_attempt(
     client: ClientId,
     attempt: u32,
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    let query = sqlx::query(
         "INSERT INTO attempts (run, round, client, attempt) VALUES ($1, $2, $3, $4)
          ON CONFLICT (run, round, client) DO UPDATE SET attempt = excluded.attempt",
     )
     .bind(run.to_string())
     .bind(i64::from(round))
     .bind(i64::from(client.0))
-    .bind(i64::from(attempt))
-    .execute(&mut **write)
-    .await?;
+    .bind(i64::from(attempt));
+    write
+        .change(Operation::Insert, Subject::Attempt, query)
+        .await?;
     Ok(())
 }
 

@@ -6,8 +6,10 @@ use federation::run::{Command, NotAllowed, RunState};
 use federation::{Digest, RunId, Timestamp};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use telemetry::trace::TraceContext;
 
-use super::{Store, StoreError, Write, count, encoded, events, json, stored, text};
+use super::statements::{Operation, Subject, Write};
+use super::{Store, StoreError, count, encoded, events, json, stored, text};
 
 /// A run as it is submitted.
 #[derive(Debug, Clone)]
@@ -22,6 +24,8 @@ pub struct NewRun {
     pub job_digest: Digest,
     /// Of the data set's manifest at this moment; the run stays with it.
     pub dataset_digest: Digest,
+    /// Where it is submitted, for whoever follows it.
+    pub trace: Option<TraceContext>,
 }
 
 /// What became of a submission.
@@ -48,6 +52,10 @@ pub struct RunRow {
     pub job_digest: Digest,
     /// Of the data set's manifest.
     pub dataset_digest: Digest,
+    /// Where it was submitted: a `traceparent`, if it was traced.
+    pub traceparent: Option<String>,
+    /// What others say about the same trace.
+    pub tracestate: Option<String>,
     /// Rounds whose model stands.
     pub rounds_committed: u32,
     /// Of the last committed round.
@@ -68,10 +76,9 @@ impl Store {
     /// [`StoreError`].
     pub async fn submit(&self, new: &NewRun, now: Timestamp) -> Result<Submission, StoreError> {
         let mut write = self.write().await?;
-        let known = sqlx::query("SELECT * FROM runs WHERE idempotency_key = $1")
-            .bind(&new.idempotency_key)
-            .fetch_optional(&mut *write)
-            .await?;
+        let query =
+            sqlx::query("SELECT * FROM runs WHERE idempotency_key = $1").bind(&new.idempotency_key);
+        let known = write.one(Subject::Run, query).await?;
         if let Some(row) = known {
             return Ok(Submission::Existed(read(&row)?));
         }
@@ -96,10 +103,8 @@ impl Store {
     ///
     /// [`StoreError`].
     pub async fn run_of_key(&self, key: &str) -> Result<Option<RunRow>, StoreError> {
-        let row = sqlx::query("SELECT * FROM runs WHERE idempotency_key = $1")
-            .bind(key)
-            .fetch_optional(&self.pool)
-            .await?;
+        let query = sqlx::query("SELECT * FROM runs WHERE idempotency_key = $1").bind(key);
+        let row = self.one(Subject::Run, query).await?;
         row.as_ref().map(read).transpose()
     }
 
@@ -109,10 +114,8 @@ impl Store {
     ///
     /// [`StoreError`].
     pub async fn run(&self, run: RunId) -> Result<Option<RunRow>, StoreError> {
-        let row = sqlx::query("SELECT * FROM runs WHERE run = $1")
-            .bind(run.to_string())
-            .fetch_optional(&self.pool)
-            .await?;
+        let query = sqlx::query("SELECT * FROM runs WHERE run = $1").bind(run.to_string());
+        let row = self.one(Subject::Run, query).await?;
         row.as_ref().map(read).transpose()
     }
 
@@ -124,11 +127,10 @@ impl Store {
     pub async fn runs(&self, before: Option<RunId>, limit: u32) -> Result<Vec<RunRow>, StoreError> {
         // Ids are UUIDv7, so their order is the order of submission.
         let before = before.map_or_else(|| "~".to_owned(), |run| run.to_string());
-        let rows = sqlx::query("SELECT * FROM runs WHERE run < $1 ORDER BY run DESC LIMIT $2")
+        let query = sqlx::query("SELECT * FROM runs WHERE run < $1 ORDER BY run DESC LIMIT $2")
             .bind(before)
-            .bind(i64::from(limit))
-            .fetch_all(&self.pool)
-            .await?;
+            .bind(i64::from(limit));
+        let rows = self.all(Subject::Run, query).await?;
         rows.iter().map(read).collect()
     }
 
@@ -138,12 +140,11 @@ impl Store {
     ///
     /// [`StoreError`].
     pub async fn unfinished_runs(&self) -> Result<Vec<RunId>, StoreError> {
-        let rows = sqlx::query(
+        let query = sqlx::query(
             "SELECT run FROM runs WHERE state NOT IN ('completed', 'failed', 'cancelled')
              ORDER BY run",
-        )
-        .fetch_all(&self.pool)
-        .await?;
+        );
+        let rows = self.all(Subject::Run, query).await?;
         rows.iter().map(|row| text(row, "run")).collect()
     }
 
@@ -181,10 +182,8 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut write = self.write().await?;
         // The state alone: the rest of the row may be what does not read.
-        let row = sqlx::query("SELECT state FROM runs WHERE run = $1")
-            .bind(run.to_string())
-            .fetch_optional(&mut *write)
-            .await?;
+        let query = sqlx::query("SELECT state FROM runs WHERE run = $1").bind(run.to_string());
+        let row = write.one(Subject::Run, query).await?;
         let state: Option<RunState> = row.as_ref().map(|row| text(row, "state")).transpose()?;
         if let Some(state) = state.filter(|state| !state.is_final()) {
             set_state(&mut write, run, state, RunState::Failed, reason, now).await?;
@@ -227,10 +226,11 @@ impl Store {
 }
 
 async fn insert(write: &mut Write, new: &NewRun, now: Timestamp) -> Result<(), StoreError> {
-    sqlx::query(
+    let query = sqlx::query(
         "INSERT INTO runs (run, state, reason, job, job_digest, idempotency_key, dataset_digest,
-                           rounds_committed, last_sequence, created_at)
-         VALUES ($1, 'pending', '', $2, $3, $4, $5, 0, 0, $6)",
+                           rounds_committed, last_sequence, created_at, traceparent,
+                           tracestate)
+         VALUES ($1, 'pending', '', $2, $3, $4, $5, 0, 0, $6, $7, $8)",
     )
     .bind(new.run.to_string())
     .bind(encoded(&new.job)?)
@@ -238,8 +238,9 @@ async fn insert(write: &mut Write, new: &NewRun, now: Timestamp) -> Result<(), S
     .bind(&new.idempotency_key)
     .bind(new.dataset_digest.to_string())
     .bind(stored(now.0))
-    .execute(&mut **write)
-    .await?;
+    .bind(new.trace.as_ref().map(TraceContext::traceparent))
+    .bind(new.trace.as_ref().and_then(|trace| trace.state.as_deref()));
+    write.change(Operation::Insert, Subject::Run, query).await?;
     Ok(())
 }
 
@@ -252,17 +253,15 @@ pub(super) async fn set_state(
     now: Timestamp,
 ) -> Result<bool, StoreError> {
     let finished = to.is_final().then(|| stored(now.0));
-    let changed = sqlx::query(
+    let query = sqlx::query(
         "UPDATE runs SET state = $3, reason = $4, finished_at = $5 WHERE run = $1 AND state = $2",
     )
     .bind(run.to_string())
     .bind(from.as_str())
     .bind(to.as_str())
     .bind(reason)
-    .bind(finished)
-    .execute(&mut **write)
-    .await?
-    .rows_affected();
+    .bind(finished);
+    let changed = write.change(Operation::Update, Subject::Run, query).await?;
     if changed == 0 {
         return Ok(false);
     }
@@ -284,10 +283,8 @@ pub(super) async fn state_in_work(
 }
 
 async fn fetch(write: &mut Write, run: RunId) -> Result<Option<RunRow>, StoreError> {
-    let row = sqlx::query("SELECT * FROM runs WHERE run = $1")
-        .bind(run.to_string())
-        .fetch_optional(&mut **write)
-        .await?;
+    let query = sqlx::query("SELECT * FROM runs WHERE run = $1").bind(run.to_string());
+    let row = write.one(Subject::Run, query).await?;
     row.as_ref().map(read).transpose()
 }
 
@@ -300,6 +297,8 @@ fn read(row: &SqliteRow) -> Result<RunRow, StoreError> {
         job: json(row, "job")?,
         job_digest: text(row, "job_digest")?,
         dataset_digest: text(row, "dataset_digest")?,
+        traceparent: row.try_get("traceparent")?,
+        tracestate: row.try_get("tracestate")?,
         rounds_committed: count(row, "rounds_committed")?,
         accuracy: row.try_get("accuracy")?,
         loss: row.try_get("loss")?,

@@ -16,15 +16,15 @@ use orchestrator::store::{NewRun, Receipt, Store, StoreError, Submission};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::world::{job, sql};
+use crate::world::{job, open_store, sql};
 
-const NOW: Timestamp = Timestamp(1_000);
+pub(crate) const NOW: Timestamp = Timestamp(1_000);
 
 fn run(number: u128) -> RunId {
     RunId(Uuid::from_u128(number))
 }
 
-fn new_run(number: u128, key: &str) -> NewRun {
+pub(crate) fn new_run(number: u128, key: &str) -> NewRun {
     let job = job(2, 1);
     NewRun {
         run: run(number),
@@ -32,13 +32,14 @@ fn new_run(number: u128, key: &str) -> NewRun {
         job_digest: Digest::of(job.name.as_bytes()),
         job,
         dataset_digest: Digest::of(b"d"),
+        trace: None,
     }
 }
 
 async fn store() -> (Store, PathBuf, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("runs.sqlite");
-    (Store::open(&path).await.unwrap(), path, dir)
+    (open_store(&path).await, path, dir)
 }
 
 /// A store with one run, whose first round is open.
@@ -122,7 +123,7 @@ async fn events_of_concurrent_writers_have_no_gap() {
     let (store, path, _dir) = store().await;
     store.submit(&new_run(1, "k"), NOW).await.unwrap();
     // Another handle on the same file, as of another process.
-    let other = Store::open(&path).await.unwrap();
+    let other = open_store(&path).await;
     let tell = |number: u32| {
         let store = if number.is_multiple_of(2) {
             &store
@@ -334,7 +335,7 @@ async fn what_was_stored_is_there_after_reopening() {
     );
     store.close().await;
 
-    let store = Store::open(&path).await.unwrap();
+    let store = open_store(&path).await;
     let after = (
         format!("{:?}", store.run(run(1)).await.unwrap()),
         store.events_after(run(1), 0).await.unwrap(),

@@ -5,9 +5,12 @@ mod worker;
 mod world;
 
 mod facts;
+mod numbers;
 mod pauses;
 mod recovery;
 mod refusals;
 mod retries;
+mod schema;
 mod sharing;
+mod spans;
 mod wire;

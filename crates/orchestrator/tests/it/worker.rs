@@ -1,5 +1,6 @@
 //! A worker of a test: it leases, trains and reports over the wire, and lies when it is told to.
 
+use std::collections::HashMap;
 use std::error::Error;
 
 use artifacts::{BlobRef, BlobStore, Key, LocalStore, fetch};
@@ -35,6 +36,7 @@ pub(crate) struct Worker {
 pub(crate) struct Leased {
     pub(crate) id: TaskId,
     pub(crate) task: TrainTask,
+    pub(crate) attributes: HashMap<String, String>,
     epoch: u32,
     handle: String,
 }
@@ -118,6 +120,7 @@ impl Worker {
         Some(Leased {
             id: task.task.parse().unwrap(),
             task,
+            attributes: delivery.attributes,
             epoch: delivery.epoch,
             handle: delivery.handle,
         })

@@ -22,6 +22,7 @@ use orchestrator::api::Api;
 use orchestrator::datasets::import::{ImportOptions, import};
 use orchestrator::fleet::Fleet;
 use orchestrator::metrics::Metrics;
+use orchestrator::metrics::store::Store as StoreMetrics;
 use orchestrator::reconciler::Reconciler;
 use orchestrator::store::{Receipt, RunRow, Store};
 use orchestrator::study::Study;
@@ -31,8 +32,11 @@ use proto::transport::Outgoing;
 use proto::transport::{Address, Incoming, Pipe, channel, server};
 use proto::v1::compute_server::ComputeServer;
 use sqlx::SqlitePool;
-use task_queue::MemoryQueue;
-use telemetry::metrics::Registry;
+use task_queue::{Counted, MemoryQueue};
+use telemetry::Telemetry;
+use telemetry::export::Outbox;
+use telemetry::metrics::{IntCounter, Registry, exposition};
+use telemetry::trace::{Sampler, SpanRecord, Tracer};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -65,6 +69,8 @@ pub(crate) struct World {
     pub(crate) study: Arc<Study>,
     pub(crate) reconciler: Reconciler,
     pub(crate) channel: Outgoing,
+    /// The spans of all that happened, over restarts.
+    pub(crate) outbox: Arc<Outbox<SpanRecord>>,
     closing: CancellationToken,
     compute: Address,
     rules: Rules,
@@ -75,7 +81,7 @@ impl World {
     /// A world with the data set `d`: 48 rows in training, 12 for tests, three classes.
     pub(crate) async fn new(rules: Rules) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let world = Self::open(dir, serve_compute(), rules).await;
+        let world = Self::open(dir, serve_compute(), rules, outbox()).await;
         let path = world.dir.path().join("d.csv");
         std::fs::write(&path, table()).unwrap();
         let options = ImportOptions {
@@ -93,21 +99,37 @@ impl World {
         world
     }
 
-    async fn open(dir: TempDir, compute: Address, rules: Rules) -> Self {
+    async fn open(
+        dir: TempDir,
+        compute: Address,
+        rules: Rules,
+        outbox: Arc<Outbox<SpanRecord>>,
+    ) -> Self {
         std::fs::create_dir_all(dir.path().join("spool")).unwrap();
+        let telemetry = Telemetry {
+            tracer: Tracer::new("test", Sampler::all(), Some(Arc::clone(&outbox))),
+            ..Telemetry::quiet("test").unwrap()
+        };
+        let metrics = Metrics::register(&telemetry.registry).unwrap();
+        let path = dir.path().join("runs.sqlite");
+        let store = Store::open(&path, metrics.store.clone()).await.unwrap();
+        let blobs = LocalStore::open(dir.path().join("artifacts")).unwrap();
+        let queue = Arc::new(MemoryQueue::new(Arc::clone(&rules.clock)));
         let study = Arc::new(Study {
-            store: Store::open(&dir.path().join("runs.sqlite")).await.unwrap(),
-            blobs: LocalStore::open(dir.path().join("artifacts")).unwrap(),
+            store,
+            blobs: blobs.counted(metrics.artifacts.clone()),
             spool: dir.path().join("spool"),
-            queue: Arc::new(MemoryQueue::new(Arc::clone(&rules.clock))),
+            queue: Counted::new(queue, Arc::clone(&rules.clock), metrics.queue.clone()),
             engine: Engine::over(channel(&compute)),
             fleet: Fleet::new(Duration::from_secs(2)),
             clock: Arc::clone(&rules.clock),
-            metrics: Metrics::register(&Registry::new("test").unwrap()).unwrap(),
+            telemetry,
+            metrics,
             threads: NonZeroUsize::MIN,
             keep_rounds: rules.keep_rounds,
             interval: rules.interval,
         });
+        study.look_on_scrape();
         let reconciler = Reconciler::new(Arc::clone(&study), rules.concurrent);
         let closing = CancellationToken::new();
         let api = Api {
@@ -126,6 +148,7 @@ impl World {
             study,
             reconciler,
             channel: channel(&Address::Pipe(pipe)),
+            outbox,
             closing,
             compute,
             rules,
@@ -139,12 +162,36 @@ impl World {
         self.reconciler.stop().await;
         self.study.store.close().await;
         self.sql(meanwhile).await;
-        Self::open(self.dir, self.compute, self.rules).await
+        Self::open(self.dir, self.compute, self.rules, self.outbox).await
     }
 
     /// Changes the run store behind the orchestrator's back.
     pub(crate) async fn sql(&self, statements: &[&'static str]) {
         sql(&self.dir.path().join("runs.sqlite"), statements).await;
+    }
+
+    /// The numbers that a scrape sees now.
+    pub(crate) fn numbers(&self) -> String {
+        let snapshot = self.study.telemetry.registry.snapshot();
+        exposition::text(&snapshot).unwrap()
+    }
+
+    /// Waits until a scrape sees all of `lines`.
+    pub(crate) async fn until_shown(&self, lines: &[&str]) {
+        let missing = |text: &str| {
+            let shows = |line: &&&str| text.lines().any(|own| own == **line);
+            let missing = lines.iter().filter(|line| !shows(line));
+            missing.copied().collect::<Vec<_>>()
+        };
+        let looking = async {
+            while !missing(&self.numbers()).is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, looking).await.is_err() {
+            let text = self.numbers();
+            panic!("{:#?} are missing in\n{text}", missing(&text));
+        }
     }
 
     pub(crate) async fn submit(&self, job: JobDraft) -> RunId {
@@ -206,6 +253,18 @@ impl World {
         })
         .await;
     }
+}
+
+fn outbox() -> Arc<Outbox<SpanRecord>> {
+    let dropped = IntCounter::new("dropped_total", "Dropped.").unwrap();
+    // Every span wakes whoever waits for one.
+    Arc::new(Outbox::new(100_000, 1, dropped))
+}
+
+/// A store whose numbers nobody looks at.
+pub(crate) async fn open_store(path: &Path) -> Store {
+    let metrics = StoreMetrics::register(&Registry::new("test").unwrap()).unwrap();
+    Store::open(path, metrics).await.unwrap()
 }
 
 /// Changes a run store behind everybody's back.

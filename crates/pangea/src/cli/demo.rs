@@ -10,7 +10,9 @@ use anyhow::{Context, bail};
 use clap::Args;
 use client::{Client, ImportOptions, JobDraft, ModelRef, RunState, job_file, v1};
 use serde::Serialize;
-use telemetry::logs::{self, LogFormat};
+use telemetry::config::LogConfig;
+use telemetry::config::environment::Environment;
+use telemetry::logs::{LogFormat, Output};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -18,7 +20,7 @@ use super::Session;
 use super::up::listed;
 use super::watch::{Watched, follow};
 use crate::exit::Exit;
-use crate::house::{House, Place, Plan, Ports};
+use crate::house::{self, House, Place, Plan, Ports};
 use crate::human::percent;
 use crate::output::note;
 use crate::progress::{Outcome, Progress};
@@ -67,14 +69,15 @@ impl Demo {
         reason = "a person is told how long the demo took"
     )]
     pub(super) async fn run(self, session: &mut Session) -> anyhow::Result<Exit> {
-        logs::install(LogFormat::Text, "error")?;
         let started = Instant::now();
-        let house = House::start(Plan {
+        let mut host = house::host(Environment::of_process())?;
+        host.write_logs(&quiet(), Output::Stderr)?;
+        let plan = Plan {
             data_dir: self.data_dir.clone(),
             workers: self.workers,
             ports: Ports::Free,
-        })
-        .await?;
+        };
+        let house = House::start(plan, host).await?;
         let client = Client::connect(&house.address());
         let trained = self.train(&client).await?;
         let Trained { run, outcome } = match trained {
@@ -155,6 +158,14 @@ impl Demo {
         let path = std::path::absolute(self.data_dir.join(format!("{name}.safetensors")))?;
         let model = client.download(&model, &path).await?;
         Ok((model, path))
+    }
+}
+
+/// The progress bar says what happens; the log only what goes wrong.
+fn quiet() -> LogConfig {
+    LogConfig {
+        filter: "error".to_owned(),
+        format: LogFormat::Text,
     }
 }
 

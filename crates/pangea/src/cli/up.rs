@@ -4,11 +4,13 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
-use telemetry::logs::{self, LogFormat};
+use telemetry::config::LogConfig;
+use telemetry::config::environment::Environment;
+use telemetry::logs::Output;
 use telemetry::process::asked_to_end;
 
 use super::Session;
-use crate::house::{House, Place, Plan, Ports};
+use crate::house::{self, House, Place, Plan, Ports};
 
 #[derive(Debug, Args)]
 pub(super) struct Up {
@@ -25,7 +27,8 @@ pub(super) struct Up {
 
 impl Up {
     pub(super) async fn run(self, session: &mut Session) -> anyhow::Result<()> {
-        logs::install(LogFormat::Auto, "info")?;
+        let mut host = house::host(Environment::of_process())?;
+        host.write_logs(&LogConfig::default(), Output::Stderr)?;
         let ports = if self.free_ports {
             Ports::Free
         } else {
@@ -36,7 +39,7 @@ impl Up {
             workers: self.workers,
             ports,
         };
-        let house = House::start(plan).await.map_err(|error| {
+        let house = House::start(plan, host).await.map_err(|error| {
             anyhow::anyhow!(
                 "{error} (here: --free-ports takes any free ports, --data-dir another directory)"
             )

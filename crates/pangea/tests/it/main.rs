@@ -1,5 +1,6 @@
 //! Tests of the whole house, and of the program as its users meet it.
 
+mod catalogue;
 mod cli;
 mod commands;
 mod damage;
@@ -15,3 +16,7 @@ mod settings;
 mod shell;
 mod starting;
 mod tools;
+mod traces;
+
+#[global_allocator]
+static ALLOCATOR: telemetry::metrics::heap::Allocator = telemetry::metrics::heap::Allocator;

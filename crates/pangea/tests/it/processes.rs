@@ -4,10 +4,10 @@
 
 mod endings;
 mod endpoints;
-mod fleet;
+pub(crate) mod fleet;
 mod kills;
 mod outages;
 mod refusals;
 mod same;
-mod service;
+pub(crate) mod service;
 mod training;

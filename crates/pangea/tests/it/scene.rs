@@ -9,7 +9,9 @@ use client::{Client, ClientError, ImportOptions, JobSpec, Patience, job_file, ra
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use orchestrator::datasets::split::split;
-use pangea::house::{House, Plan, Ports};
+use pangea::house::{self, House, Plan, Ports};
+use telemetry::Host;
+use telemetry::config::environment::Environment;
 use tempfile::TempDir;
 
 /// Longer than anything in these tests takes, on a slow machine too.
@@ -79,7 +81,7 @@ impl Scene {
 
     /// A house on what another one left.
     pub(crate) async fn open(dir: TempDir, workers: usize) -> Self {
-        let house = House::start(plan(dir.path(), workers));
+        let house = House::start(plan(dir.path(), workers), unwatched());
         let house = within(A_MINUTE, house).await.expect("a house");
         let client = Client::connect(&house.address());
         Self { dir, house, client }
@@ -159,6 +161,11 @@ pub(crate) fn plan(data_dir: &Path, workers: usize) -> Plan {
         workers: NonZeroUsize::new(workers).expect("a worker"),
         ports: Ports::Free,
     }
+}
+
+/// A process that counts, and tells nobody.
+pub(crate) fn unwatched() -> Host {
+    house::host(Environment::read(|_variable| None)).expect("metrics")
 }
 
 /// As `pangea demo` imports them.

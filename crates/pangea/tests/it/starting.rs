@@ -9,7 +9,7 @@ use pangea::house::House;
 use proto::transport::{Address, Pipe};
 use telemetry::Telemetry;
 
-use crate::scene::{A_MINUTE, SHORT_JOB, Scene, job, plan, within};
+use crate::scene::{A_MINUTE, SHORT_JOB, Scene, job, plan, unwatched, within};
 use crate::shell::pangea;
 
 /// A port that somebody has.
@@ -80,7 +80,7 @@ async fn a_data_directory_that_cannot_be_written_is_named() {
     );
     let end = "; set data_dir to one that can";
 
-    let refusal = House::start(plan(&data_dir, 1))
+    let refusal = House::start(plan(&data_dir, 1), unwatched())
         .await
         .unwrap_err()
         .to_string();
@@ -104,7 +104,11 @@ async fn a_second_house_in_the_same_data_directory_is_refused() {
         "data directory {data_dir} is in use by another orchestrator; stop it, or set data_dir to \
          another one"
     );
-    let refusal = within(A_MINUTE, House::start(plan(scene.dir.path(), 1))).await;
+    let refusal = within(
+        A_MINUTE,
+        House::start(plan(scene.dir.path(), 1), unwatched()),
+    )
+    .await;
     assert_eq!(refusal.unwrap_err().to_string(), told);
     let refusal = pangea(&["demo", "--data-dir", data_dir]).await.refusal();
     assert_eq!(refusal, format!("error: {told}\n"));

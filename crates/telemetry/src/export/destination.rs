@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::Uri;
 use thiserror::Error;
 use tonic::Request;
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
@@ -12,7 +13,7 @@ use crate::config::environment::Otlp;
 /// A place to which nothing can be sent.
 #[derive(Debug, Error)]
 pub enum InvalidDestination {
-    /// It is no URL, or no certificates are known by which to trust it.
+    /// It is no URL.
     #[error(
         "OTLP endpoint {endpoint:?} cannot be used; must be a URL such as http://localhost:4317"
     )]
@@ -20,6 +21,17 @@ pub enum InvalidDestination {
         /// What was given.
         endpoint: String,
         /// What is wrong with it.
+        source: tonic::transport::Error,
+    },
+    /// Nobody is known who could vouch for it.
+    #[error(
+        "OTLP endpoint {endpoint:?} cannot be trusted: the system has no certificates; \
+         install ca-certificates or set SSL_CERT_FILE"
+    )]
+    Certificates {
+        /// What was given.
+        endpoint: String,
+        /// What is wrong with the certificates.
         source: tonic::transport::Error,
     },
     /// The value is not told, as it may be a secret.
@@ -40,11 +52,7 @@ pub(super) struct Destination {
 
 impl Destination {
     pub(super) fn new(otlp: &Otlp) -> Result<Self, InvalidDestination> {
-        let endpoint = Endpoint::new(otlp.endpoint.clone());
-        let endpoint = endpoint.map_err(|source| InvalidDestination::Endpoint {
-            endpoint: otlp.endpoint.clone(),
-            source,
-        })?;
+        let endpoint = endpoint(&otlp.endpoint)?;
         let mut metadata = MetadataMap::new();
         for (name, value) in &otlp.headers {
             let (key, value) = header(name, value)
@@ -72,6 +80,19 @@ impl Destination {
     pub(super) fn address(&self) -> String {
         self.endpoint.uri().to_string()
     }
+}
+
+/// A URL with `https` fails for its certificates alone.
+fn endpoint(text: &str) -> Result<Endpoint, InvalidDestination> {
+    let is_url = text.parse::<Uri>().is_ok();
+    let endpoint = text.to_owned();
+    Endpoint::new(endpoint.clone()).map_err(|source| {
+        if is_url {
+            InvalidDestination::Certificates { endpoint, source }
+        } else {
+            InvalidDestination::Endpoint { endpoint, source }
+        }
+    })
 }
 
 fn header(name: &str, value: &str) -> Option<(AsciiMetadataKey, AsciiMetadataValue)> {

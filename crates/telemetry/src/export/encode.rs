@@ -217,3 +217,53 @@ fn nanoseconds(at: SystemTime) -> u64 {
     let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(service: &'static str) -> LogRecord {
+        LogRecord {
+            at: UNIX_EPOCH,
+            level: Level::INFO,
+            service,
+            logger: "o",
+            module: "o",
+            function: "",
+            line: 1,
+            message: String::new(),
+            fields: Vec::new(),
+            place: None,
+            kept: false,
+        }
+    }
+
+    #[test]
+    fn a_service_says_once_who_it_is() {
+        let said = Resource {
+            service_name: None,
+            attributes: vec![("service.version".to_owned(), "7".to_owned())],
+        };
+        let message = logs(&[log("o"), log("w"), log("o")], &said);
+        let groups = message.resource_logs.iter();
+        let sizes = groups.map(|group| group.scope_logs[0].log_records.len());
+        let sizes: Vec<_> = sizes.collect();
+        assert_eq!(sizes, [2, 1]);
+        let resource = message.resource_logs[0].resource.as_ref().unwrap();
+        let versions = resource.attributes.iter();
+        let versions = versions.filter(|pair| pair.key == "service.version");
+        assert_eq!(versions.count(), 1);
+    }
+
+    #[test]
+    fn what_was_said_last_of_a_key_counts() {
+        let said = [
+            ("round", Value::Int(3)),
+            ("late", Value::Bool(true)),
+            ("round", Value::Int(4)),
+        ];
+        let [round, late] = attributes(&said).try_into().unwrap();
+        assert_eq!((&*round.key, &*late.key), ("round", "late"));
+        assert_eq!(round.value.unwrap().value, Some(Any::IntValue(4)));
+    }
+}

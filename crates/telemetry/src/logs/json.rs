@@ -38,12 +38,26 @@ impl Serialize for LogRecord {
                 Value::Text(text) => keys.serialize_entry(name, text)?,
                 Value::Int(value) => keys.serialize_entry(name, value)?,
                 // One that is not finite becomes null.
-                Value::Float(value) => keys.serialize_entry(name, value)?,
+                Value::Float(value) => match narrow(*value) {
+                    Some(value) => keys.serialize_entry(name, &value)?,
+                    None => keys.serialize_entry(name, value)?,
+                },
                 Value::Bool(value) => keys.serialize_entry(name, value)?,
             }
         }
         keys.end()
     }
+}
+
+/// The number as an `f32`, if it was one: an event only takes `f64`, which makes 0.9200000166893005
+/// of 0.92.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "compared afterwards, bit by bit"
+)]
+fn narrow(value: f64) -> Option<f32> {
+    let narrow = value as f32;
+    (f64::from(narrow).to_bits() == value.to_bits()).then_some(narrow)
 }
 
 fn timestamp(at: SystemTime) -> String {

@@ -170,6 +170,8 @@ fn a_line_is_json_whatever_is_said() {
         info!(
             loss = f64::NAN,
             norm = f64::INFINITY,
+            accuracy = 0.92_f32,
+            third = 1.0 / 3.0,
             bytes = u64::MAX,
             text = "two\nlines \"quoted\" \u{1b}[2J \u{0}",
             "strange"
@@ -178,6 +180,8 @@ fn a_line_is_json_whatever_is_said() {
     });
     let line = &lines[0];
     assert_eq!((&line["loss"], &line["norm"]), (&Value::Null, &Value::Null));
+    assert_eq!(line["accuracy"], 0.92);
+    assert_eq!(line["third"], 1.0 / 3.0);
     assert_eq!(line["bytes"], u64::MAX.to_string());
     assert_eq!(line["text"], "two\nlines \"quoted\" \u{1b}[2J \u{0}");
     assert_eq!(
@@ -232,6 +236,19 @@ fn a_text_line_is_read_at_a_glance() {
 }
 
 #[test]
+fn a_text_line_below_information_names_its_module() {
+    let debug = Logs {
+        filter: "debug",
+        ..logs(LogFormat::Text)
+    };
+    let lines = written(debug, false, || debug!("leased"));
+    assert!(
+        lines[0].ends_with("DEBUG kitchen telemetry::logs::tests: leased"),
+        "{lines:?}"
+    );
+}
+
+#[test]
 fn a_terminal_has_colours_and_a_file_none() {
     let coloured = written(logs(LogFormat::Auto), true, || info!("ready"));
     assert!(coloured[0].contains("\x1b[32m INFO\x1b[0m"), "{coloured:?}");
@@ -279,7 +296,7 @@ fn a_record_waits_for_the_collector_unless_a_sender_made_it() {
         info!(round = 3, "round completed");
         tracing::dispatcher::get_default(|dispatch| {
             let dispatch = dispatch.clone();
-            let sender = std::thread::Builder::new().name("telemetry-export".to_owned());
+            let sender = std::thread::Builder::new().name("sentry-transport".to_owned());
             let sender = sender.spawn(move || {
                 tracing::dispatcher::with_default(&dispatch, || warn!("collector is away"));
             });

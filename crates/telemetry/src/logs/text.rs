@@ -35,8 +35,13 @@ pub(super) fn line(record: &LogRecord, coloured: bool) -> Result<Vec<u8>, fmt::E
     let colour = paint(colour);
     write!(
         line,
-        "{dim}{time}{plain} {colour}{level}{plain} {dim}{service}:{plain} "
+        "{dim}{time}{plain} {colour}{level}{plain} {dim}{service}"
     )?;
+    // Who looks this closely wants to know which module it is.
+    if record.level > Level::INFO {
+        write!(line, " {}", record.logger)?;
+    }
+    write!(line, ":{plain} ")?;
     visible(&mut line, &record.message)?;
     for (name, value) in &record.fields {
         write!(line, " {dim}{name}={plain}")?;

@@ -52,7 +52,7 @@ pub fn problems(families: &[&Family]) -> Vec<String> {
         for name in std::iter::once(&family.name).chain(family.aliases) {
             problems.extend(name_problems(name, family.kind));
             if let Some(other) = seen.insert(*name, *family)
-                && other != *family
+                && shape(other) != shape(family)
             {
                 problems.push(format!("{name} is declared twice, and differently"));
             }
@@ -60,6 +60,12 @@ pub fn problems(families: &[&Family]) -> Vec<String> {
         problems.extend(family_problems(family));
     }
     problems
+}
+
+/// What two services must agree on that show the same metric.
+fn shape(family: &Family) -> (Kind, Vec<&str>, &[f64]) {
+    let labels = family.labels.iter().map(|label| label.name);
+    (family.kind, labels.collect(), family.buckets)
 }
 
 fn name_problems(name: &str, kind: Kind) -> Vec<String> {
@@ -167,88 +173,48 @@ mod tests {
         assert_eq!(problems(&[&GOOD, &SLOW, &GOOD]), [""; 0]);
     }
 
+    fn named(name: &'static str, family: Family) -> Family {
+        Family { name, ..family }
+    }
+
+    fn assert_told(family: Family, expected: &str) {
+        let told = told(family);
+        assert!(told.contains(expected), "{told}");
+    }
+
+    #[test]
+    fn a_bad_name_is_told_with_what_would_be_right() {
+        assert_told(named("kitchen_orders", GOOD), "must end in _total");
+        assert_told(named("kitchenOrders_total", GOOD), "snake_case");
+        assert_told(named("kitchen_cooking_duration_ms", SLOW), "_seconds");
+        let gauge = Kind::Gauge;
+        assert_told(
+            Family {
+                kind: gauge,
+                ..GOOD
+            },
+            "must not end in _total",
+        );
+    }
+
     #[test]
     fn a_bad_entry_is_told_with_what_would_be_right() {
-        let cases = [
-            (
-                Family {
-                    name: "kitchen_orders",
-                    ..GOOD
-                },
-                "must end in _total",
-            ),
-            (
-                Family {
-                    name: "kitchenOrders_total",
-                    ..GOOD
-                },
-                "snake_case",
-            ),
-            (
-                Family {
-                    kind: Kind::Gauge,
-                    ..GOOD
-                },
-                "must not end in _total",
-            ),
-            (
-                Family {
-                    help: " Orders",
-                    ..GOOD
-                },
-                "no sentence",
-            ),
-            (
-                Family {
-                    labels: &[Label {
-                        name: "guest_id",
-                        values: &[],
-                    }],
-                    ..GOOD
-                },
-                "guest_id",
-            ),
-            (
-                Family {
-                    buckets: &[],
-                    ..SLOW
-                },
-                "other way round",
-            ),
-            (
-                Family {
-                    buckets: &[0.5, 0.2],
-                    ..SLOW
-                },
-                "do not rise",
-            ),
-            (
-                Family {
-                    buckets: &[2.0],
-                    ..SLOW
-                },
-                "2.5",
-            ),
-            (
-                Family {
-                    name: "kitchen_cooking_duration_ms",
-                    ..SLOW
-                },
-                "_seconds",
-            ),
-        ];
-        for (family, expected) in cases {
-            let told = told(family);
-            assert!(told.contains(expected), "{told}");
-        }
-        let other = Family {
-            help: " Other.",
-            ..GOOD
+        const GUEST: Label = Label {
+            name: "guest_id",
+            values: &[],
         };
-        assert!(
-            problems(&[&GOOD, &other])
-                .join(";")
-                .contains("declared twice")
-        );
+        let (help, labels) = (" Orders", &[GUEST]);
+        assert_told(Family { help, ..GOOD }, "no sentence");
+        assert_told(Family { labels, ..GOOD }, "guest_id");
+        let buckets: [&[f64]; 3] = [&[], &[0.5, 0.2], &[2.0]];
+        for (buckets, expected) in buckets
+            .iter()
+            .zip(["other way round", "do not rise", "2.5"])
+        {
+            assert_told(Family { buckets, ..SLOW }, expected);
+        }
+        let other = Family { labels, ..GOOD };
+        let told = problems(&[&GOOD, &other]).join("; ");
+        assert!(told.contains("declared twice"), "{told}");
     }
 }

@@ -4,7 +4,7 @@
 //! produce them too, but cuts processor time to whole seconds, so that a rate over a minute sees a
 //! processor that is 5 % busy as 3.3 % or 6.7 %.
 //!
-//! Services that share a process all show the whole of it.
+//! Where services share a process, one of them shows it.
 
 use std::sync::{Mutex, PoisonError};
 

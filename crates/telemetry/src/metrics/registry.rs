@@ -18,8 +18,7 @@ crate::metrics! {
     /// What every registry counts about what it was given.
     pub(super) struct Own {
         /// Label values that came after the bound of their metric and are counted as `__other__`.
-        pub label_overflow: IntCounterVec = "telemetry_label_overflow_total" {metric},
-            rows: "§2.2";
+        pub label_overflow: IntCounterVec = "telemetry_label_overflow_total" {metric};
         /// Input to telemetry that could not be used, by what it was.
         pub bad_input: Each<IntCounter> = "telemetry_bad_input_total"
             {kind in ["traceparent", "setting", "endpoint", "dsn"]};

@@ -59,7 +59,7 @@ impl Call {
     /// The answer begins. It ends at once if nothing but headers comes; what is left of the call,
     /// if not, goes along with the body.
     pub(super) fn answer(mut self, headers: &HeaderMap, is_all: bool) -> Option<Self> {
-        if is_all || headers.contains_key(STATUS) {
+        if is_all {
             self.end(Some(headers));
             return None;
         }

@@ -6,7 +6,9 @@ use tonic::Code;
 use tonic::body::Body;
 use tower::{Layer as _, ServiceExt as _};
 
-use crate::trace::{Kind, Sampler, SpanId, TRACEPARENT, TraceContext, TraceId, Value};
+use crate::trace::{
+    Kind, Sampler, SpanId, TRACEPARENT, TraceContext, TraceId, Value, current_context,
+};
 use kitchen::Kitchen;
 
 mod kitchen;
@@ -198,4 +200,17 @@ async fn tools_and_probes_are_neither_counted_nor_traced() {
     }
     assert_eq!(kitchen.series("rpc_"), before);
     assert!(kitchen.spans.take().is_empty());
+}
+
+#[tokio::test]
+async fn what_a_service_does_before_its_first_wait_is_part_of_the_call() {
+    let kitchen = Kitchen::open(Sampler::none()).await;
+    let is_somewhere = |_: Request<Body>| {
+        assert!(current_context().is_some());
+        std::future::ready(Ok::<_, http::Error>(Response::new(Body::empty())))
+    };
+    let served = kitchen.layer.layer(tower::service_fn(is_somewhere));
+    let request = Request::builder().uri("/test.Kitchen/Order");
+    let request = request.body(Body::empty()).unwrap();
+    served.oneshot(request).await.unwrap();
 }

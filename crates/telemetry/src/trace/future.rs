@@ -19,6 +19,15 @@ pub trait Traced: Future + Sized {
         }
     }
 
+    /// Works at `scope`.
+    fn in_scope(self, scope: Scope) -> InSpan<Self> {
+        InSpan {
+            scope: Some(scope),
+            inner: self,
+            _span: Span::none(),
+        }
+    }
+
     /// Works where the caller is, on whatever thread; for what is spawned.
     fn in_current(self) -> InSpan<Self> {
         InSpan {

@@ -165,14 +165,12 @@ impl Span {
         let Some(scope) = self.scope.take() else {
             return work();
         };
-        // Holds the scope, so that the span ends even if the work panics.
-        let span = Self {
+        // Ends the span even if the work panics; after the place is left, which shares the record.
+        let _span = Self {
             scope: Some(scope.clone()),
         };
         let _here = Here::enter(Some(scope));
-        let done = work();
-        drop(span);
-        done
+        work()
     }
 
     fn recording(&self) -> Option<&Arc<Recording>> {

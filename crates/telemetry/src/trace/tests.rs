@@ -127,6 +127,19 @@ fn without_a_place_to_go_nothing_is_kept() {
 }
 
 #[test]
+fn what_goes_on_all_the_time_is_kept_by_nobody() {
+    let (worker, other) = (
+        service("worker", Sampler::all()),
+        service("other", Sampler::all()),
+    );
+    worker.tracer.aside("lease", None).run(|| {
+        assert!(!span!("ask").is_kept());
+        let told = current_context().unwrap();
+        assert!(!other.tracer.serve("Lease", Some(&told)).is_kept());
+    });
+}
+
+#[test]
 fn outside_of_any_trace_a_span_is_nothing() {
     let span = span!("alone");
     assert!(!span.is_kept() && span.context().is_none());

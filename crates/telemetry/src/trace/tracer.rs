@@ -55,6 +55,28 @@ impl Tracer {
         self.begin(name, Kind::Internal, from)
     }
 
+    /// A place where nothing is kept, whatever the sampler says: for what is done again and again
+    /// until something changes. Its log lines know the trace that it belongs to, if it belongs to
+    /// any, and do not fill it; nor does what others do for it.
+    #[must_use]
+    pub fn aside(&self, name: &'static str, from: Option<&TraceContext>) -> Scope {
+        let context = from.cloned().unwrap_or_else(|| TraceContext {
+            trace: TraceId::random(),
+            span: SpanId::random(),
+            sampled: false,
+            state: None,
+        });
+        Scope {
+            tracer: self.clone(),
+            name,
+            context: TraceContext {
+                sampled: false,
+                ..context
+            },
+            recording: None,
+        }
+    }
+
     fn begin(&self, name: &'static str, kind: Kind, parent: Option<&TraceContext>) -> Span {
         self.span(&Part {
             name,

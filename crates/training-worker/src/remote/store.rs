@@ -12,6 +12,7 @@ use proto::transport::Outgoing;
 use proto::v1::blobs_client::BlobsClient;
 use proto::v1::{GetBlobRequest, HeadBlobRequest, PutBlobRequest, UploadHeader, put_blob_request};
 use proto::{body, fault};
+use telemetry::trace::Traced;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
@@ -69,8 +70,8 @@ impl BlobStore for RemoteStore {
         header.offset_bytes = offset;
 
         let (parts, stream) = mpsc::channel(CHUNKS_IN_FLIGHT);
-        let call =
-            tokio::spawn(async move { client.put(ReceiverStream::new(stream)).await.map(drop) });
+        let put = async move { client.put(ReceiverStream::new(stream)).await.map(drop) };
+        let call = tokio::spawn(put.in_current());
         let upload = RemoteUpload {
             key: key.clone(),
             offset,

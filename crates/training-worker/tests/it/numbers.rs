@@ -93,19 +93,6 @@ async fn a_run_is_shown_while_this_worker_hears_of_it() {
     assert_eq!(shown(&scene, "training_accuracy"), None);
 }
 
-#[tokio::test]
-async fn a_cancelled_run_is_shown_no_more() {
-    let mut scene = Scene::new();
-    let task = scene.task(3).await;
-    scene.send(&task, &[]).await;
-    scene.work(1).await;
-    assert!(shown(&scene, "training_loss").is_some());
-    scene.cancel.send(run_id().to_string()).unwrap();
-    let session = scene.workshop.session.clone();
-    soon(session.cancelled(&run_id().to_string())).await;
-    assert_eq!(shown(&scene, "training_loss"), None);
-}
-
 /// A queue that lets go of a lease at its third extension.
 #[derive(Debug)]
 struct Forgetful {

@@ -14,7 +14,8 @@ use orchestrator::study::Study;
 use proto::engine::Engine;
 use proto::transport::Outgoing;
 use proto::transport::{Address, Incoming, Pipe, channel, server};
-use task_queue::{MemoryQueue, TaskQueue};
+use task_queue::{Counted, MemoryQueue, TaskQueue};
+use telemetry::Telemetry;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -44,15 +45,25 @@ pub(crate) async fn serve() -> Served {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let queue: Arc<dyn TaskQueue> = Arc::new(MemoryQueue::new(Arc::clone(&clock)));
     let blobs = LocalStore::open(dir.path().join("artifacts")).unwrap();
+    let telemetry = Telemetry::quiet("test").unwrap();
+    let metrics = Metrics::register(&telemetry.registry).unwrap();
+    let path = dir.path().join("runs.sqlite");
+    let store = Store::open(&path, metrics.store.clone()).await.unwrap();
+    let counted = Counted::new(
+        Arc::clone(&queue),
+        Arc::clone(&clock),
+        metrics.queue.clone(),
+    );
     let study = Arc::new(Study {
-        store: Store::open(&dir.path().join("runs.sqlite")).await.unwrap(),
+        store,
         blobs: blobs.clone(),
         spool: dir.path().to_owned(),
-        queue: Arc::clone(&queue),
+        queue: counted,
         engine: Engine::over(channel(&Address::Pipe(Pipe::default()))),
         fleet: Fleet::new(Duration::from_secs(2)),
         clock,
-        metrics: Metrics::register(&telemetry::metrics::Registry::new("test").unwrap()).unwrap(),
+        telemetry,
+        metrics,
         threads: std::num::NonZeroUsize::MIN,
         keep_rounds: 3,
         interval: Duration::from_secs(1),

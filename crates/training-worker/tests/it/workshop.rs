@@ -83,8 +83,8 @@ impl Scene {
         let dropped = IntCounter::new("dropped_total", "Dropped.").unwrap();
         let spans = Arc::new(Outbox::new(1000, 1000, dropped));
         let telemetry = Telemetry {
-            registry: Registry::new("worker").unwrap(),
             tracer: Tracer::new("worker", Sampler::all(), Some(Arc::clone(&spans))),
+            ..Telemetry::quiet("worker").unwrap()
         };
         let metrics = Metrics::register(&telemetry.registry).unwrap();
         let hello = Hello {
@@ -102,12 +102,7 @@ impl Scene {
             queue: Arc::clone(&queue) as Arc<dyn TaskQueue>,
             store: Arc::new(store.clone()),
             engine: Engine::over(channel(&serve_compute())),
-            curves: Curves::new(
-                metrics.clone(),
-                &telemetry.registry,
-                session.clone(),
-                Arc::clone(&clock),
-            ),
+            curves: Curves::new(metrics.clone(), &telemetry.registry, Arc::clone(&clock)),
             session,
             clock,
             lease: LeaseConfig::default(),

@@ -13,6 +13,7 @@ use crate::collect::{self, Incoming, collect};
 use crate::problem::Problem;
 use crate::reconciler::{NotKept, Signal, TaskFailure};
 use crate::store::Verdict;
+use crate::trace::within;
 
 impl Driver {
     /// Returns after a signal, when workers came or went, when `span` has passed, or, if that is
@@ -35,11 +36,16 @@ impl Driver {
         };
         let mut next = signal;
         while let Some(signal) = next {
-            if let Err(problem) = self.take(signal).await {
-                warn!(error = %problem, "what a signal asks for was not done");
-                self.wait_after(problem).await;
-            }
+            let place = signal.place().or_else(|| self.aside());
+            within(place, self.hear(signal)).await;
             next = self.inbox.try_recv().ok();
+        }
+    }
+
+    async fn hear(&mut self, signal: Signal) {
+        if let Err(problem) = self.take(signal).await {
+            warn!(run = %self.run, error = %problem, "what a signal asks for was not done");
+            self.wait_after(problem).await;
         }
     }
 
@@ -61,7 +67,7 @@ impl Driver {
     async fn take(&mut self, signal: Signal) -> Result<(), Problem> {
         match signal {
             Signal::Wake => Ok(()),
-            Signal::Failed { failure, kept } => match self.keep_failure(failure).await {
+            Signal::Failed { failure, kept, .. } => match self.keep_failure(failure).await {
                 Ok(effect) => {
                     // A worker whose session ended reports again.
                     drop(kept.send(Ok(())));
@@ -72,9 +78,19 @@ impl Driver {
                     Err(problem)
                 }
             },
-            Signal::Report { incoming, verdict } => match self.judge(&incoming).await {
+            Signal::Report {
+                incoming, verdict, ..
+            } => match self.judge(&incoming).await {
                 Ok((judged, effect)) => {
-                    debug!(task = %incoming.report.task, accepted = judged.is_ok(), "update judged");
+                    debug!(
+                        run = %self.run,
+                        round = incoming.report.task.round,
+                        participant_id = %incoming.report.task.client,
+                        agent_id = %incoming.worker,
+                        loss = incoming.report.mean_loss,
+                        accepted = judged.is_ok(),
+                        "update judged"
+                    );
                     drop(verdict.send(Ok(judged)));
                     self.apply_any(effect).await
                 }
@@ -133,7 +149,7 @@ impl Driver {
             .store
             .retry(self.run, task.round, again, study.now(), &event)
             .await?;
-        study.metrics.tasks_failed.inc();
+        study.metrics.rounds.tasks_failed.inc();
         *round = next;
         Ok(effect)
     }

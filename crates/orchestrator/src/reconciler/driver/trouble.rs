@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use federation::Timestamp;
 use federation::event::Event;
+use federation::run::RunState;
 use tracing::warn;
 
 use super::{Driver, STALL_FIRST, STALL_LONGEST, Stall};
@@ -10,18 +12,15 @@ use super::{Driver, STALL_FIRST, STALL_LONGEST, Stall};
 impl Driver {
     /// Tells once that a step cannot be taken; says how long to wait before it is tried again.
     pub(super) async fn stalled(&mut self, waiting_for: &'static str, message: String) -> Duration {
-        self.study
-            .metrics
-            .stalls
-            .with_label_values(&[waiting_for])
-            .inc();
+        self.study.metrics.runs.stalls.of(waiting_for).inc();
         let known = self
             .stall
             .take()
             .filter(|stall| stall.waiting_for == waiting_for);
         let pause = known.as_ref().map_or(STALL_FIRST, |stall| stall.pause);
+        let tries = known.as_ref().map_or(0, |stall| stall.tries);
         if known.is_none() {
-            warn!(waiting_for, message, "run stalled");
+            warn!(run = %self.run, waiting_for, message, "run stalled");
             let round = self
                 .work
                 .as_ref()
@@ -37,25 +36,47 @@ impl Driver {
                 .tell(self.run, self.study.now(), &event)
                 .await
             {
-                warn!(error = %error, "the stall could not be told");
+                warn!(run = %self.run, error = %error, "the stall could not be told");
             }
         }
         self.stall = Some(Stall {
             waiting_for,
             pause: (pause * 2).min(STALL_LONGEST),
+            tries: tries.saturating_add(1),
         });
         pause
     }
 
     /// Ends the run as failed. Says whether that is stored.
     pub(super) async fn fail(&mut self, message: &str) -> bool {
-        warn!(message, "run failed");
+        warn!(run = %self.run, message, "run failed");
         let now = self.study.now();
         if let Err(error) = self.study.store.fail_run(self.run, message, now).await {
-            warn!(error = %error, "the failure could not be stored");
+            warn!(run = %self.run, error = %error, "the failure could not be stored");
             return false;
         }
-        self.study.fleet.cancel(self.run);
+        // A person may have ended it first.
+        let state = match self.study.store.run(self.run).await {
+            Ok(Some(row)) if row.state.is_final() => row.state,
+            _ => RunState::Failed,
+        };
+        self.ended(state, Some(now));
         true
+    }
+
+    /// The run is over: nobody works for it any more, and it is counted, once.
+    pub(super) fn ended(&mut self, state: RunState, at: Option<Timestamp>) {
+        self.study.fleet.cancel(self.run);
+        if std::mem::replace(&mut self.has_ended, true) {
+            return;
+        }
+        if let Some(work) = self.work.as_ref().filter(|work| work.round.is_some()) {
+            work.span.set("outcome", state.as_str());
+        }
+        let metrics = &self.study.metrics.runs;
+        metrics.ended.of(state.as_str()).inc();
+        if let (Some(from), Some(to)) = (self.submitted_at, at) {
+            metrics.seconds.observe_duration(to.since(from));
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use telemetry::export::sink::{Answer, Sink};
 use tokio::time::Instant;
 
 use super::fleet::{Fleet, Shape};
@@ -68,4 +69,59 @@ async fn a_worker_that_is_told_to_stop_finishes_its_task() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_without_time_to_finish_gives_its_task_back() {
     assert_eq!(stop_in_a_task("0s").await, 2);
+}
+
+/// A fleet that has trained and whose spans go where nobody takes them ends all the same.
+async fn ends_in_time_beside(collector: &str) {
+    let environment = vec![("OTEL_EXPORTER_OTLP_ENDPOINT", collector.to_owned())];
+    let mut fleet = Fleet::start_in(Shape::default(), environment).await;
+    Training::begin(fleet.client(), 2).await.finish().await;
+    let services = fleet.workers.iter_mut();
+    for service in services.chain([&mut fleet.orchestrator, &mut fleet.compute]) {
+        service.ask_to_end();
+        let (status, took) = service.ended().await;
+        assert!(status.success(), "{status}");
+        assert!(took < Duration::from_secs(3), "{took:?} beside {collector}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_process_ends_in_time_without_its_collector() {
+    // A port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = port.local_addr().expect("an address");
+    drop(port);
+    ends_in_time_beside(&format!("http://{address}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_process_ends_in_time_beside_a_collector_that_hangs() {
+    let sink = Sink::start().expect("a sink");
+    sink.answer(Answer::Silence);
+    ends_in_time_beside(&sink.endpoint()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_that_make_no_sense_are_told_once_and_keep_nobody_away() {
+    let wrong = [
+        ("OTEL_TRACES_SAMPLER", "sometimes"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4317"),
+        ("SENTRY_DSN", "not-a-dsn"),
+        ("PROMETHEUS_ENABLED", "perhaps"),
+        ("LOG_LEVEL", "loud"),
+    ];
+    let settings = wrong.map(|(name, value)| (name, value.to_owned()));
+    let fleet = Fleet::start_in(Shape::default(), settings.to_vec()).await;
+    let log = fleet.compute.log();
+    for (name, _) in wrong {
+        let told = log
+            .lines()
+            .filter(|line| line.contains("must be") && line.contains(name));
+        assert_eq!(told.count(), 1, "{name}:\n{log}");
+    }
+    let (_, metrics) = fleet.compute.get("/metrics").await;
+    for counted in ["setting\"} 3", "endpoint\"} 1", "dsn\"} 1"] {
+        let line = format!("telemetry_bad_input_total{{kind=\"{counted}");
+        assert!(metrics.contains(&line), "{line} is not in\n{metrics}");
+    }
 }

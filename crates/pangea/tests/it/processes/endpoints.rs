@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use client::Address;
 use futures::stream;
 use proto::transport;
+use tokio::time::timeout;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -12,6 +13,7 @@ use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+use tonic_reflection::pb::v1alpha;
 
 use super::fleet::{Fleet, Shape};
 use super::service::{PATIENCE, Service};
@@ -28,7 +30,7 @@ async fn every_process_shows_its_health_readiness_and_metrics() {
         (
             &fleet.orchestrator,
             "pangea-orchestrator",
-            "pangea_runs_active",
+            "collab_active_sessions",
         ),
         (
             &fleet.compute,
@@ -45,13 +47,26 @@ async fn every_process_shows_its_health_readiness_and_metrics() {
     }
 }
 
+/// What the service called `name` depends on.
+fn dependencies(name: &str) -> &'static [&'static str] {
+    match name {
+        "pangea-orchestrator" => &["artifacts", "compute", "queue", "store"],
+        "pangea-compute-core" => &["engine"],
+        _ => &["compute", "orchestrator"],
+    }
+}
+
 async fn shows(service: &Service, name: &str, metric: &str) {
     let (head, body) = service.get("/health").await;
-    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}\n{body}");
     let health: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    let connected: serde_json::Map<_, _> = dependencies(name)
+        .iter()
+        .map(|name| ((*name).to_owned(), "connected".into()))
+        .collect();
     assert_eq!(
-        (&health["status"], &health["service"]),
-        (&"ok".into(), &name.into())
+        (&health["status"], &health["service"], &health["services"]),
+        (&"healthy".into(), &name.into(), &connected.into())
     );
 
     let (head, body) = service.get("/ready").await;
@@ -106,7 +121,7 @@ async fn tells(grpc: SocketAddr, services: &[String]) {
         host: String::new(),
         message_request: Some(MessageRequest::ListServices(String::new())),
     };
-    let mut client = ServerReflectionClient::new(channel);
+    let mut client = ServerReflectionClient::new(channel.clone());
     let asked = client.server_reflection_info(stream::iter([request]));
     let answers = tokio::time::timeout(PATIENCE, asked)
         .await
@@ -132,4 +147,22 @@ async fn tells(grpc: SocketAddr, services: &[String]) {
         listed.contains(&"grpc.health.v1.Health".to_owned()),
         "{listed:?}"
     );
+    reflects_in_the_old_form(channel).await;
+}
+
+/// Tools of a few years ago know no other.
+async fn reflects_in_the_old_form(channel: transport::Outgoing) {
+    let request = v1alpha::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(
+            v1alpha::server_reflection_request::MessageRequest::ListServices(String::new()),
+        ),
+    };
+    let mut client = v1alpha::server_reflection_client::ServerReflectionClient::new(channel);
+    let asked = client.server_reflection_info(stream::iter([request]));
+    let answers = timeout(PATIENCE, asked).await.expect("an answer in time");
+    let answer = answers.expect("an answer").into_inner().message().await;
+    let answer = answer.expect("an answer").expect("an answer");
+    let listed = format!("{:?}", answer.message_response);
+    assert!(listed.contains("pangea.v1."), "{listed}");
 }

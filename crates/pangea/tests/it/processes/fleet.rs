@@ -41,20 +41,27 @@ pub(crate) struct Fleet {
     pub(crate) orchestrator: Service,
     pub(crate) compute: Service,
     shape: Shape,
+    environment: Vec<Setting>,
     folder: TempDir,
 }
 
 impl Fleet {
     /// Starts the processes; they may still be finding each other.
     pub(crate) async fn start(shape: Shape) -> Self {
+        Self::start_in(shape, Vec::new()).await
+    }
+
+    /// Starts the processes with some variables set for all of them.
+    pub(crate) async fn start_in(shape: Shape, environment: Vec<Setting>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let compute = start_compute(&folder, shape).await;
-        let orchestrator = start_orchestrator(&folder, shape, &compute).await;
+        let compute = start_compute(&folder, shape, &environment).await;
+        let orchestrator = start_orchestrator(&folder, shape, &compute, &environment).await;
         let mut fleet = Self {
             workers: Vec::new(),
             orchestrator,
             compute,
             shape,
+            environment,
             folder,
         };
         for number in 1..=shape.workers {
@@ -67,7 +74,7 @@ impl Fleet {
     async fn start_worker(&self, number: usize) -> Service {
         let id = format!("worker-{number}");
         let log = self.folder.path().join(format!("{id}.log"));
-        let settings = vec![
+        let mut settings = vec![
             ("ID", id),
             ("ORCHESTRATOR", self.address_of(&self.orchestrator)),
             ("COMPUTE", self.address_of(&self.compute)),
@@ -75,7 +82,22 @@ impl Fleet {
             ("LEASE__TTL", self.shape.lease_ttl.to_owned()),
             ("LEASE__DRAIN", self.shape.drain.to_owned()),
         ];
+        settings.extend(self.environment.clone());
         Service::start(Kind::TrainingWorker, settings, log).await
+    }
+
+    /// Ends all processes as a supervisor does, workers first.
+    pub(crate) async fn end(&mut self) {
+        for worker in &self.workers {
+            worker.ask_to_end();
+        }
+        for worker in &mut self.workers {
+            worker.ended().await;
+        }
+        for service in [&mut self.orchestrator, &mut self.compute] {
+            service.ask_to_end();
+            service.ended().await;
+        }
     }
 
     fn address_of(&self, service: &Service) -> String {
@@ -159,13 +181,19 @@ fn listening(folder: &TempDir, shape: Shape, name: &str) -> Vec<Setting> {
     settings
 }
 
-async fn start_compute(folder: &TempDir, shape: Shape) -> Service {
-    let settings = listening(folder, shape, "compute");
+async fn start_compute(folder: &TempDir, shape: Shape, environment: &[Setting]) -> Service {
+    let mut settings = listening(folder, shape, "compute");
+    settings.extend_from_slice(environment);
     let log = folder.path().join("compute.log");
     Service::start(Kind::ComputeCore, settings, log).await
 }
 
-async fn start_orchestrator(folder: &TempDir, shape: Shape, compute: &Service) -> Service {
+async fn start_orchestrator(
+    folder: &TempDir,
+    shape: Shape,
+    compute: &Service,
+    environment: &[Setting],
+) -> Service {
     let mut settings = listening(folder, shape, "orchestrator");
     let compute = match shape.carrier {
         Carrier::Tcp => compute.grpc().to_string(),
@@ -173,6 +201,7 @@ async fn start_orchestrator(folder: &TempDir, shape: Shape, compute: &Service) -
     };
     let data = folder.path().join("data").display().to_string();
     settings.extend([("COMPUTE", compute), ("DATA_DIR", data)]);
+    settings.extend_from_slice(environment);
     let log = folder.path().join("orchestrator.log");
     Service::start(Kind::Orchestrator, settings, log).await
 }

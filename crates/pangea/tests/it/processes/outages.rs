@@ -47,7 +47,19 @@ async fn a_worker_that_comes_first_connects_when_the_orchestrator_does_and_warns
     let mut orchestrator = Service::start(Kind::Orchestrator, settings, log).await;
     orchestrator.until_logged("worker connected").await;
     worker.until_logged("connected to the orchestrator").await;
-    assert!(worker.get("/ready").await.0.starts_with("HTTP/1.1 200"));
+    let told = async {
+        while !worker
+            .get("/health")
+            .await
+            .1
+            .contains(r#""orchestrator":"connected""#)
+        {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    timeout(PATIENCE, told)
+        .await
+        .expect("a look at the session");
     assert_eq!(count_of(&worker, "WARN"), 1, "{}", worker.log());
 
     let attempts = count_of(&worker, "still does not answer");

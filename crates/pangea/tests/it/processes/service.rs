@@ -1,12 +1,13 @@
 //! One service as a process: started, announced, asked over HTTP, ended.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout};
@@ -24,7 +25,10 @@ pub(crate) enum Kind {
     TrainingWorker,
 }
 
-/// A key as in `GRPC__LISTEN`, and its value.
+/// Variables that mean the same to programs of others, and so have no prefix of ours.
+const EVERYBODYS: [&str; 4] = ["OTEL_", "SENTRY_", "PROMETHEUS_", "LOG_"];
+
+/// A key as in `GRPC__LISTEN`, or a variable of everybody's, and its value.
 pub(crate) type Setting = (&'static str, String);
 
 /// A process that has announced itself. Dropping it kills it.
@@ -34,7 +38,7 @@ pub(crate) struct Service {
     settings: Vec<Setting>,
     log: PathBuf,
     child: Child,
-    announced: String,
+    announced: Announced,
 }
 
 impl Kind {
@@ -61,7 +65,12 @@ impl Kind {
         let mut command = Command::new(path);
         command.env_clear().stdin(Stdio::null()).kill_on_drop(true);
         for (key, value) in settings {
-            command.env(format!("{}__{key}", self.prefix()), value);
+            let everybodys = EVERYBODYS.iter().any(|prefix| key.starts_with(prefix));
+            if everybodys && !key.contains("__") {
+                command.env(key, value);
+            } else {
+                command.env(format!("{}__{key}", self.prefix()), value);
+            }
         }
         command
     }
@@ -71,7 +80,8 @@ impl Kind {
         let mut command = self.command(settings);
         let output = timeout(PATIENCE, command.output()).await;
         let output = output.expect("the process ends").expect("it runs");
-        assert_eq!(output.stdout, b"", "it announced itself");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(said.lines().find_map(Announced::read), None);
         (
             output.status,
             String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -94,18 +104,12 @@ impl Service {
 
     /// Where it takes calls.
     pub(crate) fn grpc(&self) -> SocketAddr {
-        self.address("gRPC ")
+        self.announced.grpc.expect("it takes calls")
     }
 
     /// Where it answers operators.
     pub(crate) fn http(&self) -> SocketAddr {
-        self.address("http://")
-    }
-
-    fn address(&self, mark: &str) -> SocketAddr {
-        let (_, rest) = self.announced.split_once(mark).expect("an address");
-        let address = rest.split([',', ' ']).next().expect("an address");
-        address.parse().expect("an address")
+        self.announced.http
     }
 
     /// Everything that it has logged.
@@ -163,36 +167,74 @@ impl Service {
 
     /// The head and the body of its answer over HTTP.
     pub(crate) async fn get(&self, path: &str) -> (String, String) {
-        let asked = async {
-            let mut stream = TcpStream::connect(self.http()).await?;
-            let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
-            stream.write_all(request.as_bytes()).await?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await?;
-            Ok::<_, std::io::Error>(answer)
-        };
-        let answer = timeout(PATIENCE, asked).await.expect("an answer in time");
-        let answer = answer.expect("an answer");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-        (head.to_owned(), body.to_owned())
+        get(self.http(), path).await
     }
 }
 
-async fn launch(kind: Kind, settings: &[Setting], log: &Path) -> (Child, String) {
+/// The head and the body of what answers at `address`.
+pub(crate) async fn get(address: SocketAddr, path: &str) -> (String, String) {
+    let asked = async {
+        let mut stream = TcpStream::connect(address).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    let answer = timeout(PATIENCE, asked).await.expect("an answer in time");
+    let answer = answer.expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    (head.to_owned(), body.to_owned())
+}
+
+/// What a process said when it began to answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Announced {
+    grpc: Option<SocketAddr>,
+    http: SocketAddr,
+}
+
+impl Announced {
+    /// From one line of a log, if it is the one.
+    fn read(line: &str) -> Option<Self> {
+        let line: Value = serde_json::from_str(line).ok()?;
+        let address = |key: &str| line[key].as_str()?.parse().ok();
+        line["message"]
+            .as_str()?
+            .ends_with(" answers")
+            .then_some(())?;
+        Some(Self {
+            grpc: address("grpc"),
+            http: address("http")?,
+        })
+    }
+}
+
+async fn launch(kind: Kind, settings: &[Setting], log: &Path) -> (Child, Announced) {
     let mut command = kind.command(settings);
-    let file: File = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(log)
-        .expect("a file for the log");
-    command.stdout(Stdio::piped()).stderr(file);
+    let open = || {
+        let mut file = OpenOptions::new();
+        file.create(true).append(true).open(log).expect("a log")
+    };
+    let (file, before) = (open(), fs::metadata(log).expect("a log").len());
+    command.stdout(file).stderr(open());
     let mut child = command.spawn().expect("the process starts");
-    let stdout = BufReader::new(child.stdout.take().expect("its output"));
-    let line = timeout(PATIENCE, stdout.lines().next_line()).await;
-    let line = line.expect("an announcement in time").expect("text");
-    let announced = line.unwrap_or_else(|| {
-        let log = fs::read_to_string(log).unwrap_or_default();
-        panic!("{} ended before it announced itself:\n{log}", kind.binary())
-    });
-    (child, announced)
+    let announced = async {
+        loop {
+            let text = fs::read(log).expect("a log");
+            let new = String::from_utf8_lossy(&text[usize::try_from(before).expect("small")..]);
+            if let Some(announced) = new.lines().find_map(Announced::read) {
+                return announced;
+            }
+            let ended = child.try_wait().expect("a status");
+            assert!(
+                ended.is_none(),
+                "{} ended before it announced itself:\n{new}",
+                kind.binary()
+            );
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    let announced = timeout(PATIENCE, announced).await;
+    (child, announced.expect("an announcement in time"))
 }

@@ -1,17 +1,17 @@
 //! One job, trained by whoever is asked, and what is the same each time.
 
-use std::num::NonZeroUsize;
 use std::path::Path;
 
 use client::v1::event::Kind;
 use client::{Client, ClientError, ImportOptions, Patience, job_file, random_key, v1};
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use pangea::house::{House, Plan, Ports};
+use pangea::house::House;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use super::service::PATIENCE;
+use crate::scene::{plan, unwatched};
 
 /// Rounds of the job that most tests train.
 pub(crate) const ROUNDS: u32 = 10;
@@ -125,11 +125,7 @@ pub(crate) async fn undisturbed() -> &'static Trace {
 /// Trains the job in one process.
 pub(crate) async fn in_one_process(rounds: u32) -> Trace {
     let folder = tempfile::tempdir().expect("a folder");
-    let house = House::start(Plan {
-        data_dir: folder.path().join("data"),
-        workers: NonZeroUsize::MIN,
-        ports: Ports::Free,
-    });
+    let house = House::start(plan(&folder.path().join("data"), 1), unwatched());
     let house = house.await.expect("a house");
     let client = Client::connect(&house.address());
     let trace = Training::begin(client, rounds).await.finish().await;

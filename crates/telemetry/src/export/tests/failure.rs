@@ -2,6 +2,7 @@
 
 use super::*;
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
 
 use tokio::time::Instant;
@@ -74,6 +75,41 @@ async fn a_collector_that_comes_back_gets_everything_once() {
     assert_eq!(sink.received().spans.len(), 30);
     assert_eq!(metrics.exported.of("traces").get(), 33);
     assert_eq!(metrics.spans_dropped.get(), 0);
+}
+
+#[tokio::test]
+async fn a_collector_that_comes_back_in_the_end_is_not_too_late() {
+    let (_port, address) = dead();
+    let house = started(&otlp(&format!("http://{address}")));
+    house.put_spans(3);
+    let failures = house.metrics.failures.of("traces").clone();
+    let finish = tokio::spawn(house.finish(PATIENCE));
+    let before = failures.get();
+    at_last(|| failures.get() > before + 1).await;
+    let sink = Sink::start_at(address).unwrap();
+    all_of(&sink, 3, 0).await;
+    assert!(finish.await.unwrap().0);
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_loses_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let house = started(&otlp(&format!("http://{address}")));
+    house.put_spans(3);
+    let failures = house.metrics.failures.of("traces").clone();
+    let break_off = tokio::task::spawn_blocking(move || {
+        let (mut connection, _) = listener.accept().unwrap();
+        connection.read_exact(&mut [0; 100]).unwrap();
+        connection
+            .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            .unwrap();
+    });
+    break_off.await.unwrap();
+    at_last(|| failures.get() > 0).await;
+    let sink = Sink::start_at(address).unwrap();
+    all_of(&sink, 3, 0).await;
+    assert_eq!(house.dropped_spans(), 0);
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ use super::super::Layer;
 use crate::Telemetry;
 use crate::export::Outbox;
 use crate::metrics::{Registry, exposition};
+use crate::operations::MetricsEndpoint;
 use crate::trace::{Sampler, SpanRecord, TRACEPARENT, TraceId, Tracer, current_context};
 
 const ORDER: &str = "/test.Kitchen/Order";
@@ -50,6 +51,7 @@ impl Kitchen {
         let telemetry = Telemetry {
             registry: registry.clone(),
             tracer: Tracer::new("kitchen", sampler, Some(Arc::clone(&spans))),
+            metrics_endpoint: MetricsEndpoint::Here,
         };
         let layer = Layer::new(&telemetry, [(ORDER, false), (WATCH, true)]).unwrap();
         let (plates, waiting) = mpsc::unbounded();

@@ -4,6 +4,7 @@
 //! Of other events only the last few are known, and go along as breadcrumbs. Nothing is sent that
 //! names a secret; nothing that names a host unless that is allowed; no spans.
 
+mod allowance;
 mod courier;
 mod desk;
 mod scrub;
@@ -28,6 +29,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
 use crate::logs::{is_ours, is_sending_thread};
+use allowance::Allowance;
 use courier::{Couriers, apart};
 use desk::Desk;
 
@@ -117,6 +119,7 @@ impl Guard {
         let reporter = Reporter {
             errors: ErrorLayer::new(),
             breadcrumbs: BreadcrumbLayer::new(),
+            allowance: Allowance::default(),
         };
         let worth_it = worth_it.with_max_level_hint(LevelFilter::INFO);
         reporter.with_filter(worth_it).boxed()
@@ -169,6 +172,7 @@ impl fmt::Debug for Errors {
 struct Reporter {
     errors: ErrorLayer,
     breadcrumbs: BreadcrumbLayer,
+    allowance: Allowance,
 }
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Reporter {
@@ -177,7 +181,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Reporter {
         if is_sending_thread() {
             return;
         }
-        if *event.metadata().level() == Level::ERROR {
+        if *event.metadata().level() == Level::ERROR && self.allowance.one_more() {
             self.errors.on_event(event, context);
         } else {
             self.breadcrumbs.on_event(event, context);

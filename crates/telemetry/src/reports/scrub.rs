@@ -247,7 +247,7 @@ mod tests {
             message: Some(secret()),
             logger: Some("kitchen".to_owned()),
             tags: BTreeMap::from([("tag".to_owned(), secret())]),
-            extra: BTreeMap::from([("token".to_owned(), "abc".into())]),
+            extra: BTreeMap::from([("token".to_owned(), "swordfish".into())]),
             contexts: BTreeMap::from([("fields".to_owned(), Context::Other(fields))]),
             exception: vec![Exception {
                 ty: "panic".to_owned(),
@@ -260,7 +260,10 @@ mod tests {
         let event_id = event.event_id;
         let event = Scrubber::new(&[secret()]).event(event);
         let text = serde_json::to_string(&event).unwrap();
-        assert!(!text.contains("hunter2") && !text.contains("abc"), "{text}");
+        assert!(
+            !text.contains("hunter2") && !text.contains("swordfish"),
+            "{text}"
+        );
         assert!(!text.contains("\"db_password\":7"), "{text}");
         assert_eq!(event.event_id, event_id);
         assert_eq!(event.logger.as_deref(), Some("kitchen"));

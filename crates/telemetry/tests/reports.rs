@@ -1,6 +1,7 @@
 //! What a service that speaks Sentry's protocol gets to see.
 //!
 //! One test, as a process has one subscriber, one panic hook and one client.
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,8 +13,8 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::post;
 use serde_json::Value;
-use telemetry::errors::{Errors, Guard, StartError, start};
 use telemetry::logs::{Logs, Output};
+use telemetry::reports::{Errors, Guard, StartError, start};
 use telemetry::trace::{Sampler, Tracer};
 use tracing::{debug, error, info, warn};
 
@@ -136,7 +137,7 @@ fn an_error_arrives(received: &Receiver<String>) {
     assert_eq!(event["message"], "round lost");
     // The protocol leaves out what it takes for granted, the level "error".
     assert_eq!(event["level"], Value::Null);
-    assert_eq!(event["logger"], "errors");
+    assert_eq!(event["logger"], "reports");
     assert_eq!(event["release"], "pangea@1.2.3");
     assert_eq!(event["environment"], "test");
     assert_eq!(event["server_name"], Value::Null);

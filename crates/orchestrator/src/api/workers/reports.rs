@@ -1,0 +1,179 @@
+//! What a worker reports of its tasks, each answered with a verdict.
+
+use std::sync::Arc;
+
+use federation::TaskId;
+use proto::convert::InvalidMessage;
+use proto::v1::orchestrator_message::{Kind as Told, Verdict};
+use proto::v1::worker_message::{Done, Failed};
+use telemetry::trace::Span;
+use tracing::warn;
+
+use super::{Talk, message};
+use crate::api::Api;
+use crate::collect::Incoming;
+use crate::fleet::Ended;
+use crate::metrics::rounds::INVALID_MESSAGE;
+use crate::reconciler::{NotKept, TaskFailure};
+use crate::trace::{told, within};
+
+/// Most characters of what a worker says about a failure.
+const MESSAGE_MAX: usize = 2000;
+
+pub(super) enum Answerable {
+    Done(Done),
+    Failed(Failed),
+}
+
+impl Api {
+    /// Answers in a task of its own: judging reads the whole update, and heartbeats must not wait
+    /// for it.
+    pub(super) async fn answer(&self, talk: &Talk, what: Answerable) {
+        let Ok(turn) = Arc::clone(&talk.judging).acquire_owned().await else {
+            return;
+        };
+        let span = self.begin(talk, &what);
+        let (api, talk) = (self.clone(), talk.clone());
+        tokio::spawn(async move {
+            let _turn = turn;
+            let answering = api.give_verdict(&talk, what, &span);
+            within(span.scope(), answering).await;
+        });
+    }
+
+    /// The stream has its metadata once, so each report says itself where it comes from.
+    fn begin(&self, talk: &Talk, what: &Answerable) -> Span {
+        let telemetry = &self.study.telemetry;
+        let (name, trace) = match what {
+            Answerable::Done(done) => ("accept update", done.trace.as_ref()),
+            Answerable::Failed(failed) => ("note failure", failed.trace.as_ref()),
+        };
+        let sender = told(telemetry, trace);
+        let span = telemetry.tracer.consume(name, sender.as_ref());
+        if span.is_kept() {
+            span.set("agent_id", talk.id.worker().to_string());
+        }
+        span
+    }
+
+    async fn give_verdict(&self, talk: &Talk, what: Answerable, span: &Span) {
+        let judged = match what {
+            Answerable::Done(done) => self.judge(talk, &done, span).await,
+            Answerable::Failed(failed) => self.note_failure(talk, failed, span).await,
+        };
+        match judged {
+            // A worker whose session ended reports again.
+            Ok(verdict) => drop(talk.outbox.send(message(Told::Verdict(verdict))).await),
+            Err(error) => {
+                span.fail(&error);
+                warn!(
+                    agent_id = %talk.id.worker(),
+                    error = %error,
+                    "session ended, so that the worker reports again"
+                );
+                talk.ending.cancel();
+            }
+        }
+    }
+
+    async fn judge(&self, talk: &Talk, done: &Done, span: &Span) -> Result<Verdict, NotKept> {
+        let id = &talk.id;
+        talk.agent.gradient.inc();
+        talk.agent.proposed.inc();
+        let task = done.task.clone();
+        let incoming = match Incoming::new(id.worker().clone(), done) {
+            Ok(incoming) => incoming,
+            Err(error) => {
+                talk.agent.rejected.inc();
+                let refused = &self.study.metrics.rounds.refused;
+                refused.of(INVALID_MESSAGE).inc();
+                span.set("verdict", "rejected");
+                span.set("reason", INVALID_MESSAGE);
+                return Ok(not_understood(task, &error));
+            }
+        };
+        describe(span, &incoming.report.task);
+        span.set("lease_epoch", incoming.lease_epoch);
+        let judged = self.reconciler.report(incoming).await?;
+        let (ended, decision, verdict) = match &judged {
+            Ok(()) => (Ended::Accepted, &talk.agent.approved, "approved"),
+            Err(refusal) => {
+                span.set("reason", refusal.reason());
+                (Ended::Refused, &talk.agent.rejected, "rejected")
+            }
+        };
+        span.set("verdict", verdict);
+        decision.inc();
+        self.study.fleet.ended(id, &task, ended, self.study.now());
+        Ok(match judged {
+            Ok(()) => Verdict {
+                task,
+                accepted: true,
+                ..Verdict::default()
+            },
+            Err(refusal) => Verdict {
+                task,
+                accepted: false,
+                reason: refusal.reason().to_owned(),
+                message: refusal.to_string(),
+            },
+        })
+    }
+
+    async fn note_failure(
+        &self,
+        talk: &Talk,
+        failed: Failed,
+        span: &Span,
+    ) -> Result<Verdict, NotKept> {
+        let id = &talk.id;
+        talk.agent.control.inc();
+        let Failed {
+            task: text,
+            message,
+            retryable,
+            ..
+        } = failed;
+        self.study
+            .fleet
+            .ended(id, &text, Ended::Failed, self.study.now());
+        match text.parse() {
+            Ok(task) => {
+                describe(span, &task);
+                let failure = TaskFailure {
+                    task,
+                    worker: id.worker().clone(),
+                    message: message.chars().take(MESSAGE_MAX).collect(),
+                    retryable,
+                };
+                self.reconciler.failed(failure).await?;
+                Ok(Verdict {
+                    task: text,
+                    accepted: true,
+                    ..Verdict::default()
+                })
+            }
+            Err(error) => Ok(not_understood(text, &InvalidMessage::new("task", error))),
+        }
+    }
+}
+
+/// Says which task a span is about.
+fn describe(span: &Span, task: &TaskId) {
+    if span.is_kept() {
+        span.set("run", task.run.to_string());
+        span.set("round", task.round);
+        span.set("participant_id", task.client.to_string());
+        span.set("attempt", task.attempt);
+    }
+}
+
+fn not_understood(task: String, error: &InvalidMessage) -> Verdict {
+    warn!(task, error = %error, "a report was not understood");
+    Verdict {
+        task,
+        accepted: false,
+        reason: INVALID_MESSAGE.to_owned(),
+        message: error.to_string(),
+    }
+}
