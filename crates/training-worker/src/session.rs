@@ -253,12 +253,6 @@ impl Session {
         &self.shared.hello.worker
     }
 
-    /// Whether `run` was cancelled, as far as that is remembered.
-    #[must_use]
-    pub fn is_cancelled(&self, run: &str) -> bool {
-        self.shared.cancelled.borrow().contains(run)
-    }
-
     /// Returns when `run` is cancelled.
     pub async fn cancelled(&self, run: &str) {
         let mut cancelled = self.shared.cancelled.subscribe();

@@ -2,7 +2,7 @@
 
 use super::examples::Examples;
 use super::forward::Activations;
-use super::loss::{cross_entropy, is_right, softmax};
+use super::loss::{cross_entropy, softmax};
 use super::network::Network;
 use super::pool::Pool;
 use federation::model::Architecture;
@@ -110,7 +110,7 @@ pub fn evaluate(
             .logits(&network)
             .chunks_exact(network.classes)
             .zip(activations.labels())
-            .map(|(logits, label)| u64::from(is_right(logits, *label)))
+            .map(|(logits, label)| u64::from(largest(logits) == *label as usize))
             .sum::<u64>();
     }
     Ok(Evaluation {
@@ -197,4 +197,16 @@ fn check_width(expected: usize, actual: usize) -> Result<(), EvaluateError> {
         return Err(EvaluateError::Inputs { expected, actual });
     }
     Ok(())
+}
+
+/// Index of the first largest value.
+fn largest(values: &[f32]) -> usize {
+    let better = |best: usize, index: usize| {
+        if values[index] > values[best] {
+            index
+        } else {
+            best
+        }
+    };
+    (0..values.len()).fold(0, better)
 }

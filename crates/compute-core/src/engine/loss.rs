@@ -7,7 +7,17 @@ use super::curve::exp;
 /// Turns the logits of a row into probabilities, in place, and returns `ln Σ exp(logits)`.
 #[inline(always)]
 pub(super) fn softmax(logits: &mut [f32]) -> f32 {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let largest = largest(logits);
+    softmax_below(logits, largest)
+}
+
+#[inline(always)]
+fn largest(logits: &[f32]) -> f32 {
+    logits.iter().copied().fold(f32::NEG_INFINITY, f32::max)
+}
+
+#[inline(always)]
+fn softmax_below(logits: &mut [f32], largest: f32) -> f32 {
     let mut sum = 0.0;
     for logit in logits.iter_mut() {
         *logit = exp(*logit - largest);
@@ -18,26 +28,18 @@ pub(super) fn softmax(logits: &mut [f32]) -> f32 {
     largest + sum.ln()
 }
 
-/// Turns the logits of a row into the gradient of its cross-entropy times `weight`, in place, and
-/// returns the cross-entropy itself, unweighted.
+/// Turns the logits of a row into the gradient of its cross-entropy times `weight`, in place.
+/// Returns the cross-entropy itself, unweighted, and whether no logit is larger than the label's.
 ///
 /// The gradient is `weight · (softmax(logits) − onehot(label))`.
 #[inline(always)]
-pub(super) fn cross_entropy_gradient(logits: &mut [f32], label: u32, weight: f32) -> f32 {
+pub(super) fn cross_entropy_gradient(logits: &mut [f32], label: u32, weight: f32) -> (f32, bool) {
     let own = logits[label as usize];
-    let loss = softmax(logits) - own;
+    let largest = largest(logits);
+    let loss = softmax_below(logits, largest) - own;
     logits[label as usize] -= 1.0;
     logits.iter_mut().for_each(|g| *g *= weight);
-    loss
-}
-
-/// Whether the label's logit of a row is the largest; of equal logits the first counts.
-#[inline(always)]
-pub(super) fn is_right(logits: &[f32], label: u32) -> bool {
-    let label = label as usize;
-    let own = logits[label];
-    logits[..label].iter().all(|logit| *logit < own)
-        && logits[label + 1..].iter().all(|logit| *logit <= own)
+    (loss, own >= largest)
 }
 
 /// Cross-entropy of a row of logits.
@@ -62,7 +64,7 @@ mod tests {
 
     #[test]
     fn equal_logits_lose_the_logarithm_of_their_number() {
-        let loss = cross_entropy_gradient(&mut [5.0; 10], 3, 1.0);
+        let (loss, _) = cross_entropy_gradient(&mut [5.0; 10], 3, 1.0);
         assert!((loss - 10.0_f32.ln()).abs() < 1e-6);
     }
 
@@ -70,7 +72,7 @@ mod tests {
     fn the_gradient_follows_central_differences() {
         let logits = [0.3_f32, -1.2, 2.0, 0.0];
         let mut gradient = logits;
-        let loss = cross_entropy_gradient(&mut gradient, 1, 1.0);
+        let (loss, _) = cross_entropy_gradient(&mut gradient, 1, 1.0);
         assert!((loss - cross_entropy(&logits, 1)).abs() < 1e-6);
         for i in 0..logits.len() {
             let at = |offset: f32| {
@@ -84,17 +86,22 @@ mod tests {
     }
 
     #[test]
-    fn of_equal_logits_the_first_is_the_answer() {
-        let right = |logits: [f32; 3]| [0, 1, 2].map(|label| is_right(&logits, label));
-        assert_eq!(right([1.0, 3.0, 2.0]), [false, true, false]);
-        assert_eq!(right([3.0, 3.0, 2.0]), [true, false, false]);
-        assert_eq!(right([2.0, 3.0, 3.0]), [false, true, false]);
-        assert_eq!(right([0.0, 0.0, 0.0]), [true, false, false]);
+    fn nan_logits_give_a_nan_loss() {
+        assert!(cross_entropy(&[f32::NAN, 0.0], 1).is_nan());
+        assert!(
+            cross_entropy_gradient(&mut [f32::NAN, 0.0], 1, 1.0)
+                .0
+                .is_nan()
+        );
     }
 
     #[test]
-    fn nan_logits_give_a_nan_loss() {
-        assert!(cross_entropy(&[f32::NAN, 0.0], 1).is_nan());
-        assert!(cross_entropy_gradient(&mut [f32::NAN, 0.0], 1, 1.0).is_nan());
+    fn a_row_is_right_when_no_logit_is_larger_than_its_labels() {
+        let right = |logits: [f32; 3]| {
+            [0, 1, 2].map(|label| cross_entropy_gradient(&mut logits.clone(), label, 1.0).1)
+        };
+        assert_eq!(right([1.0, 3.0, 2.0]), [false, true, false]);
+        assert_eq!(right([-1.0, -3.0, -2.0]), [true, false, false]);
+        assert_eq!(right([2.0, 3.0, 3.0]), [false, true, true]);
     }
 }

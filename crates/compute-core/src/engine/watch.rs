@@ -27,8 +27,8 @@ pub struct Progress {
     pub rows: usize,
     /// Mean cross-entropy of the step's batch, before its update, in nats.
     pub loss: f64,
-    /// Share of the batch's rows whose largest logit, before the update, is their label's; of equal
-    /// logits the first counts. From 0 to 1.
+    /// Share of the batch's rows where no logit, before the update, is larger than the label's.
+    /// From 0 to 1.
     pub accuracy: f64,
 }
 

@@ -827,7 +827,7 @@ pub struct TrainProgress {
     /// Mean cross-entropy of the step's batch, before its update.
     #[prost(float, tag = "3")]
     pub loss: f32,
-    /// Share of the same batch whose largest logit is the label's.
+    /// Share of the same rows where no logit is larger than the label's.
     #[prost(float, tag = "4")]
     pub accuracy: f32,
     /// Time since the first step began.
@@ -846,7 +846,7 @@ pub struct TrainResult {
     pub mean_loss: f64,
     #[prost(message, optional, tag = "4")]
     pub delta: ::core::option::Option<Body>,
-    /// Share of the rows of the last pass whose largest logit was the label's.
+    /// Share of the rows of the last pass where no logit was larger than the label's.
     #[prost(double, tag = "5")]
     pub accuracy: f64,
     /// Complete passes over the examples.

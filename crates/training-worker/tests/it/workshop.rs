@@ -16,12 +16,11 @@ use compute_core::service::Service;
 use federation::local::{LocalDuration, LocalTraining, Optimizer};
 use federation::model::{Architecture, ModelSpec};
 use federation::{ClientId, Digest, RunId, TaskId};
-use futures::StreamExt;
 use proto::body;
 use proto::engine::Engine;
 use proto::transport::{Address, Incoming, Pipe, channel, server};
 use proto::v1::compute_server::ComputeServer;
-use proto::v1::orchestrator_message::{Cancel, Kind as Told, Verdict, Welcome};
+use proto::v1::orchestrator_message::{Kind as Told, Verdict, Welcome};
 use proto::v1::worker_message::{Hello, Kind as Said};
 use proto::v1::workers_server::{Workers, WorkersServer};
 use proto::v1::{
@@ -35,7 +34,7 @@ use telemetry::metrics::{IntCounter, Registry, exposition};
 use telemetry::trace::{Sampler, SpanRecord, Tracer};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use training_worker::config::LeaseConfig;
@@ -64,8 +63,6 @@ pub(crate) struct Scene {
     pub(crate) store: LocalStore,
     /// Reports that the orchestrator has accepted.
     pub(crate) reports: mpsc::UnboundedReceiver<Said>,
-    /// Runs that the orchestrator cancels.
-    pub(crate) cancel: mpsc::UnboundedSender<String>,
     spans: Arc<Outbox<SpanRecord>>,
     _dir: TempDir,
 }
@@ -92,7 +89,7 @@ impl Scene {
             ..Hello::default()
         };
         let session = Session::new(hello, CancellationToken::new());
-        let (orchestrator, reports, cancel) = serve_orchestrator();
+        let (orchestrator, reports) = serve_orchestrator();
         tokio::spawn({
             let (session, metrics) = (session.clone(), metrics.clone());
             let clock = Arc::clone(&clock);
@@ -114,7 +111,6 @@ impl Scene {
             queue,
             store,
             reports,
-            cancel,
             spans,
             _dir: dir,
         }
@@ -249,38 +245,26 @@ fn serve_compute() -> Address {
     Address::Pipe(pipe)
 }
 
-type Orchestrator = (
-    Address,
-    mpsc::UnboundedReceiver<Said>,
-    mpsc::UnboundedSender<String>,
-);
-
-fn serve_orchestrator() -> Orchestrator {
+fn serve_orchestrator() -> (Address, mpsc::UnboundedReceiver<Said>) {
     let (reported, reports) = mpsc::unbounded_channel();
-    let (cancel, cancelled) = mpsc::unbounded_channel();
-    let yes = Yes {
-        reported,
-        cancelled: std::sync::Mutex::new(Some(cancelled)),
-    };
+    let yes = Yes { reported };
     let pipe = Pipe::default();
     let incoming = Incoming::default().pipe(pipe.listen());
     let serving = server()
         .add_service(WorkersServer::new(yes))
         .serve_with_incoming(incoming.connections());
     tokio::spawn(async move { serving.await.unwrap() });
-    (Address::Pipe(pipe), reports, cancel)
+    (Address::Pipe(pipe), reports)
 }
 
 /// Accepts every report.
 struct Yes {
     reported: mpsc::UnboundedSender<Said>,
-    // For the first session, which is the only one.
-    cancelled: std::sync::Mutex<Option<mpsc::UnboundedReceiver<String>>>,
 }
 
 #[async_trait]
 impl Workers for Yes {
-    type SessionStream = futures::stream::BoxStream<'static, Result<OrchestratorMessage, Status>>;
+    type SessionStream = ReceiverStream<Result<OrchestratorMessage, Status>>;
 
     async fn session(
         &self,
@@ -306,14 +290,7 @@ impl Workers for Yes {
                 answers.send(Ok(told)).await.unwrap_or_default();
             }
         });
-        let cancelled = self.cancelled.lock().unwrap().take();
-        let cancelled = cancelled.map(UnboundedReceiverStream::new).unwrap();
-        let cancelled = cancelled.map(|run| {
-            let kind = Some(Told::Cancel(Cancel { run }));
-            Ok(OrchestratorMessage { kind })
-        });
-        let told = futures::stream::select(ReceiverStream::new(stream), cancelled);
-        Ok(Response::new(told.boxed()))
+        Ok(Response::new(ReceiverStream::new(stream)))
     }
 
     async fn list(
