@@ -56,6 +56,19 @@ async fn a_task_moves_the_numbers() {
 }
 
 #[tokio::test]
+async fn batches_after_the_last_word_on_a_training_count_too() {
+    let mut scene = Scene::new();
+    let mut task = scene.task(3).await;
+    // Every third step is told of: the last two are not.
+    let steps = proto::v1::local_training::Duration::Steps(41);
+    task.local.as_mut().unwrap().duration = Some(steps);
+    scene.send(&task, &[]).await;
+    scene.work(1).await;
+    let metrics = &scene.workshop.metrics;
+    assert_eq!((metrics.batches.get(), metrics.epochs.get()), (41, 20));
+}
+
+#[tokio::test]
 async fn a_task_that_cannot_be_done_counts_as_failed() {
     let mut scene = Scene::new();
     let task = scene.task(4).await;
