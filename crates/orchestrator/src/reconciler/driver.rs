@@ -222,7 +222,7 @@ impl Driver {
             return self.move_to(row, wanted.0, wanted.1).await;
         }
         let place = work.span.scope();
-        within(place.clone(), dispatch(&study, work)).await?;
+        within(place.clone(), dispatch(&study, work, is_kept)).await?;
         match work.round.as_ref().map(Round::phase) {
             None => self.open_or_finish(row).await,
             Some(Phase::Training) => self.train(row).await,
