@@ -45,6 +45,8 @@ pub struct Work {
     pub folded: Option<ModelFile>,
     /// Work that must be queued, each in this attempt.
     pub to_dispatch: Vec<(federation::ClientId, u32)>,
+    /// The span of tasks that the queue has no room for, and their round.
+    pub dispatching: Option<(u32, Span)>,
     /// Where the open round is in the run's trace; nothing between rounds.
     pub span: Span,
     /// What is shown of the run, in work and a little longer.
@@ -82,6 +84,7 @@ pub async fn admit(study: &Study, row: &RunRow) -> Result<Work, Problem> {
         round: None,
         folded: None,
         to_dispatch: Vec::new(),
+        dispatching: None,
         span: Span::none(),
         shown: Shown::new(&study.metrics.rounds, row.run),
     };

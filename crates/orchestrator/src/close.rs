@@ -156,6 +156,7 @@ async fn commit(
     work.checkpoint = manifest;
     work.round = None;
     work.folded = None;
+    work.dispatching = None;
     forget_updates(study, work, round).await;
     work.span = Span::none();
     Ok(())

@@ -17,24 +17,38 @@ use crate::trace::attempt;
 const BATCH: usize = 256;
 
 /// Queues the work that is waiting to be, as far as the queue has room; the rest goes on waiting.
-/// A task queued twice is done twice and counts once.
+/// A task queued twice is done twice and counts once. Its span is that of the try that sends: one
+/// that finds no room leaves none.
 ///
 /// # Errors
 ///
 /// [`Problem::Stalled`] when the queue cannot be reached.
-pub async fn dispatch(study: &Study, work: &mut Work) -> Result<(), Problem> {
+pub async fn dispatch(study: &Study, work: &mut Work, is_kept: bool) -> Result<(), Problem> {
     let Some(round) = &work.round else {
         return Ok(());
     };
     if work.to_dispatch.is_empty() {
+        work.dispatching = None;
         return Ok(());
     }
     let number = round.number();
     let waiting = work.to_dispatch.len();
-    let span = telemetry::span!("dispatch", "round" = number, "waiting" = waiting);
-    let attributes = attributes(&span);
+    let waited = work.dispatching.take_if(|(round, _)| *round == number);
+    let span = match waited {
+        Some((_, span)) => span,
+        None if is_kept => {
+            telemetry::span!("dispatch", "round" = number, "waiting" = waiting)
+        }
+        None => Span::none(),
+    };
+    // Tasks are in the round's trace, whether this try is kept or not.
+    let place = if span.is_kept() { &span } else { &work.span };
+    let attributes = attributes(place);
     attempt(&span, send(study, work, number, &attributes)).await?;
-    span.set("sent", waiting - work.to_dispatch.len());
+    match waiting - work.to_dispatch.len() {
+        0 => work.dispatching = span.is_kept().then_some((number, span)),
+        sent => span.set("sent", sent),
+    }
     Ok(())
 }
 

@@ -12,7 +12,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use federation::acceptance::Refusal;
-use federation::{RunId, TaskId, WorkerId};
+use federation::run::RunState;
+use federation::{RunId, TaskId, Timestamp, WorkerId};
 use futures::FutureExt;
 use telemetry::trace::{Scope, current};
 use thiserror::Error;
@@ -172,15 +173,14 @@ impl Reconciler {
     // A defect of ours must not leave a run that nobody drives.
     async fn fail_broken(&self, run: RunId) {
         let reason = "the orchestrator broke while it drove this run; its log says where";
-        error!(%run, reason);
-        self.study.metrics.runs.ended.of("failed").inc();
-        if let Err(error) = self
-            .study
-            .store
-            .fail_run(run, reason, self.study.now())
-            .await
-        {
-            error!(%run, error = %error, "the failure could not be stored");
+        error!(%run, reason, "run failed, because its driver broke");
+        let now = self.study.now();
+        match failed(&self.study, run, reason, now).await {
+            Ok((state, submitted_at)) => {
+                self.study.fleet.cancel(run);
+                count_end(&self.study, state, submitted_at, Some(now));
+            }
+            Err(error) => error!(%run, error = %error, "the failure could not be stored"),
         }
     }
 
@@ -263,5 +263,29 @@ impl Reconciler {
             warn!("a driver panicked while the table of drivers was held");
             PoisonError::into_inner(poisoned)
         })
+    }
+}
+
+/// Ends a run as failed. Says how it ended, since a person may have ended it first, and when it was
+/// submitted, if its row reads.
+async fn failed(
+    study: &Study,
+    run: RunId,
+    reason: &str,
+    now: Timestamp,
+) -> Result<(RunState, Option<Timestamp>), StoreError> {
+    study.store.fail_run(run, reason, now).await?;
+    Ok(match study.store.run(run).await {
+        Ok(Some(row)) if row.state.is_final() => (row.state, Some(row.created_at)),
+        _ => (RunState::Failed, None),
+    })
+}
+
+/// Counts a run that ended.
+fn count_end(study: &Study, state: RunState, from: Option<Timestamp>, to: Option<Timestamp>) {
+    let metrics = &study.metrics.runs;
+    metrics.ended.of(state.as_str()).inc();
+    if let (Some(from), Some(to)) = (from, to) {
+        metrics.seconds.observe_duration(to.since(from));
     }
 }

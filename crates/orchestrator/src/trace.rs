@@ -4,6 +4,7 @@
 //! block of rounds in each, which link to the submission; so no trace grows without end.
 
 use std::fmt::Display;
+use std::sync::Once;
 
 use federation::RunId;
 use proto::v1;
@@ -11,12 +12,16 @@ use telemetry::Telemetry;
 use telemetry::metrics::BadInput;
 use telemetry::trace::{InSpan, Scope, Span, SpanId, TraceContext, TraceId, Traced, current};
 use tokio::task::JoinHandle;
+use tracing::warn;
 
 use crate::store::RunRow;
 
 /// Rounds in one trace: enough to see how a run begins and settles. Each has several spans for each
 /// client, and whoever looks at a trace loads all of it.
 pub const ROUNDS_IN_TRACE: u32 = 16;
+
+/// Whoever sends one malformed place sends thousands; the metric counts them.
+static WARNED: Once = Once::new();
 
 /// A run's place in its trace.
 #[derive(Debug)]
@@ -121,8 +126,8 @@ fn unkept() -> TraceContext {
     }
 }
 
-/// What a message or a row says about where its sender was. What does not read is counted, and
-/// means nothing.
+/// What a message or a row says about where its sender was. What does not read is counted, told
+/// once, and means nothing.
 #[must_use]
 pub fn read(telemetry: &Telemetry, traceparent: &str, tracestate: &str) -> Option<TraceContext> {
     if traceparent.is_empty() {
@@ -130,8 +135,11 @@ pub fn read(telemetry: &Telemetry, traceparent: &str, tracestate: &str) -> Optio
     }
     match traceparent.parse::<TraceContext>() {
         Ok(context) => Some(context.with_state(tracestate)),
-        Err(_unreadable) => {
+        Err(error) => {
             telemetry.registry.count_bad(BadInput::Traceparent);
+            WARNED.call_once(|| {
+                warn!(error = %error, "a sender's place in its trace is unknown; others are only counted");
+            });
             None
         }
     }

@@ -30,7 +30,9 @@ telemetry::metrics! {
         /// Time from sending a task to its first lease, in seconds.
         pub wait_seconds: Histogram = "training_queue_wait_seconds", buckets: WAIT_BUCKETS;
         /// Leases by what happened to them. Those granted again are of tasks that came back, because
-        /// a lease ran out or was given back; lost is one that ran out before its holder was done.
+        /// a lease ran out or was given back. Lost counts what holders asked of leases that were not
+        /// theirs any more: run out, given back or acknowledged before. A holder that never asks
+        /// again is seen as granted again alone.
         pub leases: Each<IntCounter> = "training_leases_total" {
             outcome in [GRANTED, GRANTED_AGAIN, EXTENDED, GIVEN_BACK, ACKNOWLEDGED, LOST]
         };

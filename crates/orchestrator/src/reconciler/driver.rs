@@ -43,6 +43,8 @@ pub(super) struct Driver {
     // Known once the run's row was read.
     trace: Option<RunTrace>,
     submitted_at: Option<Timestamp>,
+    // The last round whose training was counted; one can close more than once.
+    trained: u32,
     has_ended: bool,
 }
 
@@ -85,6 +87,7 @@ impl Driver {
             idle: false,
             trace: None,
             submitted_at: None,
+            trained: 0,
             has_ended: false,
         }
     }
@@ -219,7 +222,7 @@ impl Driver {
             return self.move_to(row, wanted.0, wanted.1).await;
         }
         let place = work.span.scope();
-        within(place.clone(), dispatch(&study, work)).await?;
+        within(place.clone(), dispatch(&study, work, is_kept)).await?;
         match work.round.as_ref().map(Round::phase) {
             None => self.open_or_finish(row).await,
             Some(Phase::Training) => self.train(row).await,
@@ -347,10 +350,11 @@ impl Driver {
         Ok(Next::Step)
     }
 
-    /// Counts how long the round that closes was open.
-    fn count_training(&self) {
+    /// Counts how long the round that closes was open, when it closes for the first time.
+    fn count_training(&mut self) {
         let round = self.work.as_ref().and_then(|work| work.round.as_ref());
-        if let Some(round) = round {
+        if let Some(round) = round.filter(|round| round.number() > self.trained) {
+            self.trained = round.number();
             let open = self.study.now().since(round.plan().opened_at);
             let metrics = &self.study.metrics.rounds;
             metrics.seconds.of("training").observe_duration(open);

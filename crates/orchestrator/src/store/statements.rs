@@ -17,12 +17,13 @@ type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
 /// What is done.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Operation {
-    Acquire,
     Begin,
     Commit,
     Select,
     Insert,
     Update,
+    // Of no statement: only its errors are counted.
+    Acquire,
 }
 
 /// What it is done to: what a row stands for.
@@ -281,17 +282,19 @@ mod tests {
     #[test]
     fn every_word_is_that_of_its_label() {
         let operations = [
-            Operation::Acquire,
             Operation::Begin,
             Operation::Commit,
             Operation::Select,
             Operation::Insert,
             Operation::Update,
+            Operation::Acquire,
         ];
         for operation in operations {
             let word = format!("{operation:?}").to_lowercase();
             assert_eq!(operation.as_str(), word);
         }
+        let statements = &metrics::OPERATIONS[..metrics::STATEMENTS.len()];
+        assert_eq!(statements, metrics::STATEMENTS);
         assert_eq!(Subject::Transaction.as_str(), "transaction");
         assert_eq!(Subject::Receipt.as_str(), "receipt");
         assert_eq!(Subject::ModelVersion.as_str(), "model_version");

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use clock::ManualClock;
+use async_trait::async_trait;
+use clock::{Clock, ManualClock, SystemClock};
 use federation::run::{Command, RunState};
 use federation::{RunId, Timestamp};
 use proto::body;
@@ -92,6 +93,44 @@ async fn a_run_moves_the_numbers_that_tell_of_it() {
             "db_query_total{model=\"run\",operation=\"insert\"} 3",
             "db_query_total{model=\"receipt\",operation=\"insert\"} 3",
             "db_query_duration_seconds_count{model=\"run\",operation=\"insert\"} 3",
+        ])
+        .await;
+}
+
+/// Time with a defect: whoever waits for it breaks.
+#[derive(Debug, Default)]
+struct Broken(SystemClock);
+
+#[async_trait]
+impl Clock for Broken {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    async fn sleep(&self, _span: Duration) {
+        panic!("a defect, as this test wants it");
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_a_defect_ends_is_counted_like_any_other() {
+    let world = World::new(Rules {
+        clock: Arc::new(Broken::default()),
+        ..Rules::default()
+    })
+    .await;
+    let run = world.submit(job(1, 1)).await;
+    let row = world.until_state(run, RunState::Failed).await;
+    assert!(row.reason.contains("broke"), "{}", row.reason);
+    world
+        .until_shown(&[
+            "collab_active_sessions 0",
+            "collab_sessions_total{status=\"failed\"} 1",
+            "collab_session_duration_seconds_count 1",
         ])
         .await;
 }

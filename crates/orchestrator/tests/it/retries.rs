@@ -114,6 +114,13 @@ async fn an_accepted_update_that_rots_before_the_fold_is_done_again() {
     assert_eq!(of_first, [(false, "damaged"), (true, "")]);
     let refused = |event: &Event| matches!(event, Event::UpdateRefused { .. });
     assert!(world.events(run).await.iter().any(refused));
+    world
+        .until_shown(&[
+            "pangea_updates_refused_total{reason=\"damaged\"} 1",
+            "federated_round_duration_seconds_count{phase=\"training\"} 1",
+            "federated_round_duration_seconds_count{phase=\"total\"} 1",
+        ])
+        .await;
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! A run as a trace: who caused what, from the submission to the publication.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use federation::RunId;
 use federation::job::JobDraft;
@@ -262,6 +263,58 @@ async fn a_place_that_does_not_read_is_counted_and_means_nothing() {
     assert_eq!(named(&spans, "accept update")[0].parent, None);
     let line = "telemetry_bad_input_total{kind=\"traceparent\"} 1";
     world.until_shown(&[line]).await;
+}
+
+#[tokio::test]
+async fn a_queue_without_room_leaves_one_span_of_the_tasks_that_waited_for_it() {
+    let world = World::new(Rules {
+        queue: 2,
+        interval: Duration::from_millis(5),
+        ..Rules::default()
+    })
+    .await;
+    let mut worker = Worker::connect(&world, "w").await;
+    let first = submit(&world, &caller(true), job(2, 1)).await;
+    let leased = [worker.lease().await, worker.lease().await];
+    let caller = caller(true);
+    let second = submit(&world, &caller, job(2, 1)).await;
+    // Only one that runs sends tasks; then it tries over and over.
+    world.until_state(second, RunState::Running).await;
+    tries(&world, 10).await;
+    for leased in &leased {
+        let done = worker.train(leased).await;
+        assert!(worker.report(done).await.accepted);
+        worker.acknowledge(leased).await;
+    }
+    world.until_state(first, RunState::Completed).await;
+    for _task in 0..2 {
+        let (leased, _) = work(&mut worker).await;
+        assert_eq!(context_of(&leased).trace, caller.trace);
+    }
+    world.until_state(second, RunState::Completed).await;
+    let spans = spans(&world, "round", 2).await;
+    let sent: Vec<_> = named(&spans, "dispatch")
+        .iter()
+        .map(|span| value(span, "sent"))
+        .collect();
+    assert_eq!(sent, [&Value::Int(2), &Value::Int(2)]);
+}
+
+/// Waits until drivers have looked at their runs so many times.
+async fn tries(world: &World, count: u32) {
+    let looked = || {
+        let text = world.numbers();
+        let series = "db_query_total{model=\"run\",operation=\"select\"} ";
+        let number = text.lines().find_map(|line| line.strip_prefix(series));
+        number.map_or(0, |number| number.parse::<u32>().unwrap())
+    };
+    let enough = looked() + count;
+    let looking = async {
+        while looked() < enough {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, looking).await.unwrap();
 }
 
 #[tokio::test]

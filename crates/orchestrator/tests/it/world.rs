@@ -48,6 +48,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Rules {
     pub(crate) concurrent: usize,
     pub(crate) keep_rounds: u32,
+    /// Tasks that the queue holds at most.
+    pub(crate) queue: usize,
     pub(crate) clock: Arc<dyn Clock>,
     /// An hour, where nothing may depend on it.
     pub(crate) interval: Duration,
@@ -58,6 +60,7 @@ impl Default for Rules {
         Self {
             concurrent: 20,
             keep_rounds: 3,
+            queue: 1000,
             clock: Arc::new(SystemClock::default()),
             interval: Duration::from_secs(3600),
         }
@@ -114,7 +117,10 @@ impl World {
         let path = dir.path().join("runs.sqlite");
         let store = Store::open(&path, metrics.store.clone()).await.unwrap();
         let blobs = LocalStore::open(dir.path().join("artifacts")).unwrap();
-        let queue = Arc::new(MemoryQueue::new(Arc::clone(&rules.clock)));
+        let queue = Arc::new(MemoryQueue::with_capacity(
+            Arc::clone(&rules.clock),
+            rules.queue,
+        ));
         let study = Arc::new(Study {
             store,
             blobs: blobs.counted(metrics.artifacts.clone()),

@@ -8,6 +8,7 @@ use federation::run::RunState;
 use tracing::warn;
 
 use super::{Driver, STALL_FIRST, STALL_LONGEST, Stall};
+use crate::reconciler::{count_end, failed};
 
 impl Driver {
     /// Tells once that a step cannot be taken; says how long to wait before it is tried again.
@@ -51,16 +52,13 @@ impl Driver {
     pub(super) async fn fail(&mut self, message: &str) -> bool {
         warn!(run = %self.run, message, "run failed");
         let now = self.study.now();
-        if let Err(error) = self.study.store.fail_run(self.run, message, now).await {
-            warn!(run = %self.run, error = %error, "the failure could not be stored");
-            return false;
+        match failed(&self.study, self.run, message, now).await {
+            Ok((state, _)) => self.ended(state, Some(now)),
+            Err(error) => {
+                warn!(run = %self.run, error = %error, "the failure could not be stored");
+                return false;
+            }
         }
-        // A person may have ended it first.
-        let state = match self.study.store.run(self.run).await {
-            Ok(Some(row)) if row.state.is_final() => row.state,
-            _ => RunState::Failed,
-        };
-        self.ended(state, Some(now));
         true
     }
 
@@ -76,10 +74,6 @@ impl Driver {
             }
             self.study.metrics.parked.park(work.shown, self.study.now());
         }
-        let metrics = &self.study.metrics.runs;
-        metrics.ended.of(state.as_str()).inc();
-        if let (Some(from), Some(to)) = (self.submitted_at, at) {
-            metrics.seconds.observe_duration(to.since(from));
-        }
+        count_end(&self.study, state, self.submitted_at, at);
     }
 }
