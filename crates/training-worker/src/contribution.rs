@@ -214,6 +214,7 @@ impl Workshop {
             worker = self.session.worker(),
             task = %task.id,
             participant_id = %client,
+            agent_id = %client,
             duration = duration.as_secs_f64(),
             loss = result.mean_loss,
             accuracy = result.accuracy,

@@ -63,7 +63,7 @@ impl Workers for Api {
             .study
             .fleet
             .join(hello, outbox.clone(), self.study.now());
-        info!(agent_id = %id.worker(), "worker connected");
+        info!(worker = %id.worker(), "worker connected");
         let welcome = Welcome {
             heartbeat_interval_ms: millis(self.study.fleet.heartbeat()),
         };
@@ -88,7 +88,7 @@ impl Workers for Api {
             drop(talk);
             api.study.metrics.agents.look(api.study.now());
             api.study.fleet.leave(&id);
-            info!(agent_id = %id.worker(), "worker gone");
+            info!(worker = %id.worker(), "worker gone");
         });
         let stream = ReceiverStream::new(told).map(Ok).take_until(ended);
         Ok(Response::new(stream.boxed()))
@@ -114,7 +114,7 @@ impl Workers for Api {
             .find(|worker| told && worker.worker == name);
         let hint = "`pangea workers` lists those that are connected";
         let worker = worker.ok_or_else(|| status::not_found("worker", &name, hint))?;
-        info!(agent_id = name, "worker told to drain");
+        info!(worker = name, "worker told to drain");
         Ok(Response::new(DrainWorkerResponse {
             worker: Some(worker),
         }))

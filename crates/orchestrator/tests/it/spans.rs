@@ -100,7 +100,7 @@ fn reports_are_accepted_where_they_were_sent(
             (Kind::Consumer, Some(here.span))
         );
         assert!(accept.parent_is_remote);
-        assert_eq!(value(accept, "agent_id"), &Value::Text("w".to_owned()));
+        assert_eq!(value(accept, "worker"), &Value::Text("w".to_owned()));
         let client = leased.id.client.to_string();
         assert_eq!(value(accept, "participant_id"), &Value::Text(client));
         assert_eq!(value(accept, "verdict"), &Value::Word("approved"));

@@ -51,7 +51,7 @@ impl Api {
         let sender = told(telemetry, trace);
         let span = telemetry.tracer.consume(name, sender.as_ref());
         if span.is_kept() {
-            span.set("agent_id", talk.id.worker().to_string());
+            span.set("worker", talk.id.worker().to_string());
         }
         span
     }
@@ -67,7 +67,7 @@ impl Api {
             Err(error) => {
                 span.fail(&error);
                 warn!(
-                    agent_id = %talk.id.worker(),
+                    worker = %talk.id.worker(),
                     error = %error,
                     "session ended, so that the worker reports again"
                 );
@@ -167,6 +167,7 @@ fn describe(span: &Span, task: &TaskId) {
         span.set("run", task.run.to_string());
         span.set("round", task.round);
         span.set("participant_id", task.client.to_string());
+        span.set("agent_id", task.client.to_string());
         span.set("attempt", task.attempt);
     }
 }

@@ -85,7 +85,7 @@ impl Driver {
                         run = %self.run,
                         round = incoming.report.task.round,
                         participant_id = %incoming.report.task.client,
-                        agent_id = %incoming.worker,
+                        worker = %incoming.worker,
                         loss = incoming.report.mean_loss,
                         accepted = judged.verdict.is_ok(),
                         "update judged"
