@@ -84,13 +84,17 @@ pub struct Place {
     pub http: SocketAddr,
 }
 
+/// Who shares the orchestrator's process.
+const GUESTS: [&str; 2] = [compute_core::app::SERVICE, training_worker::app::SERVICE];
+
 /// The process of a house: the orchestrator's, which the other services share.
 ///
 /// # Errors
 ///
 /// What Prometheus says to a name that it does not take.
 pub fn host(environment: Environment) -> Result<Host, telemetry::metrics::Error> {
-    Host::begin(orchestrator::app::SERVICE, Household::Shared, environment)
+    let household = Household::Shared(&GUESTS);
+    Host::begin(orchestrator::app::SERVICE, household, environment)
 }
 
 impl House {

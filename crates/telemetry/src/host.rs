@@ -28,8 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub enum Household {
     /// One service, which may be renamed from outside and may have a port for its metrics.
     Alone,
-    /// Several services, each under its own name.
-    Shared,
+    /// Several services, each under its own name: the host's, and these.
+    Shared(&'static [&'static str]),
 }
 
 /// A process whose telemetry is on. It wants to be [ended](Self::end), or else what waits to be
@@ -137,6 +137,10 @@ impl Host {
         let filter = self.environment.filter.as_deref().unwrap_or(&log.filter);
         let to = |dir| Logs {
             service: self.registry.service(),
+            guests: match self.household {
+                Household::Alone => &[],
+                Household::Shared(guests) => guests,
+            },
             output,
             format: log.format,
             filter,

@@ -64,6 +64,9 @@ pub enum Output {
 pub struct Logs<'a> {
     /// Who speaks where no piece of work says so.
     pub service: &'static str,
+    /// Who else speaks in this process. A line that no piece of work claims is said by the service
+    /// that its crate is called after.
+    pub guests: &'static [&'static str],
     /// Where the lines go.
     pub output: Output,
     /// How they look there.
@@ -109,6 +112,7 @@ impl Logs<'_> {
     pub fn of(service: &'static str, output: Output) -> Self {
         Self {
             service,
+            guests: &[],
             output,
             format: LogFormat::Auto,
             filter: "info",
@@ -152,6 +156,7 @@ impl Logs<'_> {
         let files = self.dir.map(Files::open).transpose()?;
         let logbook = Logbook {
             service: self.service,
+            guests: self.guests,
             form,
             writer,
             files,

@@ -24,6 +24,7 @@ pub(super) enum Form {
 
 pub(super) struct Logbook {
     pub(super) service: &'static str,
+    pub(super) guests: &'static [&'static str],
     pub(super) form: Form,
     pub(super) writer: BoxMakeWriter,
     pub(super) files: Option<Files>,
@@ -31,6 +32,17 @@ pub(super) struct Logbook {
 }
 
 impl Logbook {
+    /// The service whose crate `target` is in: `pangea-training-worker` for `training_worker::lease`.
+    fn speaker(&self, target: &str) -> &'static str {
+        let of = target.split("::").next().unwrap_or(target);
+        let is_of = |guest: &str| {
+            let name = guest.rsplit_once("pangea-").map_or(guest, |(_, name)| name);
+            name.len() == of.len() && name.replace('-', "_") == of
+        };
+        let guest = self.guests.iter().find(|guest| is_of(guest));
+        guest.copied().unwrap_or(self.service)
+    }
+
     /// Writes the lines. That one could not be written (the reader of a pipe went away, a disk is
     /// full) can be told to nobody: this is where it would be told.
     fn write(&self, record: &LogRecord) {
@@ -53,7 +65,7 @@ impl Logbook {
 
 impl<S: Subscriber> Layer<S> for Logbook {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let record = LogRecord::of(event, self.service);
+        let record = LogRecord::of(event, self.speaker(event.metadata().target()));
         self.write(&record);
         // What the exporters say of their own troubles would be sent by them, and so on.
         if let Some(outbox) = &self.outbox

@@ -66,6 +66,23 @@ fn keys(line: &Value) -> HashSet<&str> {
 }
 
 #[test]
+fn who_speaks_in_a_shared_process_is_known_by_the_crate() {
+    let shared = Logs {
+        guests: &["pangea-compute-core", "pangea-training-worker"],
+        ..logs(LogFormat::Json)
+    };
+    let lines = written(shared, false, || {
+        info!(target: "training_worker::lease", "task leased");
+        info!(target: "core", "nobody's");
+    });
+    assert!(
+        lines[0].contains("\"service\":\"pangea-training-worker\""),
+        "{lines:?}"
+    );
+    assert!(!lines[1].contains("pangea-"), "{lines:?}");
+}
+
+#[test]
 fn a_line_has_these_keys_and_the_events_own_beside_them() {
     let tracer = Tracer::new("pantry", Sampler::none(), None);
     let lines = said(|| {
