@@ -11,6 +11,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
@@ -25,11 +26,12 @@ use telemetry::config::environment::Environment;
 use telemetry::export::sink::Sink;
 use telemetry::trace::Traced;
 use telemetry::{Host, Household, Telemetry, rpc};
-use tonic::service::Interceptor;
-use tonic::service::interceptor::InterceptedService;
+use tonic::body::Body;
+use tonic::transport::channel::ResponseFuture;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status};
+use tower::Service;
 
 /// Calls under way at one time.
 const IN_FLIGHT: usize = 64;
@@ -136,8 +138,7 @@ async fn calls(server: SocketAddr, telemetry: Option<&Telemetry>) -> f64 {
 async fn call_until(ends: Instant, channel: Channel, telemetry: Option<Arc<Telemetry>>) -> u32 {
     let mut made = 0;
     let mut plain = TraceServiceClient::new(channel.clone());
-    let stamped = InterceptedService::new(channel, Stamp);
-    let mut stamped = TraceServiceClient::new(stamped);
+    let mut stamped = TraceServiceClient::new(Stamped(channel));
     while Instant::now() < ends {
         let message = ExportTraceServiceRequest::default();
         let answer = match &telemetry {
@@ -153,15 +154,21 @@ async fn call_until(ends: Instant, channel: Channel, telemetry: Option<Arc<Telem
     made
 }
 
-/// Tells the server where in a trace the caller is.
+/// A connection that tells the server where in a trace the caller is, as those of the services do.
 #[derive(Clone)]
-struct Stamp;
+struct Stamped(Channel);
 
-impl Interceptor for Stamp {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let mut headers = std::mem::take(request.metadata_mut()).into_headers();
-        rpc::stamp(&mut headers);
-        *request.metadata_mut() = tonic::metadata::MetadataMap::from_headers(headers);
-        Ok(request)
+impl Service<http::Request<Body>> for Stamped {
+    type Response = http::Response<Body>;
+    type Error = tonic::transport::Error;
+    type Future = ResponseFuture;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: http::Request<Body>) -> ResponseFuture {
+        rpc::stamp(request.headers_mut());
+        self.0.call(request)
     }
 }
