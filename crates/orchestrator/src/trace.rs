@@ -4,24 +4,18 @@
 //! block of rounds in each, which link to the submission; so no trace grows without end.
 
 use std::fmt::Display;
-use std::sync::Once;
 
 use federation::RunId;
 use proto::v1;
 use telemetry::Telemetry;
-use telemetry::metrics::BadInput;
-use telemetry::trace::{InSpan, Scope, Span, SpanId, TraceContext, TraceId, Traced, current};
+use telemetry::trace::{self, InSpan, Scope, Span, SpanId, TraceContext, TraceId, Traced, current};
 use tokio::task::JoinHandle;
-use tracing::warn;
 
 use crate::store::RunRow;
 
 /// Rounds in one trace: enough to see how a run begins and settles. Each has several spans for each
 /// client, and whoever looks at a trace loads all of it.
 pub const ROUNDS_IN_TRACE: u32 = 16;
-
-/// Whoever sends one malformed place sends thousands; the metric counts them.
-static WARNED: Once = Once::new();
 
 /// A run's place in its trace.
 #[derive(Debug)]
@@ -55,7 +49,11 @@ impl RunTrace {
     pub fn of(telemetry: &Telemetry, row: &RunRow) -> Self {
         let state = row.tracestate.as_deref().unwrap_or_default();
         let traceparent = row.traceparent.as_deref().unwrap_or_default();
-        Self::new(telemetry, row.run, read(telemetry, traceparent, state))
+        Self::new(
+            telemetry,
+            row.run,
+            trace::told(traceparent, state, &telemetry.registry),
+        )
     }
 
     /// A step of the run that is not part of a round.
@@ -126,30 +124,12 @@ fn unkept() -> TraceContext {
     }
 }
 
-/// What a message or a row says about where its sender was. What does not read is counted, told
-/// once, and means nothing.
-#[must_use]
-pub fn read(telemetry: &Telemetry, traceparent: &str, tracestate: &str) -> Option<TraceContext> {
-    if traceparent.is_empty() {
-        return None;
-    }
-    match traceparent.parse::<TraceContext>() {
-        Ok(context) => Some(context.with_state(tracestate)),
-        Err(error) => {
-            telemetry.registry.count_bad(BadInput::Traceparent);
-            WARNED.call_once(|| {
-                warn!(error = %error, "a sender's place in its trace is unknown; others are only counted");
-            });
-            None
-        }
-    }
-}
-
 /// Where a worker was when it sent a message.
 #[must_use]
 pub fn told(telemetry: &Telemetry, message: Option<&v1::TraceContext>) -> Option<TraceContext> {
     let message = message?;
-    read(telemetry, &message.traceparent, &message.tracestate)
+    let (parent, state) = (&message.traceparent, &message.tracestate);
+    trace::told(parent, state, &telemetry.registry)
 }
 
 /// Works in `place`, which goes on afterwards.

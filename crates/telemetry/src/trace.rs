@@ -12,6 +12,7 @@ mod future;
 mod sampler;
 mod scope;
 mod span;
+mod told;
 mod tracer;
 
 pub use context::{InvalidTraceparent, SpanId, TRACEPARENT, TRACESTATE, TraceContext, TraceId};
@@ -19,6 +20,7 @@ pub use future::{InSpan, Traced};
 pub use sampler::{InvalidSampler, Sampler};
 pub use scope::{Scope, current, current_context};
 pub use span::{Kind, Link, Span, SpanRecord, Value};
+pub use told::told;
 pub use tracer::Tracer;
 
 pub(crate) use scope::{Here, kept_here, with_current};

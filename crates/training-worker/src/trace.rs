@@ -1,22 +1,17 @@
 //! Where tasks stand in traces: what a message says of its sender, what reports say of us.
 
 use std::collections::BTreeMap;
-use std::sync::Once;
 
 use proto::v1;
 use task_queue::Delivery;
 use telemetry::Telemetry;
-use telemetry::metrics::{BadInput, Registry};
-use telemetry::trace::{InSpan, Span, TRACEPARENT, TRACESTATE, TraceContext, Traced};
-use tracing::warn;
+use telemetry::metrics::Registry;
+use telemetry::trace::{self, InSpan, Span, TRACEPARENT, TRACESTATE, TraceContext, Traced};
 
 use crate::train::Task;
 
 /// The system of queues, as spans name it.
 const SYSTEM: &str = "pangea";
-
-/// Whoever sends one malformed place sends thousands; the metric counts them.
-static WARNED: Once = Once::new();
 
 /// The span of one delivery, in the trace of whoever sent the task. A repeated one is linked to the
 /// sender besides, so that it can be found.
@@ -49,7 +44,7 @@ pub(crate) fn describe(span: &Span, task: &Task, worker: &str) {
 /// Works in a span that is told more later on. The span ends when it is dropped.
 pub(crate) fn inside<F: Future>(span: &Span, work: F) -> InSpan<F> {
     match span.scope() {
-        Some(place) => place.run(|| work.in_current()),
+        Some(place) => work.in_scope(place),
         None => work.in_current(),
     }
 }
@@ -63,16 +58,6 @@ pub(crate) fn said(place: Option<TraceContext>) -> Option<v1::TraceContext> {
 }
 
 fn sender(attributes: &BTreeMap<String, String>, registry: &Registry) -> Option<TraceContext> {
-    let place = match attributes.get(TRACEPARENT)?.parse::<TraceContext>() {
-        Ok(place) => place,
-        Err(error) => {
-            registry.count_bad(BadInput::Traceparent);
-            WARNED.call_once(|| {
-                warn!(error = %error, "a task's place in its trace is unknown; others are only counted");
-            });
-            return None;
-        }
-    };
     let state = attributes.get(TRACESTATE).map_or("", String::as_str);
-    Some(place.with_state(state))
+    trace::told(attributes.get(TRACEPARENT)?, state, registry)
 }

@@ -1,12 +1,9 @@
 //! A place in a trace, in a call's headers.
 
-use std::sync::Once;
-
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tracing::warn;
 
-use crate::metrics::{BadInput, Registry};
-use crate::trace::{TRACEPARENT, TRACESTATE, TraceContext, with_current};
+use crate::metrics::Registry;
+use crate::trace::{self, TRACEPARENT, TRACESTATE, TraceContext, with_current};
 
 static PARENT: HeaderName = HeaderName::from_static(TRACEPARENT);
 static STATE: HeaderName = HeaderName::from_static(TRACESTATE);
@@ -15,9 +12,6 @@ static STATE: HeaderName = HeaderName::from_static(TRACESTATE);
 const PARENT_LEN: usize = 55;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
-
-/// Whoever sends one malformed place sends thousands; the metric counts them.
-static WARNED: Once = Once::new();
 
 /// Tells the callee where in a trace the caller is, if it is anywhere.
 pub fn stamp(headers: &mut HeaderMap) {
@@ -37,21 +31,13 @@ pub fn stamp(headers: &mut HeaderMap) {
 
 /// Where the caller is, as far as it says so in a form that can be read.
 pub(crate) fn told(headers: &HeaderMap, registry: &Registry) -> Option<TraceContext> {
-    let parent = headers.get(&PARENT)?;
-    let context = match String::from_utf8_lossy(parent.as_bytes()).parse::<TraceContext>() {
-        Ok(context) => context,
-        Err(error) => {
-            registry.count_bad(BadInput::Traceparent);
-            WARNED.call_once(|| {
-                warn!(error = %error, "a caller's place in its trace is unknown; others are only counted");
-            });
-            return None;
-        }
+    let text = |name| {
+        headers
+            .get(name)
+            .map(|value| String::from_utf8_lossy(value.as_bytes()))
     };
-    match headers.get(&STATE).map(HeaderValue::to_str) {
-        Some(Ok(state)) => Some(context.with_state(state)),
-        _ => Some(context),
-    }
+    let state = headers.get(&STATE).and_then(|state| state.to_str().ok());
+    trace::told(&text(&PARENT)?, state.unwrap_or_default(), registry)
 }
 
 /// The `traceparent`, without a text in between.

@@ -167,11 +167,14 @@ fn a_secret_is_told_to_nobody() {
     ]);
     let mut secrets = environment.secrets.clone();
     secrets.sort();
+    // Which of them are too short to be taken out of a text, the reports decide.
     let expected = [
+        "7",
         "a new relic",
         "api-key=a%20new%20relic,tenant=7",
         "datadog-key",
         "https://0123456789abcdef@host/1",
+        "test",
     ];
     assert_eq!(secrets, expected);
     let shown = format!("{environment:?}");
