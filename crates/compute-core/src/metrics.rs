@@ -77,20 +77,3 @@ impl Metrics {
         })
     }
 }
-
-/// One more in a gauge, until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Raised(IntGauge);
-
-impl Raised {
-    pub(crate) fn new(gauge: &IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for Raised {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}

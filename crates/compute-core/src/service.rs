@@ -18,6 +18,7 @@ use proto::v1::{
     HasRequest, HasResponse, InitRequest, PredictRequest, PutResponse, TensorMeta, TrainReply,
     TrainRequest,
 };
+use telemetry::metrics::Raised;
 use telemetry::trace::{Span, Traced};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -25,7 +26,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::cache::{Cache, Held};
 use crate::engine;
-use crate::metrics::{Metrics, Raised};
+use crate::metrics::Metrics;
 use bodies::{Labelled, Parameters};
 use training::Training;
 

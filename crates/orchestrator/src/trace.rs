@@ -8,7 +8,7 @@ use std::fmt::Display;
 use federation::RunId;
 use proto::v1;
 use telemetry::Telemetry;
-use telemetry::trace::{self, InSpan, Scope, Span, SpanId, TraceContext, TraceId, Traced, current};
+use telemetry::trace::{self, Scope, Span, SpanId, TraceContext, TraceId, Traced, current};
 use tokio::task::JoinHandle;
 
 use crate::store::RunRow;
@@ -132,14 +132,6 @@ pub fn told(telemetry: &Telemetry, message: Option<&v1::TraceContext>) -> Option
     trace::told(parent, state, &telemetry.registry)
 }
 
-/// Works in `place`, which goes on afterwards.
-pub fn within<F: Future>(place: Option<Scope>, work: F) -> InSpan<F> {
-    match place {
-        Some(place) => work.in_scope(place),
-        None => work.in_current(),
-    }
-}
-
 /// Works in the place of `span`, and has it say so if the work goes wrong.
 ///
 /// # Errors
@@ -149,7 +141,7 @@ pub async fn attempt<T, E: Display>(
     span: &Span,
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
-    let done = within(span.scope(), work).await;
+    let done = work.in_scope(span.scope()).await;
     done.inspect_err(|error| span.fail(error))
 }
 

@@ -24,6 +24,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use telemetry::config::environment::Environment;
 use telemetry::export::sink::Sink;
+use telemetry::metrics::heap::Allocator;
 use telemetry::trace::Traced;
 use telemetry::{Host, Household, Telemetry, rpc};
 use tonic::body::Body;
@@ -32,6 +33,10 @@ use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status};
 use tower::Service;
+
+// As in the services: with another allocator the two sides differ in how they wait for its locks.
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 /// Calls under way at one time.
 const IN_FLIGHT: usize = 64;

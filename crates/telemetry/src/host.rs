@@ -13,7 +13,7 @@ use crate::config::LogConfig;
 use crate::config::environment::Environment;
 use crate::export::{ExportMetrics, Exporter, Resource};
 use crate::logs::{InstallError, Logs, Output};
-use crate::metrics::{BadInput, Error, Registry, VERSION, process, runtime};
+use crate::metrics::{BadInput, Error, IntCounter, Registry, VERSION, process, runtime};
 use crate::operations::MetricsEndpoint;
 use crate::reports::{self, Errors};
 use crate::service::Telemetry;
@@ -40,6 +40,7 @@ pub struct Host {
     household: Household,
     registry: Registry,
     exporter: Option<Exporter>,
+    lines_lost: IntCounter,
     errors: Option<reports::Guard>,
     // What was wrong with what we were given, until there is a log to tell it.
     untold: Vec<(BadInput, String)>,
@@ -68,6 +69,7 @@ impl Host {
         let export_metrics = ExportMetrics::register(&registry)?;
         let problems = environment.problems.iter();
         let mut host = Self {
+            lines_lost: export_metrics.lines_lost.clone(),
             untold: problems
                 .map(|wrong| (wrong.kind(), wrong.to_string()))
                 .collect(),
@@ -147,6 +149,7 @@ impl Host {
             dir,
             outbox: exported.map(|exporter| Arc::clone(&exporter.logs)),
             errors: self.errors.as_ref(),
+            lost: Some(self.lines_lost.clone()),
         };
         let installed = to(self.environment.log_dir.as_deref()).install();
         if let Err(problem @ InstallError::Dir { .. }) = installed {

@@ -29,6 +29,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry};
 
 use crate::export::{self, Outbox};
+use crate::metrics::IntCounter;
 use crate::reports::Guard;
 use files::Files;
 use filter::Wanted;
@@ -80,6 +81,8 @@ pub struct Logs<'a> {
     pub outbox: Option<Arc<Outbox<LogRecord>>>,
     /// Who is told of errors.
     pub errors: Option<&'a Guard>,
+    /// Counts the lines that could not be written.
+    pub lost: Option<IntCounter>,
 }
 
 /// Why logs could not be installed.
@@ -119,6 +122,7 @@ impl Logs<'_> {
             dir: None,
             outbox: None,
             errors: None,
+            lost: None,
         }
     }
 
@@ -161,6 +165,7 @@ impl Logs<'_> {
             writer,
             files,
             outbox: self.outbox,
+            lost: self.lost,
         };
         let mut layers = vec![logbook.with_filter(wanted).boxed()];
         layers.extend(self.errors.map(Guard::layer));

@@ -13,6 +13,7 @@ mod instrument;
 pub mod lint;
 mod living;
 pub mod process;
+mod raised;
 mod registry;
 pub mod runtime;
 
@@ -25,6 +26,7 @@ pub use histogram::{Histogram, HistogramVec, Timer};
 pub use instrument::{Each, Instrument};
 pub use living::{GaugeSeries, IntGaugeSeries, Living, LivingGauge, LivingIntGauge, Series};
 pub use prometheus::{Error, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+pub use raised::Raised;
 pub use registry::{BadInput, Registry, Snapshot};
 
 /// Declares the metrics of a crate: each with its help text, its name, and who asked for it.

@@ -11,7 +11,7 @@ pub use layer::{Answer, Answering, Layer, Served};
 pub use methods::Metrics;
 pub use place::stamp;
 
-pub(crate) use place::told;
+pub(crate) use place::{request, told};
 
 #[cfg(test)]
 mod tests;

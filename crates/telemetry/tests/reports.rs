@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
@@ -13,7 +14,9 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::post;
 use serde_json::Value;
+use telemetry::export::Outbox;
 use telemetry::logs::{Logs, Output};
+use telemetry::metrics::IntCounter;
 use telemetry::reports::{Errors, Guard, StartError, start};
 use telemetry::trace::{Sampler, Tracer};
 use tracing::{debug, error, info, warn};
@@ -88,6 +91,7 @@ fn errors_and_panics_are_told_with_their_place_and_without_secrets() {
     .unwrap();
     an_error_arrives(&received);
     an_error_outside_of_any_trace_arrives(&received);
+    a_kept_span_names_the_report(&received);
     a_panic_arrives_before_the_thread_goes_on(&received);
     nothing_is_told_after_the_end(guard, &received);
     an_address_that_says_nothing_holds_nobody_up();
@@ -173,6 +177,19 @@ fn an_error_outside_of_any_trace_arrives(received: &Receiver<String>) {
         event["contexts"]["Rust Tracing Fields"]["event_type"],
         "odd"
     );
+}
+
+fn a_kept_span_names_the_report(received: &Receiver<String>) {
+    let dropped = IntCounter::new("dropped_total", "Dropped.").unwrap();
+    let spans = Arc::new(Outbox::new(1, 1, dropped));
+    let tracer = Tracer::new("pantry", Sampler::all(), Some(Arc::clone(&spans)));
+    tracer
+        .serve("restock", None)
+        .run(|| error!("the shelf broke"));
+    let (event, _) = next(received);
+    let [span] = spans.take().try_into().unwrap();
+    let named = telemetry::trace::Value::from(event["event_id"].as_str().unwrap().to_owned());
+    assert_eq!(span.attributes, [("sentry.event_id", named)]);
 }
 
 fn a_panic_arrives_before_the_thread_goes_on(received: &Receiver<String>) {

@@ -11,12 +11,12 @@ use proto::v1::worker_message::{Done, Failed, Kind as Said, Progress};
 use proto::v1::{BlobRef, Body, TrainProgress, TrainResult, TrainTask};
 use task_queue::Delivery;
 use telemetry::span;
-use telemetry::trace::Span;
+use telemetry::trace::{Span, Traced};
 use tracing::{info, warn};
 
 use crate::lease::{Outcome, Workshop};
 use crate::report;
-use crate::trace::{describe, inside, said};
+use crate::trace::{describe, said};
 use crate::train::{Means, Task, TrainError, hold, train};
 
 /// Deliveries of one task before it is reported as failed: workers that take it keep dying.
@@ -195,7 +195,11 @@ impl Workshop {
 
     async fn tell(&self, task: &Task, said: Said, span: &Span) -> Verdict {
         let timer = self.metrics.phase_seconds.of("report").start();
-        let verdict = inside(span, self.session.report(&task.id.to_string(), said)).await;
+        let verdict = self
+            .session
+            .report(&task.id.to_string(), said)
+            .in_scope(span.scope())
+            .await;
         timer.stop();
         span.set("accepted", verdict.accepted);
         if span.is_kept() && !verdict.accepted {
@@ -232,7 +236,7 @@ impl Workshop {
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         let timer = self.metrics.phase_seconds.of(phase).start();
-        let done = inside(span, work).await;
+        let done = work.in_scope(span.scope()).await;
         match &done {
             Ok(_) => drop(timer.stop()),
             Err(error) => span.fail(error),

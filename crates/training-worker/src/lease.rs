@@ -19,7 +19,7 @@ use crate::config::LeaseConfig;
 use crate::curves::Curves;
 use crate::metrics::Metrics;
 use crate::session::Session;
-use crate::trace::{inside, span_of};
+use crate::trace::span_of;
 
 /// A task that could not be done is offered to others after this long.
 const GIVE_BACK_DELAY: Duration = Duration::from_millis(250);
@@ -77,7 +77,7 @@ impl Workshop {
         let mut backoff = Backoff::default();
         while !drain.is_cancelled() {
             let ready = tokio::select! {
-                ready = self.lease_one().in_scope(self.telemetry.tracer.aside("lease", None)) => ready,
+                ready = self.lease_one().in_scope(Some(self.telemetry.tracer.aside("lease", None))) => ready,
                 () = drain.cancelled() => return,
             };
             match ready {
@@ -121,12 +121,12 @@ impl Workshop {
         // On the heap, so that a slot that waits is not as large as all that a task may be doing.
         let work = Box::pin(self.execute(&delivery, &span));
         let outcome = tokio::select! {
-            outcome = inside(&span, work) => outcome,
+            outcome = work.in_scope(span.scope()) => outcome,
             // Aside: a long task is kept a thousand times.
-            () = self.keep(handle).in_scope(aside) => Outcome::Lost,
+            () = self.keep(handle).in_scope(Some(aside)) => Outcome::Lost,
             () = stop.cancelled() => Outcome::GivenBack,
         };
-        let settled = inside(&span, self.settle(handle, outcome)).await;
+        let settled = self.settle(handle, outcome).in_scope(span.scope()).await;
         if let Err(error) = settled {
             // The task comes again when its lease runs out, and its report is refused as a repeat.
             debug!(error = %error, "the end of a lease was not heard");

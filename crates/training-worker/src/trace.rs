@@ -6,7 +6,7 @@ use proto::v1;
 use task_queue::Delivery;
 use telemetry::Telemetry;
 use telemetry::metrics::Registry;
-use telemetry::trace::{self, InSpan, Span, TRACEPARENT, TRACESTATE, TraceContext, Traced};
+use telemetry::trace::{self, Span, TRACEPARENT, TRACESTATE, TraceContext};
 
 use crate::train::Task;
 
@@ -38,14 +38,6 @@ pub(crate) fn describe(span: &Span, task: &Task, worker: &str) {
         span.set("agent_id", id.client.to_string());
         span.set("attempt", id.attempt);
         span.set("worker", worker.to_owned());
-    }
-}
-
-/// Works in a span that is told more later on. The span ends when it is dropped.
-pub(crate) fn inside<F: Future>(span: &Span, work: F) -> InSpan<F> {
-    match span.scope() {
-        Some(place) => work.in_scope(place),
-        None => work.in_current(),
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use federation::round::{Effect, Phase, Plan, Round};
 use federation::run::RunState;
 use federation::{RunId, Timestamp, cohort, stop};
-use telemetry::trace::{Scope, Span};
+use telemetry::trace::{Scope, Span, Traced};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tracing::info;
 
@@ -21,7 +21,7 @@ use crate::problem::Problem;
 use crate::publish::publish;
 use crate::store::RunRow;
 use crate::study::Study;
-use crate::trace::{RunTrace, attempt, within};
+use crate::trace::{RunTrace, attempt};
 
 /// Waits after a stalled step, doubling from the first to the longest.
 const STALL_FIRST: Duration = Duration::from_millis(50);
@@ -95,7 +95,7 @@ impl Driver {
     pub(super) async fn drive(mut self) {
         loop {
             let place = self.aside();
-            let (next, pause) = within(place, self.go_on()).await;
+            let (next, pause) = self.go_on().in_scope(place).await;
             match next {
                 Next::Step => {}
                 Next::Wait => self.wait(pause, false).await,
@@ -222,14 +222,16 @@ impl Driver {
             return self.move_to(row, wanted.0, wanted.1).await;
         }
         let place = work.span.scope();
-        within(place.clone(), dispatch(&study, work, is_kept)).await?;
+        dispatch(&study, work, is_kept)
+            .in_scope(place.clone())
+            .await?;
         match work.round.as_ref().map(Round::phase) {
             None => self.open_or_finish(row).await,
             Some(Phase::Training) => self.train(row).await,
             Some(Phase::Abandoned) => self.abandon().await,
             Some(_) => {
                 let place = place.filter(|_| is_kept);
-                within(place, Box::pin(close_round(&study, work))).await?;
+                Box::pin(close_round(&study, work)).in_scope(place).await?;
                 Ok(Next::Step)
             }
         }

@@ -6,7 +6,7 @@ use sqlx::error::DatabaseError;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
 use sqlx::{Sqlite, Transaction};
-use telemetry::metrics::{Histogram, IntCounter, IntGauge};
+use telemetry::metrics::{Histogram, IntCounter, IntGauge, Raised};
 
 use super::{Store, StoreError};
 use crate::metrics::store as metrics;
@@ -66,9 +66,6 @@ struct Handles {
     seconds: Histogram,
 }
 
-/// Somebody who waits, until dropped.
-struct Waiting<'a>(&'a IntGauge);
-
 impl Meter {
     pub(super) fn new(metrics: metrics::Store) -> Self {
         Self {
@@ -108,9 +105,8 @@ impl Meter {
         self.metrics.errors.with_label_values(&labels).inc();
     }
 
-    fn wait(&self) -> Waiting<'_> {
-        self.waiting.inc();
-        Waiting(&self.waiting)
+    fn wait(&self) -> Raised {
+        Raised::new(&self.waiting)
     }
 
     /// Brings what is shown of the pool up to date.
@@ -120,12 +116,6 @@ impl Meter {
         let Self { metrics, .. } = self;
         metrics.connections_idle.of(metrics::DATABASE).set(idle);
         metrics.connections_active.of(metrics::DATABASE).set(active);
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }
 

@@ -12,6 +12,7 @@ mod recovery;
 mod refusals;
 mod sameness;
 mod scene;
+mod series;
 mod settings;
 mod shell;
 mod starting;

@@ -1,4 +1,4 @@
-//! What the export thread counts about itself.
+//! What telemetry counts about itself: what leaves, and what is lost on the way.
 
 use crate::metrics::{Each, Histogram, IntCounter, IntGauge};
 
@@ -6,13 +6,15 @@ use crate::metrics::{Each, Histogram, IntCounter, IntGauge};
 const DURATIONS: [f64; 8] = [0.001, 0.005, 0.02, 0.1, 0.5, 2.5, 5.0, 10.0];
 
 crate::metrics! {
-    /// What the export thread counts about itself.
+    /// What telemetry counts about itself.
     pub struct ExportMetrics {
         /// Spans that will not arrive: the queue was full, the collector refused them, or the
         /// process ended before it could be reached.
         pub spans_dropped: IntCounter = "telemetry_spans_dropped_total";
         /// Log records that will not arrive, for the same reasons.
         pub logs_dropped: IntCounter = "telemetry_logs_dropped_total";
+        /// Log lines that could not be written: who reads them went away, or a disk is full.
+        pub lines_lost: IntCounter = "telemetry_log_lines_lost_total";
         /// Requests to the collector that failed. Those that may succeed later are repeated.
         pub failures: Each<IntCounter> = "telemetry_export_failures_total"
             {signal in ["traces", "logs"]};

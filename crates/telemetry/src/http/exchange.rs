@@ -11,7 +11,7 @@ use axum::response::Response;
 use http_body::{Frame, SizeHint};
 
 use super::Counted;
-use crate::rpc::told;
+use crate::rpc::{request as request_id, told};
 use crate::trace::{Scope, Span};
 
 /// All methods that a label names.
@@ -52,7 +52,8 @@ impl Exchange {
         // where it comes from is part of a trace.
         let caller = told(request.headers(), &counted.telemetry.registry);
         let span = caller.map_or_else(Span::none, |caller| {
-            counted.telemetry.tracer.serve(method, Some(&caller))
+            let span = counted.telemetry.tracer.serve(method, Some(&caller));
+            span.on_request(request_id(request.headers()))
         });
         if span.is_kept() {
             span.set("http.request.method", method);

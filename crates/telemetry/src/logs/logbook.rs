@@ -1,7 +1,7 @@
 //! The layer that makes a record of each event and hands it to everybody who wants one.
 
 use std::fmt;
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use tracing::{Event, Subscriber};
@@ -14,6 +14,7 @@ use super::files::Files;
 use super::record::LogRecord;
 use super::{json, text};
 use crate::export::Outbox;
+use crate::metrics::IntCounter;
 
 /// How a line looks.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +30,7 @@ pub(super) struct Logbook {
     pub(super) writer: BoxMakeWriter,
     pub(super) files: Option<Files>,
     pub(super) outbox: Option<Arc<Outbox<LogRecord>>>,
+    pub(super) lost: Option<IntCounter>,
 }
 
 impl Logbook {
@@ -44,7 +46,7 @@ impl Logbook {
     }
 
     /// Writes the lines. That one could not be written (the reader of a pipe went away, a disk is
-    /// full) can be told to nobody: this is where it would be told.
+    /// full) is counted and not told: this is where it would be told.
     fn write(&self, record: &LogRecord) {
         let json = match (self.form, &self.files) {
             (Form::Text { .. }, None) => None,
@@ -55,10 +57,16 @@ impl Logbook {
             Form::Json => None,
         };
         if let Some(line) = text.as_ref().or(json.as_ref()) {
-            self.writer.make_writer().write_all(line).ok();
+            self.count(self.writer.make_writer().write_all(line));
         }
         if let (Some(files), Some(line)) = (&self.files, json) {
-            files.write(record, &line).ok();
+            self.count(files.write(record, &line));
+        }
+    }
+
+    fn count(&self, written: io::Result<()>) {
+        if let (Err(_), Some(lost)) = (written, &self.lost) {
+            lost.inc();
         }
     }
 }

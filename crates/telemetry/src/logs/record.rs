@@ -7,6 +7,9 @@ use tracing::{Event, Level};
 use super::visit::Said;
 use crate::trace::{self, Scope, SpanId, TraceId, Value};
 
+/// The field with what a caller calls its request.
+const REQUEST_ID: &str = "request_id";
+
 /// Something that was said, and by whom.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogRecord {
@@ -41,6 +44,10 @@ impl LogRecord {
         event.record(&mut said);
         let about = event.metadata();
         let here = trace::current();
+        if let Some(request) = here.as_ref().and_then(Scope::request) {
+            said.fields.retain(|(name, _)| *name != REQUEST_ID);
+            said.fields.push((REQUEST_ID, request.to_owned().into()));
+        }
         Self {
             at: now(),
             level: *about.level(),

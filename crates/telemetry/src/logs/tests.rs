@@ -365,3 +365,39 @@ fn files_have_json_while_people_read_text() {
         assert_eq!(line["round"], 3);
     }
 }
+
+#[test]
+fn a_line_names_the_request_that_it_is_about() {
+    let tracer = Tracer::new("kitchen", Sampler::all(), None);
+    let [line] = said(|| {
+        let span = tracer.serve("Order", None);
+        let span = span.on_request(Some("order-7".into()));
+        span.run(|| info!(request_id = "mine", "soup"));
+    })
+    .try_into()
+    .unwrap();
+    assert_eq!(line["request_id"], "order-7");
+}
+
+#[test]
+fn a_line_that_cannot_be_written_is_counted() {
+    struct Full;
+    impl io::Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let lost = IntCounter::new("lost_total", "Lost.").unwrap();
+    let logs = Logs {
+        lost: Some(lost.clone()),
+        ..logs(LogFormat::Json)
+    };
+    let subscriber = logs.subscriber(BoxMakeWriter::new(|| Full), false).unwrap();
+    tracing::subscriber::with_default(subscriber, || info!("soup"));
+    assert_eq!(lost.get(), 1);
+}

@@ -61,6 +61,7 @@ impl Desk {
             tag("trace_id", place.trace.to_string());
             tag("span_id", place.span.to_string());
             tag("function", here.name().to_owned());
+            here.set("sentry.event_id", event.event_id.simple().to_string());
             let context = TraceContext {
                 trace_id: TraceId::from(place.trace.to_bytes()),
                 span_id: SpanId::from(place.span.to_bytes()),

@@ -68,8 +68,9 @@ impl Shared {
         let Telemetry {
             registry, tracer, ..
         } = &self.telemetry;
-        let caller = place::told(request.headers(), registry);
-        Some(Call::begin(method, tracer, caller.as_ref()))
+        let headers = request.headers();
+        let caller = place::told(headers, registry);
+        Some(Call::begin(method, tracer, headers, caller.as_ref()))
     }
 }
 

@@ -81,6 +81,24 @@ async fn a_call_whose_caller_leaves_is_cancelled() {
 }
 
 #[tokio::test]
+async fn a_call_that_outlasts_its_caller_s_patience_is_out_of_time() {
+    let kitchen = Kitchen::open(Sampler::all()).await;
+    let refused = kitchen
+        .order_within("wait", Duration::from_millis(20))
+        .await;
+    // Both sides watch the time, and either may be the first to say so.
+    let code = refused.unwrap_err().code();
+    assert!(
+        matches!(code, Code::DeadlineExceeded | Code::Cancelled),
+        "{code:?}"
+    );
+    until(|| kitchen.ended("Order", "deadline_exceeded") == 1).await;
+    assert_eq!(kitchen.ended("Order", "cancelled"), 0);
+    let [span] = kitchen.spans.take().try_into().unwrap();
+    assert_eq!(span.error.as_deref(), Some("the caller's time was up"));
+}
+
+#[tokio::test]
 async fn a_call_that_panics_is_an_internal_error() {
     let kitchen = Kitchen::open(Sampler::none()).await;
     kitchen.order("panic", None).await.unwrap_err();

@@ -19,10 +19,10 @@ pub trait Traced: Future + Sized {
         }
     }
 
-    /// Works at `scope`.
-    fn in_scope(self, scope: Scope) -> InSpan<Self> {
+    /// Works at `scope`, which goes on afterwards; where the caller is, if it is none.
+    fn in_scope(self, scope: Option<Scope>) -> InSpan<Self> {
         InSpan {
-            scope: Some(scope),
+            scope: scope.or_else(super::current),
             inner: self,
             _span: Span::none(),
         }

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use super::context::{SpanId, TraceContext, TraceId};
-use super::span::Recording;
+use super::span::{Recording, Value};
 use super::tracer::Tracer;
 
 thread_local! {
@@ -19,6 +19,7 @@ pub struct Scope {
     pub(super) tracer: Tracer,
     pub(super) name: &'static str,
     pub(super) context: TraceContext,
+    pub(super) request: Option<Arc<str>>,
     pub(super) recording: Option<Arc<Recording>>,
 }
 
@@ -41,10 +42,23 @@ impl Scope {
         &self.context
     }
 
+    /// What the caller calls the request that this is done for, if it calls it anything.
+    #[must_use]
+    pub fn request(&self) -> Option<&str> {
+        self.request.as_deref()
+    }
+
     /// Whether what happens here is kept.
     #[must_use]
     pub fn is_kept(&self) -> bool {
         self.recording.is_some()
+    }
+
+    /// Says something about the span that this is.
+    pub(crate) fn set(&self, key: &'static str, value: impl Into<Value>) {
+        if let Some(recording) = &self.recording {
+            recording.set(key, value.into());
+        }
     }
 
     /// Does `work` here, on this thread.

@@ -96,7 +96,7 @@ impl Span {
                     parent: Some(&parent.context),
                     parent_is_remote: false,
                 };
-                parent.tracer.span(&part)
+                parent.tracer.span(&part).on_request(parent.request.clone())
             }
             _ => Self::none(),
         })
@@ -105,6 +105,14 @@ impl Span {
     /// Nothing: what is done in it is done where its caller is.
     pub fn none() -> Self {
         Self { scope: None }
+    }
+
+    /// Is done for this request of a caller, as is whatever follows from it here.
+    pub(crate) fn on_request(mut self, request: Option<Arc<str>>) -> Self {
+        if let Some(scope) = &mut self.scope {
+            scope.request = request;
+        }
+        self
     }
 
     /// Whether somebody will see it. Ask before computing what only a span wants to know.
@@ -141,8 +149,8 @@ impl Span {
 
     /// Says something about the span.
     pub fn set(&self, key: &'static str, value: impl Into<Value>) {
-        if let Some(recording) = self.recording() {
-            recording.edit(|record| record.attributes.push((key, value.into())));
+        if let Some(scope) = &self.scope {
+            scope.set(key, value);
         }
     }
 
@@ -213,6 +221,10 @@ impl Recording {
             links: Vec::new(),
             error: None,
         })))
+    }
+
+    pub(super) fn set(&self, key: &'static str, value: Value) {
+        self.edit(|record| record.attributes.push((key, value)));
     }
 
     fn edit(&self, change: impl FnOnce(&mut SpanRecord)) {

@@ -73,6 +73,7 @@ impl Tracer {
                 sampled: false,
                 ..context
             },
+            request: None,
             recording: None,
         }
     }
@@ -110,6 +111,7 @@ impl Tracer {
                 tracer: self.clone(),
                 name: part.name,
                 context,
+                request: None,
                 recording,
             }),
         }

@@ -6,7 +6,7 @@ use federation::TaskId;
 use proto::convert::InvalidMessage;
 use proto::v1::orchestrator_message::{Kind as Told, Verdict};
 use proto::v1::worker_message::{Done, Failed};
-use telemetry::trace::Span;
+use telemetry::trace::{Span, Traced};
 use tracing::warn;
 
 use super::{Talk, message};
@@ -15,7 +15,7 @@ use crate::collect::Incoming;
 use crate::fleet::Ended;
 use crate::metrics::rounds::INVALID_MESSAGE;
 use crate::reconciler::{NotKept, TaskFailure};
-use crate::trace::{told, within};
+use crate::trace::told;
 
 /// Most characters of what a worker says about a failure.
 const MESSAGE_MAX: usize = 2000;
@@ -37,7 +37,7 @@ impl Api {
         tokio::spawn(async move {
             let _turn = turn;
             let answering = api.give_verdict(&talk, what, &span);
-            within(span.scope(), answering).await;
+            answering.in_scope(span.scope()).await;
         });
     }
 

@@ -6,13 +6,13 @@ use std::time::Duration;
 use federation::acceptance::Refusal;
 use federation::event::Event;
 use federation::round::Effect;
+use telemetry::trace::Traced;
 use tracing::{debug, warn};
 
 use super::Driver;
 use crate::collect::{self, Incoming, Judged, collect};
 use crate::problem::Problem;
 use crate::reconciler::{NotKept, Signal, TaskFailure};
-use crate::trace::within;
 
 impl Driver {
     /// Returns after a signal, when workers came or went, when `span` has passed, or, if that is
@@ -36,7 +36,7 @@ impl Driver {
         let mut next = signal;
         while let Some(signal) = next {
             let place = signal.place().or_else(|| self.aside());
-            within(place, self.hear(signal)).await;
+            self.hear(signal).in_scope(place).await;
             next = self.inbox.try_recv().ok();
         }
     }

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf, BufMut};
 use futures::channel::mpsc;
@@ -81,6 +82,16 @@ impl Kitchen {
             let value = traceparent.parse().unwrap();
             request.metadata_mut().insert(TRACEPARENT, value);
         }
+        self.send(request).await
+    }
+
+    pub(super) async fn order_within(&self, dish: &str, patience: Duration) -> Plate {
+        let mut request = tonic::Request::new(dish.to_owned());
+        request.set_timeout(patience);
+        self.send(request).await
+    }
+
+    async fn send(&self, request: tonic::Request<String>) -> Plate {
         let mut client = tonic::client::Grpc::new(self.channel.clone());
         client.ready().await.unwrap();
         let answer = client.unary(request, PathAndQuery::from_static(ORDER), Text);
