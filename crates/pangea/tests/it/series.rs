@@ -1,6 +1,7 @@
 //! What strangers say does not become series: a house that hears ten thousand paths, calls and names
 //! of workers shows about as much as before.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 
 use futures::{StreamExt, stream};
@@ -10,9 +11,11 @@ use proto::v1::workers_client::WorkersClient;
 use telemetry::metrics::exposition;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tonic::Code;
-use tonic::codegen::http::uri::PathAndQuery;
+use tonic::body::Body;
+use tonic::codegen::Service;
+use tonic::codegen::http::Request;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
 
 use crate::scene::{A_MINUTE, Scene, within};
 
@@ -64,14 +67,16 @@ async fn ask_for_nothing(http: SocketAddr) {
 /// Calls methods that a server does not have.
 async fn call_nobody(channel: &Channel) {
     let calls = stream::iter(0..STRANGERS).for_each_concurrent(AT_ONCE, async |number| {
-        let path = format!("/pangea.v1.Stranger/Call{number}");
-        let mut client = tonic::client::Grpc::new(channel.clone());
-        client.ready().await.expect("a connection");
-        let request = tonic::Request::new(());
-        let codec = tonic_prost::ProstCodec::<(), ()>::default();
-        let path = PathAndQuery::try_from(path).expect("a path");
-        let refused = client.unary(request, path, codec).await;
-        assert_eq!(refused.expect_err("nobody").code(), Code::Unimplemented);
+        let path = format!("http://house/pangea.v1.Stranger/Call{number}");
+        let request = Request::post(path).header("content-type", "application/grpc");
+        let request = request.body(Body::empty()).expect("a request");
+        let mut channel = channel.clone();
+        poll_fn(|cx| channel.poll_ready(cx))
+            .await
+            .expect("a connection");
+        let answer = channel.call(request).await.expect("an answer");
+        let status = Status::from_header_map(answer.headers()).expect("a status");
+        assert_eq!(status.code(), Code::Unimplemented);
     });
     calls.await;
 }
