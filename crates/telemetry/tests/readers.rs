@@ -38,25 +38,9 @@ telemetry::metrics! {
 
 const ODD: &str = "a \"b\"\\c\nd, {e=\"f\"} # g é";
 
-/// Whether Python has the package. If not, the test says that it is skipped, or fails where tools
-/// are required.
+/// Whether Python has the package.
 fn python_can_read(test: &str) -> bool {
-    let mut python = Command::new("python3");
-    let answer = python.args(["-c", "import prometheus_client"]).output();
-    if answer.is_ok_and(|answer| answer.status.success()) {
-        return true;
-    }
-    let reason = "python3 has no prometheus_client";
-    assert!(
-        std::env::var_os("REQUIRE_TOOLS").is_none_or(|required| required != "1"),
-        "{reason}; `make tools` sets it up"
-    );
-    if let Some(file) = std::env::var_os("PANGEA_SKIPPED_FILE") {
-        let skipped = OpenOptions::new().append(true).create(true).open(file);
-        let mut skipped = skipped.expect("the file of skipped tests");
-        writeln!(skipped, "SKIPPED: {test}: {reason}").expect("a line");
-    }
-    false
+    test_tools::runs(test, "python3", &["-c", "import prometheus_client"])
 }
 
 /// Numbers of every kind, and the exemplar's labels.

@@ -1,8 +1,5 @@
 //! The house as tools that are not ours see it: Python's safetensors, and grpcurl.
 
-use std::fs::OpenOptions;
-use std::io::Write;
-
 use client::v1;
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -10,31 +7,10 @@ use tokio::process::Command;
 use crate::scene::{DIGITS, SHORT_JOB, Scene, digits_options, held_out, job};
 use crate::shell::{Told, run};
 
-/// Whether `program` can be run with `probe`. If not, the test says that it is skipped, or fails
-/// where tools are required.
-async fn is_there(test: &str, program: &str, probe: &[&str]) -> bool {
-    let mut command = Command::new(program);
-    let answer = command.args(probe).output().await;
-    if answer.is_ok_and(|answer| answer.status.success()) {
-        return true;
-    }
-    let reason = format!("{program} {} does not run", probe.join(" "));
-    assert!(
-        std::env::var_os("REQUIRE_TOOLS").is_none_or(|required| required != "1"),
-        "{reason}; `make tools` sets it up"
-    );
-    if let Some(file) = std::env::var_os("PANGEA_SKIPPED_FILE") {
-        let skipped = OpenOptions::new().append(true).create(true).open(file);
-        let mut skipped = skipped.expect("the file of skipped tests");
-        writeln!(skipped, "SKIPPED: {test}: {reason}").expect("a line");
-    }
-    false
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn pythons_safetensors_reads_a_model_that_is_as_good_as_its_run_said() {
     let test = "pythons_safetensors_reads_a_model_that_is_as_good_as_its_run_said";
-    if !is_there(test, "python3", &["-c", "import safetensors.numpy"]).await {
+    if !test_tools::runs(test, "python3", &["-c", "import safetensors.numpy"]) {
         return;
     }
     let scene = Scene::with_digits(2).await;
@@ -106,7 +82,7 @@ fn request() -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_is_submitted_and_watched_with_grpcurl_alone() {
     let test = "a_job_is_submitted_and_watched_with_grpcurl_alone";
-    if !is_there(test, "grpcurl", &["--version"]).await {
+    if !test_tools::runs(test, "grpcurl", &["--version"]) {
         return;
     }
     let scene = Scene::with_digits(2).await;
