@@ -1,8 +1,6 @@
 //! What a service counts, as a reader that is not ours sees it: Python's `prometheus_client`.
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::process::Command;
 use std::sync::Arc;
 
