@@ -11,8 +11,8 @@
 set -euo pipefail
 (($#)) || { echo "usage: with-backends.sh COMMAND…" >&2; exit 2; }
 
-READY_SECONDS=60  # a cold cache on a busy machine; warm, both take about one second
-STOP_SECONDS=10   # what does not end by itself in this time is killed
+READY_SECONDS=60 # a cold cache on a busy machine; warm, both take about one second
+STOP_SECONDS=10  # what does not end by itself in this time is killed
 
 tools="${PANGEA_TOOLS:-$HOME/.cache/pangea/tools}"
 backends="$(cd "$(dirname "$0")" && pwd)/backends"
@@ -27,23 +27,19 @@ set -m
 
 clean_up() {
   trap '' INT TERM HUP
+  exec 2>/dev/null # or bash tells of each process that it was killed
   if [[ -n "$command" ]]; then end TERM "$command"; fi
-  # SIGINT, because at SIGTERM PostgreSQL waits for its sessions to end.
-  if ((${#pids[@]})); then end INT "${pids[@]}"; fi
+  # LocalStack has nothing to put away. At SIGTERM, PostgreSQL would wait for its sessions to end.
+  if [[ -n "${pids[localstack]:-}" ]]; then end KILL "${pids[localstack]}"; fi
+  if [[ -n "${pids[postgresql]:-}" ]]; then end INT "${pids[postgresql]}"; fi
   rm -rf "$dir"
 }
 
-end() { # signal, pids of group leaders
-  local signal="$1" pid until=$((SECONDS + STOP_SECONDS))
-  shift
-  for pid in "$@"; do
-    kill "-$signal" -- "-$pid" 2>/dev/null || true # it may have ended by itself
-  done
-  for pid in "$@"; do
-    while kill -0 -- "-$pid" 2>/dev/null && ((SECONDS < until)); do sleep 0.02; done
-    kill -KILL -- "-$pid" 2>/dev/null || true
-    wait "$pid" 2>/dev/null || true
-  done
+end() { # signal, leader of a process group
+  local until=$((SECONDS + STOP_SECONDS))
+  kill "-$1" -- "-$2" || return 0 # it has ended by itself
+  while kill -0 -- "-$2" && ((SECONDS < until)); do sleep 0.02; done
+  kill -KILL -- "-$2" || true
 }
 
 # Below the range from which the system hands out ports, so that no test's port 0 is this one.
@@ -61,6 +57,7 @@ start() { # backend, a file that is there when its tool is
     return
   fi
   ports[$1]="$(free_port)"
+  : >"$dir/$1.log"
   "$backends/$1.sh" "$dir/$1" "${ports[$1]}" >"$dir/$1.log" 2>&1 {lock}>&- &
   pids[$1]=$!
 }

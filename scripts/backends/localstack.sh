@@ -7,6 +7,8 @@ set -euo pipefail
 
 home="${PANGEA_TOOLS:-$HOME/.cache/pangea/tools}/localstack"
 [[ -f "$home/wanted" ]] || { echo "LocalStack is not there; \`make tools\` sets it up" >&2; exit 1; }
+# LocalStack would not say so: it takes any answer at its port for its own.
+if (: <"/dev/tcp/127.0.0.1/$2") 2>/dev/null; then echo "port $2 is taken" >&2; exit 1; fi
 mkdir -p "$1/usr/lib"
 dir="$(cd "$1" && pwd)"
 
