@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
 # Runs every test and closes with a summary. Arguments go to `cargo test`.
 #
-# A test that needs a tool which is not there (Python with its packages, grpcurl) appends one line,
-# `SKIPPED: name: reason`, to the file named by PANGEA_SKIPPED_FILE; the summary lists them. With
-# REQUIRE_TOOLS=1 such a test fails instead.
+# A test that needs a tool which is not there (Python with its packages, grpcurl, LocalStack,
+# PostgreSQL) appends one line, `SKIPPED: name: reason`, to the file named by PANGEA_SKIPPED_FILE;
+# the summary lists them. With REQUIRE_TOOLS=1 such a test fails instead.
+#
+# Tests find LocalStack and PostgreSQL by what scripts/with-backends.sh sets; this script starts
+# itself again under it, so that a signal ends both.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+[[ -n "${PANGEA_BACKENDS:-}" ]] || exec scripts/with-backends.sh scripts/test.sh "$@"
 
 tools="${PANGEA_TOOLS:-$HOME/.cache/pangea/tools}"
 export PATH="$tools/bin:$tools/python/bin:$PATH"

@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
 # Sets up the tools that checks and tests use, at pinned versions, in a cache folder outside the
 # checkout: $PANGEA_TOOLS, or ~/.cache/pangea/tools. A tool that is already there is left alone.
-# Without Python or Go, what needs them is left out, and the tests that use it say so.
+# Without Python or Go, what needs them is left out, and the tests that use it say so. PostgreSQL is
+# the system's own, or comes from Debian's packages.
 set -euo pipefail
+cd "$(dirname "$0")/.."
 
 CARGO_DENY=0.20.2
 GRPCURL=1.9.3
 SAFETENSORS=0.8.0
 NUMPY=2.4.6
 PROMETHEUS_CLIENT=0.26.0
+POSTGRESQL_MIN=14 # the oldest that its makers still mend
 
 tools="${PANGEA_TOOLS:-$HOME/.cache/pangea/tools}"
 mkdir -p "$tools/bin"
@@ -63,6 +66,104 @@ python() {
   fi
 }
 
+# What it consists of is pinned in the file of requirements; a copy in the folder says what is there.
+localstack() {
+  local pins=scripts/backends/localstack-requirements.txt home="$tools/localstack" name
+  name="localstack $(sed -n 's/^localstack-core.*==//p' "$pins")"
+  if cmp -s "$pins" "$home/wanted"; then
+    report "$name" "there"
+  elif ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    report "$name" "left out: python3, 3.11 or newer, is not there"
+  else
+    rm -rf "$home"
+    python3 -m venv "$home"
+    "$home/bin/pip" install --quiet --disable-pip-version-check --requirement "$pins"
+    localstack_index "$home"
+    cp "$pins" "$home/wanted"
+    report "$name" "set up"
+  fi
+}
+
+# Builds what LocalStack would otherwise build at its first request, each time that it starts.
+localstack_index() { # home
+  local root="$1/index.new"
+  mkdir -p "$root/usr/lib/localstack"
+  OVERRIDE_IN_DOCKER=0 FILESYSTEM_ROOT="$root" "$1/bin/python" -I -m localstack.aws.spec
+  mv "$root/usr/lib/localstack" "$1/index"
+  rm -r "$root"
+}
+
+# Leaves the programs in $tools/postgresql/bin, wherever they are from.
+postgresql() {
+  local home="$tools/postgresql" system
+  if postgresql_serves "$home/bin"; then
+    report "$(postgresql_version "$home/bin")" "there"
+    return
+  fi
+  rm -rf "$home"
+  mkdir -p "$home"
+  system="$(printf '%s\n' /usr/lib/postgresql/*/bin | sort --version-sort | tail -n 1)"
+  if postgresql_serves "$system"; then
+    ln -s "$system" "$home/bin"
+    report "$(postgresql_version "$home/bin")" "found in $system"
+  elif ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
+    report "postgresql" "left out: neither a server from $POSTGRESQL_MIN nor apt-get is there"
+  else
+    postgresql_unpack "$home"
+    report "$(postgresql_version "$home/bin")" "unpacked from Debian's packages"
+  fi
+}
+
+postgresql_version() { # folder of programs
+  "$1/postgres" --version 2>/dev/null | sed -E 's/.*\) ([0-9.]+).*/postgresql \1/'
+}
+
+postgresql_serves() { # folder of programs
+  [[ "$(postgresql_version "$1")" =~ ^postgresql\ ([0-9]+) ]] && ((BASH_REMATCH[1] >= POSTGRESQL_MIN))
+}
+
+# Debian's packages of the version that its release has, and of the libraries that are not
+# installed, unpacked into the folder; nothing is installed. The lists of packages are fetched into
+# the folder too, because a container's are often empty, and only root may fill them.
+postgresql_unpack() { # home
+  local home="$1" server missing
+  local apt=(-qq -o APT::Sandbox::User=root
+    -o "Dir::State::Lists=$home/lists" -o "Dir::Cache=$home/cache")
+  mkdir -p "$home/lists/partial" "$home/cache/archives/partial" "$home/packages"
+  apt-get "${apt[@]}" update
+  server="$(apt-cache "${apt[@]}" depends --important postgresql |
+    sed -n 's/^ *Depends: \(postgresql-[0-9]*\)$/\1/p')"
+  # The libraries of Perl and LLVM serve what is not used here: wrappers, and compiled statements.
+  missing="$(apt-cache "${apt[@]}" depends --recurse --important "$server" "${server/-/-client-}" |
+    grep -E '^(lib|zlib)' | grep -Ev -- '-perl$|^libperl|^libllvm|^libc6$' | sort -u | while read -r name; do
+      dpkg-query --show --showformat='${db:Status-Status}\n' "$name" 2>/dev/null |
+        grep -qx installed || echo "$name"
+    done)"
+  # shellcheck disable=SC2086 # one word per package
+  (cd "$home/packages" &&
+    apt-get "${apt[@]}" download "$server" "${server/-/-client-}" libpq5 $missing)
+  for package in "$home"/packages/*.deb; do
+    dpkg-deb --extract "$package" "$home/root"
+  done
+  rm -rf "$home/packages" "$home/lists" "$home/cache"
+  postgresql_wrap "$home"
+}
+
+# Its programs find each other by themselves, but not the unpacked libraries.
+postgresql_wrap() { # home
+  local home="$1" program libraries
+  libraries="$(find "$home/root" -name '*.so.*' -path '*-linux-gnu/*' -printf '%h\n' | sort -u | paste -sd:)"
+  mkdir "$home/bin"
+  for program in "$home"/root/usr/lib/postgresql/*/bin/*; do
+    printf '#!/bin/sh\nLD_LIBRARY_PATH="%s" exec "%s" "$@"\n' "$libraries" "$program" \
+      >"$home/bin/${program##*/}"
+  done
+  chmod +x "$home"/bin/*
+  "$home/bin/postgres" --version >/dev/null # or it says which library is missing
+}
+
 cargo_deny
 grpcurl
 python
+localstack
+postgresql
