@@ -7,6 +7,7 @@ use federation::model::ModelSpec;
 use proto::transport::listen::{self, ListenError};
 use proto::transport::{Incoming, PipeListener, server};
 use proto::v1::compute_server::{self, ComputeServer};
+use seams::Seams;
 use telemetry::health::{self, Check, Health};
 use telemetry::operations::{self, Operations};
 use telemetry::{Telemetry, rpc};
@@ -44,6 +45,8 @@ pub struct Wiring {
     pub telemetry: Telemetry,
     /// Where callers in the same process connect, besides the port.
     pub pipe: Option<PipeListener>,
+    /// Who hears of the calls that it answers.
+    pub seams: Seams,
 }
 
 /// Why compute-core does not start.
@@ -102,7 +105,8 @@ impl ComputeCore {
         let operators = operations::start(http, operations).await?;
         let cache = Cache::new(config.engine.cache_mib.saturating_mul(MIB));
         let engine = &config.engine;
-        let service = Service::new(cache, engine.concurrency, engine.threads, metrics);
+        let service =
+            Service::new(cache, engine.concurrency, engine.threads, metrics).through(wiring.seams);
         let this = Self {
             grpc: grpc_at,
             http: http_at,

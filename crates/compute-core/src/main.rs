@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use compute_core::app::SERVICE;
 use compute_core::{ComputeCore, Config, Wiring};
+use seams::Seams;
 use telemetry::config::environment::Environment;
 use telemetry::logs::Output;
 use telemetry::metrics::heap::Allocator;
@@ -32,6 +33,7 @@ async fn live(config: Config, telemetry: Telemetry) -> anyhow::Result<()> {
     let wiring = Wiring {
         telemetry,
         pipe: None,
+        seams: Seams::default(),
     };
     // Listened for before the process announces itself, so that whoever waited for that can end it.
     let asked_to_end = asked_to_end()?;

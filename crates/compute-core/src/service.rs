@@ -18,6 +18,7 @@ use proto::v1::{
     HasRequest, HasResponse, InitRequest, PredictRequest, PutResponse, TensorMeta, TrainReply,
     TrainRequest,
 };
+use seams::{Seam, Seams};
 use telemetry::metrics::Raised;
 use telemetry::trace::{Span, Traced};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -40,6 +41,7 @@ pub struct Service {
     running: Arc<Semaphore>,
     threads: NonZeroUsize,
     metrics: Metrics,
+    seams: Seams,
 }
 
 /// Leave to compute, until it is dropped.
@@ -63,7 +65,14 @@ impl Service {
             running,
             threads,
             metrics,
+            seams: Seams::default(),
         }
+    }
+
+    /// Passes every computation through `seams`, before it and after it.
+    #[must_use]
+    pub fn through(self, seams: Seams) -> Self {
+        Self { seams, ..self }
     }
 
     async fn turn(&self) -> Result<Turn, Status> {
@@ -87,6 +96,7 @@ impl Service {
         work: impl FnOnce() -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
         let turn = self.turn().await?;
+        self.seams.pass(Seam::Service, op);
         let timer = self.metrics.processing.of(op).start();
         // The turn goes with the work, which does not end when its caller leaves.
         let work = move || {
@@ -95,6 +105,7 @@ impl Service {
         };
         let done = on_a_thread(&Span::none(), work).await?;
         timer.stop();
+        self.seams.pass(Seam::Service, "answer");
         Ok(done)
     }
 
@@ -137,6 +148,7 @@ impl Service {
     }
 
     async fn hold(&self, chunks: Streaming<BodyChunk>) -> Result<String, Status> {
+        self.seams.pass(Seam::Service, "put");
         let timer = self.metrics.processing.of("put").start();
         let (header, bytes) = body::receive(chunks).await.map_err(fault::body)?;
         let digest = fault::digest("header.digest", &header.digest)?;

@@ -11,6 +11,7 @@ use proto::engine::Engine;
 use proto::transport::listen::{self, ListenError};
 use proto::transport::{Address, Incoming, Outgoing, PipeListener, channel, server};
 use proto::v1::compute_server;
+use seams::Seams;
 use task_queue::{Counted, MemoryQueue, TaskQueue};
 use telemetry::health::{self, Check, Health};
 use telemetry::operations::{self, Operations};
@@ -51,6 +52,8 @@ pub struct Wiring {
     pub compute: Address,
     /// Where callers in the same process connect, besides the port.
     pub pipe: Option<PipeListener>,
+    /// Who hears of its calls.
+    pub seams: Seams,
 }
 
 /// Why the orchestrator does not start.
@@ -114,7 +117,11 @@ impl Orchestrator {
             blobs: LocalStore::open(data_dir.artifacts())?.counted(metrics.artifacts.clone()),
             spool: data_dir.spool(),
             queue: Counted::new(queue, Arc::clone(&wiring.clock), metrics.queue.clone()),
-            engine: Engine::over(channel(&wiring.compute).stamped(rpc::stamp)),
+            engine: Engine::over(
+                channel(&wiring.compute)
+                    .stamped(rpc::stamp)
+                    .through(wiring.seams.clone()),
+            ),
             fleet: Fleet::new(config.workers.heartbeat),
             clock: wiring.clock,
             telemetry: wiring.telemetry.clone(),

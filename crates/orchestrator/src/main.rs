@@ -7,6 +7,7 @@ use anyhow::Context;
 use clock::SystemClock;
 use orchestrator::app::SERVICE;
 use orchestrator::{Config, Orchestrator, Wiring};
+use seams::Seams;
 use telemetry::config::environment::Environment;
 use telemetry::logs::Output;
 use telemetry::metrics::heap::Allocator;
@@ -37,6 +38,7 @@ async fn live(config: Config, telemetry: Telemetry) -> anyhow::Result<()> {
         clock: Arc::new(SystemClock::default()),
         compute: config.compute.parse().context("compute")?,
         pipe: None,
+        seams: Seams::default(),
     };
     // Listened for before the process announces itself, so that whoever waited for that can end it.
     let asked_to_end = asked_to_end()?;

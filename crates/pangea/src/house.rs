@@ -14,6 +14,7 @@ use clock::{Clock, SystemClock};
 use compute_core::ComputeCore;
 use orchestrator::Orchestrator;
 use proto::transport::{Address, Pipe};
+use seams::Seams;
 use telemetry::config::environment::Environment;
 use telemetry::metrics::Registry;
 use telemetry::{Host, Household, Telemetry};
@@ -128,6 +129,7 @@ impl House {
                 clock: Arc::clone(&clock),
                 orchestrator: Address::Pipe(orchestrator_pipe.clone()),
                 compute: Address::Pipe(compute_pipe.clone()),
+                seams: Seams::default(),
             };
             workers.push(TrainingWorker::start(worker_config(&plan, number), wiring).await?);
         }
@@ -224,6 +226,7 @@ async fn start_compute(
     let wiring = compute_core::Wiring {
         telemetry,
         pipe: Some(pipe.listen()),
+        seams: Seams::default(),
     };
     Ok(ComputeCore::start(config, wiring).await?)
 }
@@ -246,6 +249,7 @@ async fn start_orchestrator(
         clock: Arc::clone(clock),
         compute: Address::Pipe(compute.clone()),
         pipe: Some(own.listen()),
+        seams: Seams::default(),
     };
     Ok(Orchestrator::start(config, wiring).await?)
 }

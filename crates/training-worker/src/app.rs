@@ -10,6 +10,7 @@ use proto::transport::listen::{self, ListenError};
 use proto::transport::{Address, Outgoing, channel};
 use proto::v1::compute_server;
 use proto::v1::worker_message::Hello;
+use seams::Seams;
 use telemetry::health::{self, Check, Health};
 use telemetry::operations::{self, Operations};
 use telemetry::{Telemetry, rpc};
@@ -40,6 +41,8 @@ pub struct Wiring {
     pub orchestrator: Address,
     /// The compute-core.
     pub compute: Address,
+    /// Who hears of its calls.
+    pub seams: Seams,
 }
 
 /// Why a worker does not start.
@@ -92,7 +95,7 @@ impl TrainingWorker {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: host_name(),
         };
-        let session = Session::new(hello, drain.clone());
+        let session = Session::new(hello, drain.clone()).through(wiring.seams.clone());
         let operations = Operations {
             service: SERVICE,
             health: Health::new(checks(&session, channel(&wiring.compute)), drain.clone()),
@@ -109,7 +112,12 @@ impl TrainingWorker {
             tasks: TaskTracker::new(),
             operators: operations::start(http, operations).await?,
         };
-        let orchestrator = channel(&wiring.orchestrator).stamped(rpc::stamp);
+        let calling = |address| {
+            channel(address)
+                .stamped(rpc::stamp)
+                .through(wiring.seams.clone())
+        };
+        let orchestrator = calling(&wiring.orchestrator);
         let curves = Curves::new(
             metrics.clone(),
             &wiring.telemetry.registry,
@@ -118,7 +126,7 @@ impl TrainingWorker {
         let workshop = Workshop {
             queue: Arc::new(RemoteQueue::new(id, orchestrator.clone())),
             store: Arc::new(RemoteStore::new(orchestrator.clone())),
-            engine: Engine::over(channel(&wiring.compute).stamped(rpc::stamp)),
+            engine: Engine::over(calling(&wiring.compute)),
             session: session.clone(),
             clock: Arc::clone(&wiring.clock),
             lease: config.lease,

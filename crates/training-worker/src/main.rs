@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clock::SystemClock;
+use seams::Seams;
 use telemetry::config::environment::Environment;
 use telemetry::logs::Output;
 use telemetry::metrics::heap::Allocator;
@@ -33,6 +34,7 @@ async fn live(config: Config, telemetry: Telemetry) -> anyhow::Result<()> {
         clock: Arc::new(SystemClock::default()),
         orchestrator: config.orchestrator.parse().context("orchestrator")?,
         compute: config.compute.parse().context("compute")?,
+        seams: Seams::default(),
     };
     let drain = config.lease.drain;
     // Listened for before the process announces itself, so that whoever waited for that can end it.

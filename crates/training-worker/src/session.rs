@@ -14,6 +14,7 @@ use proto::v1::orchestrator_message::{Kind as Told, Verdict};
 use proto::v1::worker_message::{Heartbeat, Hello, Kind as Said, Pong};
 use proto::v1::workers_client::WorkersClient;
 use proto::v1::{OrchestratorMessage, WorkerMessage};
+use seams::{Seam, Seams};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -51,6 +52,7 @@ struct Shared {
     outbox: watch::Sender<Option<mpsc::Sender<WorkerMessage>>>,
     cancelled: watch::Sender<HashSet<String>>,
     drain: CancellationToken,
+    seams: Seams,
 }
 
 #[derive(Debug)]
@@ -70,10 +72,20 @@ impl Session {
             outbox: watch::Sender::new(None),
             cancelled: watch::Sender::default(),
             drain,
+            seams: Seams::default(),
         };
         Self {
             shared: Arc::new(shared),
         }
+    }
+
+    /// Passes every report and its verdict through `seams`. To be said before anybody shares it.
+    #[must_use]
+    pub fn through(mut self, seams: Seams) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.seams = seams;
+        }
+        self
     }
 
     /// Keeps the session open for as long as it is polled.
@@ -236,12 +248,14 @@ impl Session {
                 verdict,
             };
             self.reports().insert(task.to_owned(), report);
+            self.shared.seams.pass(Seam::Service, "report");
             let outbox = self.shared.outbox.borrow().clone();
             if let Some(outbox) = outbox {
                 // If the stream broke just now, the next one begins with this report.
                 drop(outbox.send(message(said.clone())).await);
             }
             if let Ok(verdict) = answer.await {
+                self.shared.seams.pass(Seam::Service, "verdict");
                 return verdict;
             }
         }

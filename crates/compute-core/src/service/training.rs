@@ -9,6 +9,7 @@ use federation::local::LocalTraining;
 use federation::model::Architecture;
 use proto::body;
 use proto::v1::{TrainProgress, TrainReply, TrainResult, train_reply};
+use seams::Seam;
 use telemetry::span;
 use telemetry::trace::Span;
 use tokio::sync::mpsc;
@@ -48,11 +49,13 @@ impl Service {
         let Ok(_turn) = turn else {
             return;
         };
+        self.seams.pass(Seam::Service, "train");
         let timer = self.metrics.processing.of("train").start();
         let read = training.num_bytes();
         let span = span_of(&training);
         let progress = replies.clone();
         let trained = on_a_thread(&span, move || training.run(&progress)).await;
+        self.seams.pass(Seam::Service, "answer");
         tell(&span, &trained);
         drop(span);
         match self.metrics.counted(trained) {

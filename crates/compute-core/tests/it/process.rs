@@ -42,6 +42,7 @@ async fn start() -> Running {
     let wiring = Wiring {
         telemetry,
         pipe: Some(pipe.listen()),
+        seams: seams::Seams::default(),
     };
     Running {
         core: ComputeCore::start(config, wiring).await.unwrap(),

@@ -2,8 +2,10 @@
 //!
 //! The binaries must be there: `cargo build --workspace --bins`, which `make test` does first.
 
+pub(crate) mod doomed;
 mod endings;
 mod endpoints;
+mod every_call;
 pub(crate) mod fleet;
 mod kills;
 mod outages;

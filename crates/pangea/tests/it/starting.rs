@@ -7,6 +7,7 @@ use clock::SystemClock;
 use orchestrator::Orchestrator;
 use pangea::house::House;
 use proto::transport::{Address, Pipe};
+use seams::Seams;
 use telemetry::Telemetry;
 
 use crate::scene::{A_MINUTE, SHORT_JOB, Scene, job, plan, unwatched, within};
@@ -47,6 +48,7 @@ async fn an_orchestrators_port_that_somebody_has_is_named_with_its_key() {
             clock: Arc::new(SystemClock::default()),
             compute: Address::Pipe(Pipe::default()),
             pipe: None,
+            seams: Seams::default(),
         };
         let refusal = Orchestrator::start(config, wiring).await.unwrap_err();
         assert_eq!(refusal.to_string(), told(address, key));
@@ -62,6 +64,7 @@ async fn a_compute_cores_port_that_somebody_has_is_named_with_its_key() {
     let wiring = compute_core::Wiring {
         telemetry: Telemetry::quiet(compute_core::app::SERVICE).unwrap(),
         pipe: None,
+        seams: Seams::default(),
     };
     let refusal = compute_core::ComputeCore::start(config, wiring).await;
     assert_eq!(

@@ -2,6 +2,7 @@
 
 use std::task::{Context, Poll};
 
+use seams::{Seam, Seams};
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
 use tonic::transport::Channel;
@@ -16,6 +17,7 @@ pub type Stamp = fn(&mut http::HeaderMap);
 pub struct Outgoing {
     channel: Channel,
     stamp: Option<Stamp>,
+    seams: Seams,
 }
 
 impl Outgoing {
@@ -23,6 +25,7 @@ impl Outgoing {
         Self {
             channel,
             stamp: None,
+            seams: Seams::default(),
         }
     }
 
@@ -33,6 +36,12 @@ impl Outgoing {
             stamp: Some(stamp),
             ..self
         }
+    }
+
+    /// Passes every call through `seams`.
+    #[must_use]
+    pub fn through(self, seams: Seams) -> Self {
+        Self { seams, ..self }
     }
 }
 
@@ -49,6 +58,7 @@ impl Service<http::Request<Body>> for Outgoing {
         if let Some(stamp) = self.stamp {
             stamp(request.headers_mut());
         }
+        self.seams.pass(Seam::Service, request.uri().path());
         self.channel.call(request)
     }
 }

@@ -64,6 +64,12 @@ impl Kind {
         );
         let mut command = Command::new(path);
         command.env_clear().stdin(Stdio::null()).kill_on_drop(true);
+        self.set(&mut command, settings);
+        command
+    }
+
+    /// Writes settings into a process's environment.
+    pub(crate) fn set(self, command: &mut Command, settings: &[Setting]) {
         for (key, value) in settings {
             let everybodys = EVERYBODYS.iter().any(|prefix| key.starts_with(prefix));
             if everybodys && !key.contains("__") {
@@ -72,7 +78,6 @@ impl Kind {
                 command.env(format!("{}__{key}", self.prefix()), value);
             }
         }
-        command
     }
 
     /// Lets the process run to an end that it finds by itself: its status and its last words.
