@@ -18,6 +18,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use federation::Digest;
 use futures::stream::{self, BoxStream, StreamExt};
+use seams::Seams;
 use thiserror::Error;
 
 use crate::metrics::Meter;
@@ -70,7 +71,16 @@ impl LocalStore {
     #[must_use]
     pub fn counted(self, metrics: Metrics) -> Self {
         Self {
-            meter: Meter::new(metrics),
+            meter: self.meter.counted(metrics),
+            ..self
+        }
+    }
+
+    /// The same store, with all that it does passing through `seams` from now on.
+    #[must_use]
+    pub fn through(self, seams: Seams) -> Self {
+        Self {
+            meter: self.meter.through(seams),
             ..self
         }
     }

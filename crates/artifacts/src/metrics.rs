@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use seams::{Seam, Seams};
 use telemetry::metrics::{Each, Histogram, IntCounter};
 
 /// What a store is asked for: a get and an upload begin, and go on with reads and writes of up to
@@ -33,11 +34,21 @@ telemetry::metrics! {
 
 /// Counts what a store does, if anybody wants to know.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Meter(Option<Arc<Metrics>>);
+pub(crate) struct Meter {
+    metrics: Option<Arc<Metrics>>,
+    seams: Seams,
+}
 
 impl Meter {
-    pub(crate) fn new(metrics: Metrics) -> Self {
-        Self(Some(Arc::new(metrics)))
+    pub(crate) fn counted(self, metrics: Metrics) -> Self {
+        Self {
+            metrics: Some(Arc::new(metrics)),
+            ..self
+        }
+    }
+
+    pub(crate) fn through(self, seams: Seams) -> Self {
+        Self { seams, ..self }
     }
 
     /// Counts `work`, one operation.
@@ -46,7 +57,8 @@ impl Meter {
         operation: &'static str,
         work: impl Future<Output = io::Result<T>>,
     ) -> io::Result<T> {
-        let Some(metrics) = &self.0 else {
+        self.seams.pass(Seam::Artifacts, operation);
+        let Some(metrics) = &self.metrics else {
             return work.await;
         };
         metrics.requests.of(operation).inc();
@@ -61,7 +73,7 @@ impl Meter {
 
     /// Counts bytes that `operation` moved.
     pub(crate) fn count_bytes(&self, operation: &'static str, bytes: usize) {
-        if let Some(metrics) = &self.0 {
+        if let Some(metrics) = &self.metrics {
             metrics.bytes.of(operation).inc_by(bytes as u64);
         }
     }

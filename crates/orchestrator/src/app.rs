@@ -113,10 +113,15 @@ impl Orchestrator {
         let socket = listen::unix(&config.grpc.unix_socket, "grpc.unix_socket").await?;
         let queue = Arc::new(MemoryQueue::new(Arc::clone(&wiring.clock)));
         let study = Arc::new(Study {
-            store: Store::open(&data_dir.store(), metrics.store.clone()).await?,
-            blobs: LocalStore::open(data_dir.artifacts())?.counted(metrics.artifacts.clone()),
+            store: Store::open(&data_dir.store(), metrics.store.clone())
+                .await?
+                .through(wiring.seams.clone()),
+            blobs: LocalStore::open(data_dir.artifacts())?
+                .counted(metrics.artifacts.clone())
+                .through(wiring.seams.clone()),
             spool: data_dir.spool(),
-            queue: Counted::new(queue, Arc::clone(&wiring.clock), metrics.queue.clone()),
+            queue: Counted::new(queue, Arc::clone(&wiring.clock), metrics.queue.clone())
+                .through(wiring.seams.clone()),
             engine: Engine::over(
                 channel(&wiring.compute)
                     .stamped(rpc::stamp)

@@ -16,6 +16,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use seams::Seams;
 use sqlx::Row;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
@@ -105,6 +106,15 @@ impl Store {
             meter: Arc::new(Meter::new(metrics)),
             commits: watch::Sender::new(0),
         })
+    }
+
+    /// Passes every statement through `seams`. To be said before anybody shares the store.
+    #[must_use]
+    pub fn through(mut self, seams: Seams) -> Self {
+        if let Some(meter) = Arc::get_mut(&mut self.meter) {
+            meter.seams = seams;
+        }
+        self
     }
 
     /// Changes whenever new events may be there.

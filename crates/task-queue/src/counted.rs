@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use clock::Clock;
+use seams::{Seam, Seams};
 
 use crate::metrics::{
     ACKNOWLEDGED, EXTENDED, GIVEN_BACK, GRANTED, GRANTED_AGAIN, LEASED, LOST, Metrics, VISIBLE,
@@ -20,6 +21,7 @@ pub struct Counted {
     queue: Arc<dyn TaskQueue>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    seams: Seams,
 }
 
 impl Counted {
@@ -30,7 +32,14 @@ impl Counted {
             queue,
             clock,
             metrics: Arc::new(metrics),
+            seams: Seams::default(),
         }
+    }
+
+    /// Passes what the queue is asked through `seams`.
+    #[must_use]
+    pub fn through(self, seams: Seams) -> Self {
+        Self { seams, ..self }
     }
 
     /// Brings depth and age up to date, if the backend can tell them at once; one that must ask
@@ -73,6 +82,7 @@ impl Counted {
 #[async_trait]
 impl TaskQueue for Counted {
     async fn send(&self, messages: Vec<TaskMessage>) -> Result<(), QueueError> {
+        self.seams.pass(Seam::Queue, "send");
         self.queue.send(messages).await
     }
 
@@ -82,6 +92,7 @@ impl TaskQueue for Counted {
         lease_ttl: Duration,
         wait: Duration,
     ) -> Result<Vec<Delivery>, QueueError> {
+        self.seams.pass(Seam::Queue, "receive");
         let deliveries = self.queue.receive(max, lease_ttl, wait).await?;
         for delivery in &deliveries {
             self.count_delivery(delivery);
@@ -90,18 +101,21 @@ impl TaskQueue for Counted {
     }
 
     async fn extend(&self, handle: &LeaseHandle, lease_ttl: Duration) -> Result<(), QueueError> {
+        self.seams.pass(Seam::Queue, "extend");
         let extended = self.queue.extend(handle, lease_ttl).await;
         self.count(&extended, EXTENDED);
         extended
     }
 
     async fn give_back(&self, handle: &LeaseHandle, delay: Duration) -> Result<(), QueueError> {
+        self.seams.pass(Seam::Queue, "give_back");
         let given = self.queue.give_back(handle, delay).await;
         self.count(&given, GIVEN_BACK);
         given
     }
 
     async fn acknowledge(&self, handle: &LeaseHandle) -> Result<(), QueueError> {
+        self.seams.pass(Seam::Queue, "acknowledge");
         let acknowledged = self.queue.acknowledge(handle).await;
         self.count(&acknowledged, ACKNOWLEDGED);
         acknowledged

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use seams::{Seam, Seams};
 use sqlx::error::DatabaseError;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
@@ -58,6 +59,7 @@ pub(super) struct Meter {
     metrics: metrics::Store,
     handles: [[OnceLock<Handles>; metrics::MODELS.len()]; metrics::OPERATIONS.len()],
     waiting: IntGauge,
+    pub(super) seams: Seams,
 }
 
 #[derive(Debug)]
@@ -71,6 +73,7 @@ impl Meter {
         Self {
             waiting: metrics.waiting.of(metrics::DATABASE).clone(),
             handles: Default::default(),
+            seams: Seams::default(),
             metrics,
         }
     }
@@ -82,6 +85,7 @@ impl Meter {
         subject: Subject,
         work: impl Future<Output = sqlx::Result<T>>,
     ) -> sqlx::Result<T> {
+        self.seams.pass(Seam::Store, operation.as_str());
         let handles = self.handles(operation, subject);
         handles.queries.inc();
         let timer = handles.seconds.start();
