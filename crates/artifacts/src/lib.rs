@@ -15,6 +15,6 @@ pub mod contract;
 
 pub use blob::{BlobRef, fetch};
 pub use key::{InvalidKey, Key, Kind};
-pub use local::{LocalStore, OpenError};
+pub use local::{LocalStore, OpenError, make_dir};
 pub use metrics::Metrics;
 pub use store::{BlobError, BlobStore, CHUNK_MAX, Upload};

@@ -26,6 +26,8 @@ use crate::store::CHUNK_MAX;
 use crate::{BlobError, BlobStore, Key, Metrics, Upload};
 use files::blocking;
 
+pub use files::make_dir;
+
 /// Objects as files under one directory.
 #[derive(Debug, Clone)]
 pub struct LocalStore {

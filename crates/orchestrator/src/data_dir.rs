@@ -43,7 +43,7 @@ impl DataDir {
             path: root.to_owned(),
             source,
         };
-        fs::create_dir_all(root).map_err(unwritable)?;
+        artifacts::make_dir(root).map_err(unwritable)?;
         let lock = File::create(root.join("orchestrator.lock")).map_err(unwritable)?;
         match lock.try_lock() {
             Ok(()) => {}

@@ -25,7 +25,7 @@ const DEFAULT_SERVER: &str = "localhost:50051";
 #[derive(Debug, Parser)]
 #[command(name = "pangea", version, propagate_version = true)]
 pub struct Cli {
-    /// The orchestrator, as host:port, http://host:port or unix:/path
+    /// The orchestrator, as host:port, http://host:port or unix:/path; several with commas between: the first that answers
     /// [default: http://localhost:50051]
     #[arg(long, global = true, env = "PANGEA_SERVER", hide_env_values = true)]
     #[arg(value_name = "ADDRESS", help_heading = "Global options")]

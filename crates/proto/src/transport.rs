@@ -49,11 +49,16 @@ pub enum Address {
     Unix(PathBuf),
     /// Inside this process.
     Pipe(Pipe),
+    /// Whichever of these takes a connection, asked in this order: several orchestrators, of which
+    /// only the one that leads listens.
+    FirstOf(Vec<Address>),
 }
 
 /// A text that names no service.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("address {text:?} is neither host:port, http://host:port nor unix:/path")]
+#[error(
+    "address {text:?} is neither host:port, http://host:port nor unix:/path, nor several of these with commas between"
+)]
 pub struct InvalidAddress {
     /// What was given.
     pub text: String,
@@ -66,6 +71,10 @@ impl FromStr for Address {
         let invalid = || InvalidAddress {
             text: text.to_owned(),
         };
+        if text.contains(',') {
+            let each = text.split(',').map(|one| one.trim().parse());
+            return Ok(Self::FirstOf(each.collect::<Result<_, _>>()?));
+        }
         if let Some(path) = text.strip_prefix("unix:") {
             return if path.is_empty() {
                 Err(invalid())
@@ -96,6 +105,10 @@ impl fmt::Display for Address {
             Self::Tcp(authority) => write!(f, "http://{authority}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Pipe(_) => f.write_str("this process"),
+            Self::FirstOf(addresses) => {
+                let each: Vec<_> = addresses.iter().map(Self::to_string).collect();
+                f.write_str(&each.join(","))
+            }
         }
     }
 }
@@ -108,7 +121,7 @@ pub fn channel(address: &Address) -> Outgoing {
     // The URI only names the authority; the connector below knows the way.
     let authority = match address {
         Address::Tcp(authority) => authority.as_str(),
-        Address::Unix(_) | Address::Pipe(_) => "localhost",
+        Address::Unix(_) | Address::Pipe(_) | Address::FirstOf(_) => "localhost",
     };
     let uri = Uri::builder()
         .scheme("http")
@@ -143,6 +156,16 @@ async fn open(address: &Address) -> io::Result<Connection> {
         }
         Address::Unix(path) => Ok(Connection::new(UnixStream::connect(path).await?)),
         Address::Pipe(pipe) => Ok(Connection::new(pipe.connect().await?)),
+        Address::FirstOf(addresses) => {
+            let mut refused = io::ErrorKind::AddrNotAvailable.into();
+            for address in addresses {
+                match Box::pin(open(address)).await {
+                    Ok(connection) => return Ok(connection),
+                    Err(error) => refused = error,
+                }
+            }
+            Err(refused)
+        }
     }
 }
 
@@ -294,6 +317,24 @@ mod tests {
         assert!(matches!("unix:/run/p.sock".parse(), Ok(Address::Unix(_))));
     }
 
+    #[tokio::test]
+    async fn of_several_addresses_the_first_that_listens_is_connected_to() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let silent_at = silent.local_addr().unwrap();
+        drop(silent);
+        let listens = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listens_at = listens.local_addr().unwrap();
+        let address: Address = format!("{silent_at}, {listens_at}").parse().unwrap();
+        assert_eq!(
+            address.to_string(),
+            format!("http://{silent_at},http://{listens_at}")
+        );
+        let (connected, accepted) = tokio::join!(open(&address), listens.accept());
+        assert!(connected.is_ok() && accepted.is_ok());
+        drop(listens);
+        assert!(open(&address).await.is_err());
+    }
+
     #[test]
     fn a_text_that_names_no_service_is_refused_with_what_would() {
         for text in [
@@ -303,6 +344,7 @@ mod tests {
             "localhost:99999",
             "unix:",
             "https://a:1",
+            "a:1,,b:1",
         ] {
             let error = text.parse::<Address>().unwrap_err();
             assert!(error.to_string().contains("host:port"), "{text}");

@@ -37,9 +37,35 @@ pub(super) fn partial_dir(root: &Path) -> PathBuf {
     root.join(PARTIAL)
 }
 
+/// Makes a directory, and those above it that are missing. It is on the disk when this returns, also
+/// if somebody made it who died before it was.
+///
+/// # Errors
+///
+/// What the disk says.
+pub fn make_dir(dir: &Path) -> io::Result<()> {
+    let above = match dir.parent() {
+        Some(above) if above != Path::new("") => above,
+        _ => Path::new("."),
+    };
+    if !above.is_dir() {
+        make_dir(above)?;
+    }
+    match fs::create_dir(dir) {
+        Err(_) if dir.is_dir() => {}
+        made => made?,
+    }
+    match File::open(above) {
+        // Whoever may not look into it has not made anything in it either.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        above => above?.sync_all(),
+    }
+}
+
 /// Creates the directories of a store and tries whether files can be written there.
 pub(super) fn probe(root: &Path) -> io::Result<()> {
-    fs::create_dir_all(partial_dir(root))?;
+    make_dir(root)?;
+    make_dir(&partial_dir(root))?;
     let (_file, path) = create_temporary(root)?;
     fs::remove_file(path)
 }

@@ -2,6 +2,8 @@
 //!
 //! The binaries must be there: `cargo build --workspace --bins`, which `make test` does first.
 
+mod calls;
+mod disk;
 pub(crate) mod doomed;
 mod endings;
 mod endpoints;
@@ -9,7 +11,9 @@ mod every_call;
 pub(crate) mod fleet;
 mod kills;
 mod outages;
+mod power;
 mod refusals;
 mod same;
 pub(crate) mod service;
+mod supervised;
 mod training;
