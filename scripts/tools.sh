@@ -122,37 +122,57 @@ postgresql_serves() { # folder of programs
   [[ "$(postgresql_version "$1")" =~ ^postgresql\ ([0-9]+) ]] && ((BASH_REMATCH[1] >= POSTGRESQL_MIN))
 }
 
-# Debian's packages of the version that its release has, and of the libraries that are not
-# installed, unpacked into the folder; nothing is installed. The lists of packages are fetched into
-# the folder too, because a container's are often empty, and only root may fill them.
+# A server and what it needs.
 postgresql_unpack() { # home
-  local home="$1" server missing
-  local apt=(-qq -o APT::Sandbox::User=root
-    -o "Dir::State::Lists=$home/lists" -o "Dir::Cache=$home/cache")
-  mkdir -p "$home/lists/partial" "$home/cache/archives/partial" "$home/packages"
-  apt-get "${apt[@]}" update
-  server="$(apt-cache "${apt[@]}" depends --important postgresql |
+  local home="$1" server
+  debian_lists "$home"
+  server="$(debian_apt "$home" apt-cache depends --important postgresql |
     sed -n 's/^ *Depends: \(postgresql-[0-9]*\)$/\1/p')"
-  # The libraries of Perl and LLVM serve what is not used here: wrappers, and compiled statements.
-  missing="$(apt-cache "${apt[@]}" depends --recurse --important "$server" "${server/-/-client-}" |
+  debian_unpack "$home" "$server" "${server/-/-client-}" libpq5
+  postgresql_wrap "$home"
+}
+
+# Debian's packages are unpacked into a folder; nothing is installed. The lists of packages are
+# fetched into the folder too, because a container's are often empty, and only root may fill them.
+debian_apt() { # home, program, argument…
+  local home="$1" program="$2"
+  shift 2
+  "$program" -qq -o APT::Sandbox::User=root \
+    -o "Dir::State::Lists=$home/lists" -o "Dir::Cache=$home/cache" "$@"
+}
+
+debian_lists() { # home
+  mkdir -p "$1/lists/partial" "$1/cache/archives/partial"
+  debian_apt "$1" apt-get update
+}
+
+# Unpacks packages with the libraries that are not installed. Those of Perl and LLVM serve what is
+# not used here: wrappers, and compiled statements.
+debian_unpack() { # home, package…
+  local home="$1" missing package
+  shift
+  missing="$(debian_apt "$home" apt-cache depends --recurse --important "$@" |
     grep -E '^(lib|zlib)' | grep -Ev -- '-perl$|^libperl|^libllvm|^libc6$' | sort -u | while read -r name; do
       dpkg-query --show --showformat='${db:Status-Status}\n' "$name" 2>/dev/null |
         grep -qx installed || echo "$name"
     done)"
+  mkdir -p "$home/packages"
   # shellcheck disable=SC2086 # one word per package
-  (cd "$home/packages" &&
-    apt-get "${apt[@]}" download "$server" "${server/-/-client-}" libpq5 $missing)
+  (cd "$home/packages" && debian_apt "$home" apt-get download "$@" $missing)
   for package in "$home"/packages/*.deb; do
     dpkg-deb --extract "$package" "$home/root"
   done
   rm -rf "$home/packages" "$home/lists" "$home/cache"
-  postgresql_wrap "$home"
+}
+
+debian_libraries() { # home
+  find "$1/root" -name '*.so.*' -path '*-linux-gnu/*' -printf '%h\n' | sort -u | paste -sd:
 }
 
 # Its programs find each other by themselves, but not the unpacked libraries.
 postgresql_wrap() { # home
   local home="$1" program libraries
-  libraries="$(find "$home/root" -name '*.so.*' -path '*-linux-gnu/*' -printf '%h\n' | sort -u | paste -sd:)"
+  libraries="$(debian_libraries "$home")"
   mkdir "$home/bin"
   for program in "$home"/root/usr/lib/postgresql/*/bin/*; do
     printf '#!/bin/sh\nLD_LIBRARY_PATH="%s" exec "%s" "$@"\n' "$libraries" "$program" \
@@ -162,8 +182,33 @@ postgresql_wrap() { # home
   "$home/bin/postgres" --version >/dev/null # or it says which library is missing
 }
 
+# Whoever asks what would be left after a loss of power looks at a service's system calls.
+strace_() {
+  local home="$tools/strace"
+  if "$tools/bin/strace" --version >/dev/null 2>&1; then
+    report "strace" "there"
+    return
+  fi
+  rm -rf "$home" "$tools/bin/strace"
+  if command -v strace >/dev/null; then
+    ln -s "$(command -v strace)" "$tools/bin/strace"
+    report "strace" "found in $(command -v strace)"
+  elif ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
+    report "strace" "left out: neither strace nor apt-get is there"
+  else
+    mkdir -p "$home"
+    debian_lists "$home"
+    debian_unpack "$home" strace
+    printf '#!/bin/sh\nLD_LIBRARY_PATH="%s" exec "%s" "$@"\n' \
+      "$(debian_libraries "$home")" "$home/root/usr/bin/strace" >"$tools/bin/strace"
+    chmod +x "$tools/bin/strace"
+    report "strace" "unpacked from Debian's packages"
+  fi
+}
+
 cargo_deny
 grpcurl
 python
 localstack
 postgresql
+strace_
