@@ -1,5 +1,7 @@
 //! Settings of the orchestrator: a TOML file, then the environment.
 
+mod backends;
+
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
@@ -7,6 +9,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use telemetry::config::{ConfigError, GrpcConfig, HttpConfig, LogConfig, check};
+
+pub use backends::{ArtifactsConfig, AwsConfig, QueueConfig, StoreConfig};
 
 /// Every setting of the orchestrator.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -24,6 +28,14 @@ pub struct Config {
     pub runs: RunsConfig,
     /// What is expected of workers.
     pub workers: WorkersConfig,
+    /// Where the facts of runs are kept.
+    pub store: StoreConfig,
+    /// Where data sets, updates, checkpoints and models are kept.
+    pub artifacts: ArtifactsConfig,
+    /// Where tasks wait for workers.
+    pub queue: QueueConfig,
+    /// How Amazon's services are reached.
+    pub aws: AwsConfig,
     /// What is logged, and how.
     pub log: LogConfig,
 }
@@ -62,6 +74,10 @@ impl Default for Config {
             http: HttpConfig::on_port(8080),
             runs: RunsConfig::default(),
             workers: WorkersConfig::default(),
+            store: StoreConfig::default(),
+            artifacts: ArtifactsConfig::default(),
+            queue: QueueConfig::default(),
+            aws: AwsConfig::default(),
             log: LogConfig::default(),
         }
     }
@@ -102,7 +118,9 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         let pace = Duration::from_millis(10)..=Duration::from_secs(60 * 60);
         check("runs.interval", &self.runs.interval, pace.clone())?;
-        check("workers.heartbeat", &self.workers.heartbeat, pace)
+        check("workers.heartbeat", &self.workers.heartbeat, pace)?;
+        let lease = Duration::from_secs(1)..=Duration::from_secs(10 * 60);
+        check("store.lease", &self.store.lease, lease)
     }
 }
 

@@ -1,0 +1,160 @@
+//! What facts, bytes and tasks are kept in, as the configuration has it.
+
+use std::fs;
+use std::io;
+use std::sync::Arc;
+
+use artifacts::{ArtifactStore, LocalStore, S3OpenError, S3Place, S3Store};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use clock::Clock;
+use seams::Seams;
+use task_queue::{MemoryQueue, SqsOpenError, SqsQueue, SqsQueueConfig, TaskQueue};
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::config::{AwsConfig, Config};
+use crate::data_dir::DataDir;
+use crate::leading::Lease;
+use crate::metrics::Metrics;
+use crate::store::{Place, PlaceError, Store, StoreError};
+
+/// Why a backend cannot be used.
+#[derive(Debug, Error)]
+pub enum BackendError {
+    /// The run store's address is none.
+    #[error("store.url: {0}")]
+    Place(#[from] PlaceError),
+    /// The run store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The directory of the artifacts cannot be used.
+    #[error(transparent)]
+    Directory(#[from] artifacts::OpenError),
+    /// The bucket cannot be used.
+    #[error("artifacts.bucket: {0}")]
+    Bucket(#[from] S3OpenError),
+    /// The queue cannot be used.
+    #[error("queue.name: {0}")]
+    Queue(#[from] SqsOpenError),
+    /// The name of this orchestrator cannot be kept.
+    #[error("this orchestrator's name cannot be kept in its data directory: {0}")]
+    Holder(#[source] io::Error),
+}
+
+/// All backends of one orchestrator.
+pub(crate) struct Backends {
+    pub(crate) store: Store,
+    /// Under which this orchestrator leads, where others could.
+    pub(crate) lease: Option<Lease>,
+    pub(crate) artifacts: ArtifactStore,
+    pub(crate) queue: Arc<dyn TaskQueue>,
+}
+
+impl Backends {
+    pub(crate) async fn open(
+        config: &Config,
+        data_dir: &DataDir,
+        clock: &Arc<dyn Clock>,
+        metrics: &Metrics,
+        seams: &Seams,
+    ) -> Result<Self, BackendError> {
+        let place = Place::read(&config.store.url, data_dir.store())?;
+        let aws = aws(&config.aws).await;
+        Ok(Self {
+            lease: lease(&place, config, data_dir)?,
+            store: Store::open(&place, metrics.store.clone())
+                .await?
+                .through(seams.clone()),
+            artifacts: artifacts(config, data_dir, &aws, metrics, seams).await?,
+            queue: queue(config, clock, &aws).await?,
+        })
+    }
+}
+
+/// In one process for one directory nobody else could lead.
+fn lease(
+    place: &Place,
+    config: &Config,
+    data_dir: &DataDir,
+) -> Result<Option<Lease>, BackendError> {
+    Ok(match place {
+        Place::Sqlite(_) => None,
+        Place::Postgres(_) => Some(Lease {
+            holder: holder(data_dir).map_err(BackendError::Holder)?,
+            ttl: config.store.lease,
+        }),
+    })
+}
+
+/// A name that is this data directory's own, so that an orchestrator that is started again need not
+/// wait for its own lease to run out.
+fn holder(data_dir: &DataDir) -> io::Result<String> {
+    let file = data_dir.holder();
+    if let Ok(name) = fs::read_to_string(&file)
+        && !name.is_empty()
+    {
+        return Ok(name);
+    }
+    let name = format!("orchestrator-{}", Uuid::new_v4().simple());
+    fs::write(&file, &name)?;
+    Ok(name)
+}
+
+async fn artifacts(
+    config: &Config,
+    data_dir: &DataDir,
+    aws: &SdkConfig,
+    metrics: &Metrics,
+    seams: &Seams,
+) -> Result<ArtifactStore, BackendError> {
+    let local = LocalStore::open(data_dir.artifacts())?
+        .counted(metrics.artifacts.clone())
+        .through(seams.clone());
+    let wanted = &config.artifacts;
+    if wanted.bucket.is_empty() {
+        return Ok(ArtifactStore::local(local));
+    }
+    let given = |text: &String| (!text.is_empty()).then(|| text.clone());
+    let place = S3Place {
+        bucket: wanted.bucket.clone(),
+        prefix: wanted.prefix.clone(),
+        path_style: wanted.path_style,
+        storage_class: given(&wanted.storage_class),
+        kms_key: given(&wanted.kms_key),
+        create: wanted.create,
+    };
+    let remote = S3Store::open(aws, place)
+        .await?
+        .counted(metrics.artifacts.clone())
+        .through(seams.clone());
+    Ok(ArtifactStore::on_s3(local, remote))
+}
+
+async fn queue(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    aws: &SdkConfig,
+) -> Result<Arc<dyn TaskQueue>, BackendError> {
+    let wanted = &config.queue;
+    if wanted.name.is_empty() {
+        let queue = MemoryQueue::new(Arc::clone(clock));
+        return Ok(Arc::new(queue.max_deliveries(wanted.max_deliveries)));
+    }
+    let queue = SqsQueueConfig {
+        name: wanted.name.clone(),
+        max_deliveries: wanted.max_deliveries,
+        create: wanted.create,
+    };
+    Ok(Arc::new(SqsQueue::open(aws, queue).await?))
+}
+
+async fn aws(config: &AwsConfig) -> SdkConfig {
+    let mut loader = aws_config::defaults(BehaviorVersion::latest());
+    if !config.endpoint.is_empty() {
+        loader = loader.endpoint_url(&config.endpoint);
+    }
+    if !config.region.is_empty() {
+        loader = loader.region(Region::new(config.region.clone()));
+    }
+    loader.load().await
+}

@@ -1,0 +1,69 @@
+//! Tasks that nobody finished, however often they were delivered: each is a failure of its round.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use federation::{TaskId, WorkerId};
+use proto::v1::TrainTask;
+use task_queue::{Delivery, TaskQueue};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::reconciler::{Reconciler, TaskFailure};
+use crate::study::Study;
+
+/// Dead tasks that are taken at once.
+const AT_ONCE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(9);
+
+/// How long a failure may take to be kept, before the task is handed out again.
+const LEASE: Duration = Duration::from_secs(30);
+
+/// Who is said to have failed.
+const NOBODY: &str = "nobody";
+
+/// Reports dead tasks to their runs until `closing`.
+pub async fn bury(study: &Study, reconciler: &Reconciler, closing: &CancellationToken) {
+    loop {
+        match study.queue.receive_dead(AT_ONCE, LEASE).await {
+            Ok(dead) => {
+                for delivery in dead {
+                    report(study, reconciler, &delivery).await;
+                }
+            }
+            Err(error) => warn!(error = %error, "the queue does not say which tasks are dead"),
+        }
+        tokio::select! {
+            () = study.clock.sleep(study.interval) => {}
+            () = closing.cancelled() => return,
+        }
+    }
+}
+
+async fn report(study: &Study, reconciler: &Reconciler, delivery: &Delivery) {
+    match task_of(delivery) {
+        Some(task) => {
+            let failure = TaskFailure {
+                task,
+                worker: WorkerId::from(NOBODY),
+                message: format!(
+                    "delivered {} times without an answer; workers that took it died or gave it back",
+                    delivery.epoch.saturating_sub(1)
+                ),
+                retryable: true,
+            };
+            if let Err(error) = reconciler.failed(failure).await {
+                warn!(%task, error = %error, "a dead task is reported again later");
+                return;
+            }
+        }
+        None => warn!("a dead task means nothing and is dropped"),
+    }
+    if let Err(error) = study.queue.acknowledge(&delivery.handle).await {
+        warn!(error = %error, "a dead task was not buried and comes again");
+    }
+}
+
+fn task_of(delivery: &Delivery) -> Option<TaskId> {
+    let task = TrainTask::from_bytes(delivery.body.clone()).ok()?;
+    task.task.parse().ok()
+}
