@@ -1,14 +1,18 @@
 //! What every queue promises, as tests.
 //!
 //! A backend's tests say `task_queue::contract::check!(async { harness });` where the expression
-//! makes a fresh, empty queue each time. The suite knows only [`TaskQueue`] and the [`Harness`].
-//! It runs against real brokers too, so leases are whole seconds and every test ends within a
-//! minute.
+//! makes a fresh, empty queue each time; it may be `None` where the broker is not there, and the
+//! check is left out. One that hands out dead tasks says `check_dead!` likewise, with a queue that
+//! delivers a task [`MAX_DELIVERIES`] times. The suite knows only [`TaskQueue`] and the
+//! [`Harness`]. It runs against real brokers too, so leases are whole seconds and every test ends
+//! within a minute.
 
 #![expect(
     clippy::missing_panics_doc,
     reason = "a check says no by panicking, and nothing else"
 )]
+
+mod dead;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -20,8 +24,16 @@ use bytes::Bytes;
 
 use crate::{BODY_LIMIT, Delivery, QueueError, TaskMessage, TaskQueue};
 
+/// Runs every check of dead tasks as a test of its own.
+pub use crate::__check_dead_tasks as check_dead;
 /// Runs every check as a test of its own.
 pub use crate::__check_task_queue as check;
+pub use dead::{
+    MAX_DELIVERIES, a_dead_task_is_handed_out_under_a_lease,
+    a_dead_task_keeps_what_it_was_sent_with, a_dead_task_returns_among_the_dead,
+    a_task_delivered_too_often_is_dead, the_depth_tells_the_dead,
+    the_last_delivery_can_still_be_acknowledged,
+};
 
 /// The lease that is left to run out: the shortest that SQS knows, doubled against rounding.
 const LEASE: Duration = Duration::from_secs(2);
@@ -83,9 +95,16 @@ fn task(body: &'static str) -> TaskMessage {
     }
 }
 
-/// Ends a check that hangs.
-pub async fn within_a_minute(check: impl Future<Output = ()>) {
-    tokio::time::timeout(Duration::from_secs(60), check)
+/// Runs a check, if there is something to check, and ends one that hangs.
+#[doc(hidden)]
+pub async fn within_a_minute<C: Future<Output = ()>>(
+    harness: impl Into<Option<Harness>>,
+    check: impl FnOnce(Harness) -> C,
+) {
+    let Some(harness) = harness.into() else {
+        return;
+    };
+    tokio::time::timeout(Duration::from_secs(60), check(harness))
         .await
         .expect("the check is still waiting after a minute");
 }
@@ -213,6 +232,12 @@ pub async fn attributes_travel(harness: Harness) {
     let delivery = harness.receive(LONG).await;
     assert_eq!(delivery.attributes, message.attributes);
     assert_eq!(delivery.body, message.body);
+}
+
+/// Nothing at all is a task too.
+pub async fn an_empty_body_travels(harness: Harness) {
+    harness.send(&[""]).await;
+    assert_eq!(harness.receive(LONG).await.body, "");
 }
 
 /// A receiver that waits gets the task when it is sent, with no time passing.
@@ -351,6 +376,7 @@ macro_rules! __check_task_queue {
             a_task_given_back_wakes_a_waiting_receiver
             a_stale_handle_is_refused
             attributes_travel
+            an_empty_body_travels
             a_waiting_receiver_is_woken
             an_empty_queue_answers_after_the_wait
             concurrent_receivers_share_without_overlap
@@ -365,8 +391,24 @@ macro_rules! __check_task_queue {
             #[tokio::test]
             async fn $check() {
                 let harness = $make.await;
-                $crate::contract::within_a_minute($crate::contract::$check(harness)).await;
+                $crate::contract::within_a_minute(harness, $crate::contract::$check).await;
             }
         )+
+    };
+}
+
+/// One `#[tokio::test]` per check of dead tasks; see [`contract`](crate::contract).
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __check_dead_tasks {
+    ($make:expr) => {
+        $crate::__check_task_queue! { $make =>
+            a_task_delivered_too_often_is_dead
+            the_last_delivery_can_still_be_acknowledged
+            a_dead_task_is_handed_out_under_a_lease
+            a_dead_task_returns_among_the_dead
+            the_depth_tells_the_dead
+            a_dead_task_keeps_what_it_was_sent_with
+        }
     };
 }
