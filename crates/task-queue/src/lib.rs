@@ -10,6 +10,7 @@ mod memory;
 mod message;
 mod metrics;
 mod queue;
+mod sqs;
 
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
@@ -19,3 +20,4 @@ pub use memory::MemoryQueue;
 pub use message::{BODY_LIMIT, Delivery, Depth, LeaseHandle, TaskMessage};
 pub use metrics::Metrics;
 pub use queue::{MAX_DELIVERIES, QueueError, TaskQueue};
+pub use sqs::{OpenError, SqsQueue, SqsQueueConfig};
