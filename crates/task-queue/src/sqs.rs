@@ -14,6 +14,8 @@
 //!   another one can go nowhere without anybody hearing of it, and the task is delivered again.
 //! - A depth that is exact, or the age of the oldest task
 //!   (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html>).
+//! - To keep a task from a receiver that no longer waits for it. Such a task returns after the lease
+//!   that nobody holds, and has been delivered once more.
 //! - To find that a task is dead before somebody would receive it again.
 
 mod leases;
@@ -26,6 +28,7 @@ mod trace_header;
 mod tests;
 
 use std::error::Error;
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -58,7 +61,6 @@ const RECEIVE_MAX: usize = 10;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Tasks in a queue of SQS. Takes time from the system, as the broker does.
-#[derive(Debug)]
 pub struct SqsQueue {
     client: Client,
     /// The address of the queue of tasks.
@@ -261,6 +263,17 @@ impl TaskQueue for SqsQueue {
     }
 }
 
+/// The client has much to say of itself, and nothing that helps.
+impl fmt::Debug for SqsQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqsQueue")
+            .field("tasks", &self.tasks)
+            .field("dead", &self.dead)
+            .field("leases", &self.leases)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A span that SQS can tell, no shorter than the one given, up to the longest.
 fn whole_seconds(span: Duration) -> Duration {
     let seconds = span.as_secs() + u64::from(span.subsec_nanos() > 0);
@@ -296,7 +309,7 @@ fn lost(handle: &LeaseHandle) -> QueueError {
 }
 
 /// SQS names an unknown or ended lease in several ways, one of them in words alone.
-fn lost_or_unavailable<E: Error + ProvideErrorMetadata + 'static, R: std::fmt::Debug + 'static>(
+fn lost_or_unavailable<E: Error + ProvideErrorMetadata + 'static, R: fmt::Debug + 'static>(
     error: &SdkError<E, R>,
     handle: &LeaseHandle,
 ) -> QueueError {

@@ -63,9 +63,11 @@ pub async fn the_last_delivery_can_still_be_acknowledged(harness: Harness) {
         let delivery = harness.receive(LONG).await;
         harness.give_back(&delivery.handle, Duration::ZERO).await;
     }
-    let last = harness.receive(LEASE).await;
+    let last = harness.receive(LONG).await;
     assert_eq!(last.epoch, MAX_DELIVERIES.get());
     assert_eq!(harness.receive_dead(LONG).await, []);
+    let extended = harness.queue.extend(&last.handle, LEASE).await;
+    extended.expect("extend");
     harness.acknowledge(&last.handle).await;
     (harness.pass_time)(LEASE * 2).await;
     harness.assert_nothing_visible().await;
@@ -75,8 +77,10 @@ pub async fn the_last_delivery_can_still_be_acknowledged(harness: Harness) {
 /// While the lease holds, no one else gets it; once acknowledged, no one ever.
 pub async fn a_dead_task_is_handed_out_under_a_lease(harness: Harness) {
     harness.send_and_kill("a").await;
-    let dead = harness.until_dead(LEASE).await;
+    let dead = harness.until_dead(LONG).await;
     assert_eq!(harness.receive_dead(LONG).await, []);
+    let extended = harness.queue.extend(&dead.handle, LEASE).await;
+    extended.expect("extend");
     harness.acknowledge(&dead.handle).await;
     (harness.pass_time)(LEASE * 2).await;
     assert_eq!(harness.receive_dead(LONG).await, []);

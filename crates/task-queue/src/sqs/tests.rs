@@ -56,8 +56,7 @@ async fn harness() -> Option<Harness> {
     })
 }
 
-contract::check!(harness());
-contract::check_dead!(harness());
+contract::check_together!(harness());
 
 fn task(body: &[u8]) -> TaskMessage {
     TaskMessage {

@@ -45,6 +45,29 @@ async fn a_queue_that_was_created_is_found() {
 }
 
 #[tokio::test]
+async fn a_queue_that_is_created_delivers_as_often_as_said_and_keeps_the_dead() {
+    let Some(aws) = localstack() else { return };
+    let config = fresh(MAX_DELIVERIES);
+    let queue = SqsQueue::open(&aws, config.clone()).await.unwrap();
+    let setting = async |url: &str, name: QueueAttributeName| {
+        let asking = queue.client.get_queue_attributes().queue_url(url);
+        let known = asking.attribute_names(name.clone()).send().await.unwrap();
+        known.attributes.unwrap()[&name].clone()
+    };
+    let redrive = setting(&queue.tasks, QueueAttributeName::RedrivePolicy).await;
+    assert!(
+        redrive.contains(&format!(":{}-dead\"", config.name)),
+        "{redrive}"
+    );
+    assert!(redrive.contains("\"maxReceiveCount\":5"), "{redrive}");
+    let seconds = async |url: &str| {
+        let kept = setting(url, QueueAttributeName::MessageRetentionPeriod).await;
+        kept.parse::<u64>().unwrap()
+    };
+    assert!(seconds(&queue.dead).await > seconds(&queue.tasks).await);
+}
+
+#[tokio::test]
 async fn a_queue_that_would_deliver_without_end_is_refused() {
     let Some(aws) = localstack() else { return };
     let config = fresh(MAX_DELIVERIES);
@@ -88,12 +111,14 @@ async fn a_queue_that_takes_small_messages_alone_is_refused() {
 async fn what_sqs_refuses_is_told_in_its_words() {
     let Some(aws) = localstack() else { return };
     let config = SqsQueueConfig {
-        max_deliveries: NonZeroU32::new(1001).unwrap(),
+        name: "tasks of ours".to_owned(),
         ..fresh(MAX_DELIVERIES)
     };
     let error = refused(&aws, config).await;
     assert!(matches!(error, OpenError::Refused { .. }), "{error}");
-    assert!(error.to_string().contains("from 1 to 1000"), "{error}");
+    let error = error.to_string();
+    assert!(error.contains("create queue tasks of ours-dead"), "{error}");
+    assert!(error.contains("alphanumeric"), "{error}");
 }
 
 fn impatient(aws: Builder) -> SdkConfig {

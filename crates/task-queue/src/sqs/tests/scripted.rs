@@ -6,10 +6,19 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
-/// Answers each call with the next of `answers`; afterwards, says what it was asked.
-async fn serve(
-    answers: impl IntoIterator<Item = (u16, &'static str)>,
-) -> (SqsQueue, tokio::task::JoinHandle<Vec<String>>) {
+/// A server with its script.
+struct Served(tokio::task::JoinHandle<Vec<String>>);
+
+impl Served {
+    /// What it was asked, once it has given all its answers.
+    async fn asked(self) -> Vec<String> {
+        let asked = tokio::time::timeout(MINUTE, self.0).await;
+        asked.expect("it was asked less often").unwrap()
+    }
+}
+
+/// Answers each call with the next of `answers`.
+async fn serve(answers: impl IntoIterator<Item = (u16, &'static str)>) -> (SqsQueue, Served) {
     let answers = Vec::from_iter(answers);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -31,7 +40,7 @@ async fn serve(
         call: SECOND,
         leases: Leases::new(),
     };
-    (queue, served)
+    (queue, Served(served))
 }
 
 async fn answer_one(connection: TcpStream, status: u16, answer: &str) -> String {
@@ -75,7 +84,7 @@ async fn what_failed_of_a_batch_is_sent_once_more_and_nothing_else() {
         .send(vec![task(b"first"), task(b"second")])
         .await
         .unwrap();
-    let asked = served.await.unwrap();
+    let asked = served.asked().await;
     assert!(asked[0].contains("Zmlyc3Q=") && asked[0].contains("c2Vjb25k"));
     assert!(!asked[1].contains("Zmlyc3Q=") && asked[1].contains("c2Vjb25k"));
 }
@@ -88,7 +97,7 @@ async fn what_fails_twice_is_told() {
         panic!("{sent:?}");
     };
     assert!(message.contains("InternalError: try again"), "{message}");
-    served.await.unwrap();
+    served.asked().await;
 }
 
 #[tokio::test]
@@ -107,7 +116,7 @@ async fn what_sqs_answers_to_a_stale_handle_is_a_lost_lease() {
     for _answer in 0..3 {
         assert_eq!(queue.extend(&handle, MINUTE).await, Err(lost(&handle)));
     }
-    served.await.unwrap();
+    served.asked().await;
 }
 
 #[tokio::test]
@@ -123,7 +132,7 @@ async fn what_sqs_cannot_do_now_is_told_with_its_words_and_keeps_the_lease() {
     };
     assert!(message.contains("no such luck"), "{message}");
     queue.acknowledge(&delivery.handle).await.unwrap();
-    served.await.unwrap();
+    served.asked().await;
 }
 
 #[tokio::test]
@@ -134,7 +143,7 @@ async fn a_lease_that_has_ended_is_refused_before_sqs_is_asked() {
     let deliveries = queue.receive(ONE, Duration::ZERO, Duration::ZERO).await;
     let handle = &deliveries.unwrap()[0].handle;
     assert_eq!(queue.acknowledge(handle).await, Err(lost(handle)));
-    assert_eq!(served.await.unwrap().len(), 1);
+    assert_eq!(served.asked().await.len(), 1);
 }
 
 #[tokio::test]
@@ -146,6 +155,7 @@ async fn a_broker_that_stops_answering_is_unavailable() {
     queue.client = Client::from_conf(config.build());
     queue.attempt = Duration::from_millis(200);
     queue.call = Duration::from_millis(500);
-    let received = queue.receive(ONE, MINUTE, Duration::ZERO).await;
+    let receiving = queue.receive(ONE, MINUTE, Duration::ZERO);
+    let received = tokio::time::timeout(MINUTE, receiving).await.unwrap();
     assert!(matches!(received, Err(QueueError::Unavailable { .. })));
 }
