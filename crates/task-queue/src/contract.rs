@@ -1,14 +1,19 @@
 //! What every queue promises, as tests.
 //!
 //! A backend's tests say `task_queue::contract::check!(async { harness });` where the expression
-//! makes a fresh, empty queue each time. The suite knows only [`TaskQueue`] and the [`Harness`].
-//! It runs against real brokers too, so leases are whole seconds and every test ends within a
-//! minute.
+//! makes a fresh, empty queue each time; it may be `None` where the broker is not there, and the
+//! check is left out. One that hands out dead tasks says `check_dead!` likewise, with a queue that
+//! delivers a task [`MAX_DELIVERIES`] times. Where time cannot be made to pass, `check_together!`
+//! says both, and waits once for all. The suite knows only [`TaskQueue`] and the [`Harness`]. It runs
+//! against real brokers too, so leases are whole seconds and every test ends within a minute.
 
 #![expect(
     clippy::missing_panics_doc,
     reason = "a check says no by panicking, and nothing else"
 )]
+
+mod dead;
+mod running;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -20,8 +25,20 @@ use bytes::Bytes;
 
 use crate::{BODY_LIMIT, Delivery, QueueError, TaskMessage, TaskQueue};
 
+/// Runs every check of dead tasks as a test of its own.
+pub use crate::__check_dead_tasks as check_dead;
 /// Runs every check as a test of its own.
 pub use crate::__check_task_queue as check;
+/// Runs all checks, of dead tasks too, at the same time in two tests.
+pub use crate::__check_together as check_together;
+pub use dead::{
+    MAX_DELIVERIES, a_dead_task_is_handed_out_under_a_lease,
+    a_dead_task_keeps_what_it_was_sent_with, a_dead_task_returns_among_the_dead,
+    a_task_delivered_too_often_is_dead, the_depth_tells_the_dead,
+    the_last_delivery_can_still_be_acknowledged,
+};
+#[doc(hidden)]
+pub use running::{Together, within_a_minute};
 
 /// The lease that is left to run out: the shortest that SQS knows, doubled against rounding.
 const LEASE: Duration = Duration::from_secs(2);
@@ -81,13 +98,6 @@ fn task(body: &'static str) -> TaskMessage {
         body: Bytes::from_static(body.as_bytes()),
         ..TaskMessage::default()
     }
-}
-
-/// Ends a check that hangs.
-pub async fn within_a_minute(check: impl Future<Output = ()>) {
-    tokio::time::timeout(Duration::from_secs(60), check)
-        .await
-        .expect("the check is still waiting after a minute");
 }
 
 /// While the lease holds, no one else gets the task.
@@ -215,6 +225,12 @@ pub async fn attributes_travel(harness: Harness) {
     assert_eq!(delivery.body, message.body);
 }
 
+/// Nothing at all is a task too.
+pub async fn an_empty_body_travels(harness: Harness) {
+    harness.send(&[""]).await;
+    assert_eq!(harness.receive(LONG).await.body, "");
+}
+
 /// A receiver that waits gets the task when it is sent, with no time passing.
 pub async fn a_waiting_receiver_is_woken(harness: Harness) {
     let (received, ()) = tokio::join!(harness.queue.receive(ONE, LONG, PATIENCE), async {
@@ -335,38 +351,4 @@ pub async fn the_depth_tells_visible_from_leased(harness: Harness) {
         .expect("acknowledge");
     let depth = harness.queue.depth().await.expect("depth");
     assert_eq!((depth.visible, depth.leased), (2, 0));
-}
-
-/// One `#[tokio::test]` per check; see [`contract`](crate::contract).
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __check_task_queue {
-    ($make:expr) => {
-        $crate::__check_task_queue! { $make =>
-            a_sent_task_is_delivered_once_while_leased
-            an_acknowledged_task_stays_gone
-            an_abandoned_task_returns
-            an_extended_lease_holds
-            a_task_given_back_returns_after_its_delay
-            a_task_given_back_wakes_a_waiting_receiver
-            a_stale_handle_is_refused
-            attributes_travel
-            a_waiting_receiver_is_woken
-            an_empty_queue_answers_after_the_wait
-            concurrent_receivers_share_without_overlap
-            an_abandoned_receive_loses_no_task
-            a_body_at_the_limit_travels
-            a_body_over_the_limit_is_refused
-            the_depth_tells_visible_from_leased
-        }
-    };
-    ($make:expr => $($check:ident)+) => {
-        $(
-            #[tokio::test]
-            async fn $check() {
-                let harness = $make.await;
-                $crate::contract::within_a_minute($crate::contract::$check(harness)).await;
-            }
-        )+
-    };
 }

@@ -11,7 +11,8 @@ use clock::Clock;
 use seams::{Seam, Seams};
 
 use crate::metrics::{
-    ACKNOWLEDGED, EXTENDED, GIVEN_BACK, GRANTED, GRANTED_AGAIN, LEASED, LOST, Metrics, VISIBLE,
+    ACKNOWLEDGED, DEAD, EXTENDED, GIVEN_BACK, GRANTED, GRANTED_AGAIN, LEASED, LOST, Metrics,
+    VISIBLE,
 };
 use crate::{Delivery, Depth, LeaseHandle, QueueError, TaskMessage, TaskQueue};
 
@@ -42,20 +43,25 @@ impl Counted {
         Self { seams, ..self }
     }
 
-    /// Brings depth and age up to date, if the backend can tell them at once; one that must ask
-    /// elsewhere leaves them as they were.
+    /// Brings depth and age up to date, if the backend can tell them at once. One that must ask
+    /// elsewhere leaves them as they were: there, whoever awaits [`depth`](TaskQueue::depth) brings
+    /// them up to date.
     pub fn look(&self) {
         let mut looking = pin!(self.queue.depth());
         let now = looking
             .as_mut()
             .poll(&mut Context::from_waker(Waker::noop()));
-        let Poll::Ready(Ok(depth)) = now else {
-            return;
-        };
+        if let Poll::Ready(Ok(depth)) = now {
+            self.show(&depth);
+        }
+    }
+
+    fn show(&self, depth: &Depth) {
         let whole = |count| i64::try_from(count).unwrap_or(i64::MAX);
         let metrics = &self.metrics;
         metrics.depth.of(VISIBLE).set(whole(depth.visible));
         metrics.depth.of(LEASED).set(whole(depth.leased));
+        metrics.depth.of(DEAD).set(whole(depth.dead));
         let oldest = depth.oldest_age.unwrap_or_default();
         metrics.oldest_seconds.set(oldest.as_secs_f64());
     }
@@ -100,6 +106,15 @@ impl TaskQueue for Counted {
         Ok(deliveries)
     }
 
+    async fn receive_dead(
+        &self,
+        max: NonZeroUsize,
+        lease_ttl: Duration,
+    ) -> Result<Vec<Delivery>, QueueError> {
+        self.seams.pass(Seam::Queue, "receive_dead");
+        self.queue.receive_dead(max, lease_ttl).await
+    }
+
     async fn extend(&self, handle: &LeaseHandle, lease_ttl: Duration) -> Result<(), QueueError> {
         self.seams.pass(Seam::Queue, "extend");
         let extended = self.queue.extend(handle, lease_ttl).await;
@@ -122,7 +137,9 @@ impl TaskQueue for Counted {
     }
 
     async fn depth(&self) -> Result<Depth, QueueError> {
-        self.queue.depth().await
+        let depth = self.queue.depth().await?;
+        self.show(&depth);
+        Ok(depth)
     }
 }
 
@@ -143,11 +160,12 @@ mod tests {
         let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&manual);
         let registry = Registry::new("test").unwrap();
         let metrics = Metrics::register(&registry).unwrap();
-        let queue = Arc::new(MemoryQueue::new(Arc::clone(&clock)));
+        let queue = MemoryQueue::new(Arc::clone(&clock));
+        let queue = Arc::new(queue.with_max_deliveries(contract::MAX_DELIVERIES));
         (Counted::new(queue, clock, metrics), manual, registry)
     }
 
-    contract::check!(async {
+    fn harness() -> Harness {
         let (queue, manual, _registry) = counted();
         Harness {
             queue: Arc::new(queue),
@@ -156,7 +174,10 @@ mod tests {
                 Box::pin(tokio::task::yield_now())
             }),
         }
-    });
+    }
+
+    contract::check!(async { harness() });
+    contract::check_dead!(async { harness() });
 
     fn tasks(count: usize) -> Vec<TaskMessage> {
         let task = TaskMessage {
@@ -186,6 +207,20 @@ mod tests {
         shows(&registry, "training_queue_depth{state=\"visible\"} 2");
         shows(&registry, "training_queue_depth{state=\"leased\"} 1");
         shows(&registry, "training_queue_oldest_seconds 60");
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_for_the_depth_brings_it_up_to_date() {
+        let (queue, clock, registry) = counted();
+        queue.send(tasks(1)).await.unwrap();
+        for _each in 0..contract::MAX_DELIVERIES.get() {
+            receive(&queue).await;
+            clock.advance(MINUTE);
+        }
+        queue.depth().await.unwrap();
+        shows(&registry, "training_queue_depth{state=\"visible\"} 0");
+        shows(&registry, "training_queue_depth{state=\"dead\"} 1");
+        shows(&registry, "training_queue_oldest_seconds 0");
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 mod state;
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ impl MemoryQueue {
         Self::with_capacity(clock, CAPACITY)
     }
 
-    /// An empty queue that holds at most `capacity` tasks, visible and leased together.
+    /// An empty queue that holds at most `capacity` tasks, visible, leased and dead together.
     #[must_use]
     pub fn with_capacity(clock: Arc<dyn Clock>, capacity: usize) -> Self {
         let state = State::new(capacity, clock.now());
@@ -44,6 +44,14 @@ impl MemoryQueue {
             state: Mutex::new(state),
             changed: Notify::new(),
         }
+    }
+
+    /// The same queue, in which a task is dead after this many deliveries instead of
+    /// [`MAX_DELIVERIES`](crate::MAX_DELIVERIES).
+    #[must_use]
+    pub fn with_max_deliveries(self, max: NonZeroU32) -> Self {
+        self.state().max_deliveries = max;
+        self
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -94,6 +102,15 @@ impl TaskQueue for MemoryQueue {
         }
     }
 
+    async fn receive_dead(
+        &self,
+        max: NonZeroUsize,
+        lease_ttl: Duration,
+    ) -> Result<Vec<Delivery>, QueueError> {
+        let now = self.now();
+        Ok(self.state().take_dead(max, lease_ttl, now))
+    }
+
     async fn extend(&self, handle: &LeaseHandle, lease_ttl: Duration) -> Result<(), QueueError> {
         let now = self.now();
         self.state().hide(handle, lease_ttl, now)?;
@@ -125,6 +142,7 @@ mod tests {
     use clock::{ManualClock, Timestamp};
 
     use super::*;
+    use crate::MAX_DELIVERIES;
     use crate::contract::{self, Harness};
 
     const ONE: NonZeroUsize = NonZeroUsize::MIN;
@@ -139,7 +157,7 @@ mod tests {
     fn harness() -> Harness {
         let (clock, shared) = manual();
         Harness {
-            queue: Arc::new(MemoryQueue::new(shared)),
+            queue: Arc::new(MemoryQueue::new(shared).with_max_deliveries(contract::MAX_DELIVERIES)),
             pass_time: Box::new(move |span| {
                 clock.advance(span);
                 Box::pin(tokio::task::yield_now())
@@ -148,6 +166,7 @@ mod tests {
     }
 
     contract::check!(async { harness() });
+    contract::check_dead!(async { harness() });
 
     fn task(body: &'static str) -> TaskMessage {
         TaskMessage {
@@ -206,6 +225,22 @@ mod tests {
             queue.depth().await.unwrap().oldest_age,
             Some(Duration::ZERO)
         );
+    }
+
+    #[tokio::test]
+    async fn a_task_dies_after_the_usual_number_of_deliveries() {
+        let (manual, clock) = manual();
+        let queue = MemoryQueue::new(clock);
+        queue.send(vec![task("a"), task("b")]).await.unwrap();
+        let last = receive_now(&queue).await;
+        queue.acknowledge(&last.handle).await.unwrap();
+        for delivery in 1..=MAX_DELIVERIES.get() {
+            assert_eq!(receive_now(&queue).await.epoch, delivery);
+            assert_eq!(queue.depth().await.unwrap().dead, 0);
+            manual.advance(MINUTE);
+        }
+        let depth = queue.depth().await.unwrap();
+        assert_eq!((depth.dead, depth.oldest_age), (1, None));
     }
 
     #[tokio::test]

@@ -18,7 +18,8 @@ pub const BODY_LIMIT: usize = 256 * 1024;
 pub struct TaskMessage {
     /// The task itself.
     pub body: Bytes,
-    /// Short texts beside the body, such as the trace context.
+    /// Short texts beside the body, such as the trace context. SQS takes ten at most, named with
+    /// letters, digits, `_`, `-` and `.`, and no empty text.
     pub attributes: BTreeMap<String, String>,
 }
 
@@ -77,7 +78,9 @@ pub struct Depth {
     pub visible: u64,
     /// Tasks hidden under a lease, or given back and waiting out their delay.
     pub leased: u64,
-    /// Time since the oldest task was sent. `None` for an empty queue, or a backend that cannot
-    /// tell.
+    /// Tasks delivered as often as the queue allows, under a lease or not.
+    pub dead: u64,
+    /// Time since the oldest task that is not dead was sent. `None` where there is none, or for a
+    /// backend that cannot tell.
     pub oldest_age: Option<Duration>,
 }

@@ -5,6 +5,7 @@ use telemetry::metrics::{Each, Gauge, Histogram, IntCounter, IntGauge};
 /// Where a task in the queue is.
 pub(crate) const VISIBLE: &str = "visible";
 pub(crate) const LEASED: &str = "leased";
+pub(crate) const DEAD: &str = "dead";
 
 /// What happens to leases.
 pub(crate) const GRANTED: &str = "granted";
@@ -22,15 +23,17 @@ const WAIT_BUCKETS: [f64; 11] = [
 telemetry::metrics! {
     /// The metrics of a queue, for whoever serves one.
     pub struct Metrics {
-        /// Tasks in the queue, by whether the next worker would get them or somebody has them
-        /// under a lease.
-        pub depth: Each<IntGauge> = "training_queue_depth" {state in [VISIBLE, LEASED]};
-        /// Time since the oldest task in the queue was sent, in seconds; 0 for an empty queue.
+        /// Tasks in the queue, by whether the next worker would get them, somebody has them under a
+        /// lease, or they are dead: delivered as often as the queue allows and never acknowledged,
+        /// so that no worker gets them any more.
+        pub depth: Each<IntGauge> = "training_queue_depth" {state in [VISIBLE, LEASED, DEAD]};
+        /// Time since the oldest task in the queue that is not dead was sent, in seconds; 0 where
+        /// there is none, or where the queue's backend cannot tell.
         pub oldest_seconds: Gauge = "training_queue_oldest_seconds";
         /// Time from sending a task to its first lease, in seconds.
         pub wait_seconds: Histogram = "training_queue_wait_seconds", buckets: WAIT_BUCKETS;
         /// Leases by what happened to them. Those granted again are of tasks that came back, because
-        /// a lease ran out or was given back. Lost counts what holders asked of leases that were not
+        /// a lease ran out or was given back; leases of dead tasks are not among them. Lost counts what holders asked of leases that were not
         /// theirs any more: run out, given back or acknowledged before. A holder that never asks
         /// again is seen as granted again alone.
         pub leases: Each<IntCounter> = "training_leases_total" {

@@ -1,7 +1,7 @@
 //! The seam: what every queue does.
 
 use std::fmt::Debug;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,12 +9,22 @@ use thiserror::Error;
 
 use crate::{Delivery, Depth, LeaseHandle, TaskMessage};
 
+/// How often a task is delivered before it is dead, unless told otherwise. It leaves room for a few
+/// workers that die of other causes. SQS advises against 1, for it counts a delivery whose answer
+/// was lost on the way
+/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/avoiding-inconsistent-message-processing.html>).
+pub const MAX_DELIVERIES: NonZeroU32 = NonZeroU32::MIN.saturating_add(4);
+
 /// A queue of tasks with leases, delivering each at least once.
+///
+/// A task that was delivered as often as the queue allows, and was never acknowledged, is dead once
+/// its last lease has ended: it is handed out by [`receive_dead`](Self::receive_dead) alone. Every
+/// delivery counts, also one that was given back.
 ///
 /// Held to the sentences of the `contract` module.
 #[async_trait]
 pub trait TaskQueue: Debug + Send + Sync {
-    /// Puts tasks into the queue, in order.
+    /// Puts tasks into the queue, in order; not every backend keeps it.
     ///
     /// After an error some of them may be in it; sending all again is right, for receivers count
     /// with repeats anyway.
@@ -30,6 +40,24 @@ pub trait TaskQueue: Debug + Send + Sync {
         lease_ttl: Duration,
         wait: Duration,
     ) -> Result<Vec<Delivery>, QueueError>;
+
+    /// Leases up to `max` dead tasks for `lease_ttl`, until someone acknowledges them. Does not wait
+    /// for any to die. Fewer than `max` is no sign that there are no others.
+    ///
+    /// A backend may find out that a task is dead only when [`receive`](Self::receive) comes upon
+    /// it, so someone must go on receiving. The `epoch` of a dead task tells its deliveries apart
+    /// and counts nothing.
+    ///
+    /// The dead are the business of who sends tasks. A worker's view of a queue, such as
+    /// one over a network, hands out none, and need not say so.
+    async fn receive_dead(
+        &self,
+        max: NonZeroUsize,
+        lease_ttl: Duration,
+    ) -> Result<Vec<Delivery>, QueueError> {
+        let _ = (max, lease_ttl);
+        Ok(Vec::new())
+    }
 
     /// Makes a lease end `lease_ttl` from now.
     async fn extend(&self, handle: &LeaseHandle, lease_ttl: Duration) -> Result<(), QueueError>;
