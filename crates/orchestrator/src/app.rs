@@ -27,7 +27,7 @@ use crate::data_dir::{DataDir, DataDirError};
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::reconciler::Reconciler;
-use crate::store::{Store, StoreError};
+use crate::store::{Place, Store, StoreError};
 use crate::study::Study;
 
 /// The service's name in logs, metrics and health.
@@ -110,7 +110,7 @@ impl Orchestrator {
         let socket = listen::unix(&config.grpc.unix_socket, "grpc.unix_socket").await?;
         let queue = Arc::new(MemoryQueue::new(Arc::clone(&wiring.clock)));
         let study = Arc::new(Study {
-            store: Store::open(&data_dir.store(), metrics.store.clone()).await?,
+            store: Store::open(&Place::Sqlite(data_dir.store()), metrics.store.clone()).await?,
             blobs: LocalStore::open(data_dir.artifacts())?.counted(metrics.artifacts.clone()),
             spool: data_dir.spool(),
             queue: Counted::new(queue, Arc::clone(&wiring.clock), metrics.queue.clone()),
