@@ -4,11 +4,12 @@
 //! taking the writers' lock, and, where a leader was asked for, by making sure that this is it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, raw_sql};
-use tracing::debug;
+use tokio::time::timeout;
 
 use super::meter::{Meter, is_lost};
 pub(super) use super::meter::{Operation, Subject};
@@ -17,6 +18,9 @@ use super::{Store, StoreError};
 /// A statement with its arguments. An `Option<f64>` is none of them: the driver declares an absent
 /// one as a number of four bytes, and PostgreSQL then refuses the next one of eight.
 type Query<'q> = sqlx::query::Query<'q, Any, AnyArguments>;
+
+/// How long a connection may take to forget a transaction. One that is closed forgets it, too.
+const ROLLBACK: Duration = Duration::from_secs(5);
 
 impl Store {
     /// At most one row.
@@ -204,10 +208,9 @@ impl Drop for Held {
             Use::Statement => connection.close_on_drop(),
             Use::Transaction => {
                 tokio::spawn(async move {
-                    // Whoever waits for it waits for the writers' lock, and so has patience.
                     let rolling = raw_sql("ROLLBACK").execute(&mut *connection);
-                    if let Err(error) = rolling.await {
-                        debug!(error = %error, "a transaction was not rolled back");
+                    let rolled = timeout(ROLLBACK, rolling).await;
+                    if !matches!(rolled, Ok(Ok(_))) {
                         connection.close_on_drop();
                     }
                 });
