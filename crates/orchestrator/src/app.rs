@@ -28,7 +28,7 @@ use crate::data_dir::{DataDir, DataDirError};
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::reconciler::Reconciler;
-use crate::store::{Store, StoreError};
+use crate::store::{Place, Store, StoreError};
 use crate::study::Study;
 
 /// The service's name in logs, metrics and health.
@@ -113,7 +113,7 @@ impl Orchestrator {
         let socket = listen::unix(&config.grpc.unix_socket, "grpc.unix_socket").await?;
         let queue = Arc::new(MemoryQueue::new(Arc::clone(&wiring.clock)));
         let study = Arc::new(Study {
-            store: Store::open(&data_dir.store(), metrics.store.clone())
+            store: Store::open(&Place::Sqlite(data_dir.store()), metrics.store.clone())
                 .await?
                 .through(wiring.seams.clone()),
             blobs: LocalStore::open(data_dir.artifacts())?

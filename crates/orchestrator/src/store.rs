@@ -1,54 +1,64 @@
-//! What the orchestrator must not forget: one file of SQLite, in portable SQL.
+//! What the orchestrator must not forget: in a file of SQLite or a database of PostgreSQL, in the
+//! same portable SQL.
 //!
 //! A commit is on the disk when it returns. Facts of a run and the events that tell of them are
-//! written in one transaction, so a watcher sees neither without the other.
+//! written in one transaction, so a watcher sees neither without the other. Every operation can be
+//! made again when its outcome is unknown, because the connection broke before the answer: what it
+//! did is found and not done twice. Only events that change no other fact may be told twice.
 
 mod datasets;
 mod events;
+mod leader;
+mod listen;
+mod meter;
 mod models;
+mod place;
 mod receipts;
 mod rounds;
 mod runs;
 mod statements;
 
-use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use seams::Seams;
-use sqlx::Row;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
-    SqliteSynchronous,
-};
+use sqlx::any::{AnyPoolOptions, AnyRow, install_default_drivers};
+use sqlx::{AnyConnection, AnyPool, ConnectOptions, Row, raw_sql};
 use thiserror::Error;
 use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::warn;
+use uuid::Uuid;
 
 pub use datasets::DatasetRow;
 pub use events::StoredEvent;
+pub use leader::{Epoch, Standing};
 pub use models::ModelRow;
+pub use place::{Place, PlaceError, Server};
 pub use receipts::{Receipt, Verdict};
 pub use rounds::{OpenRound, RoundRow};
 pub use runs::{NewRun, RunRow, Submission};
 
 use crate::metrics;
-use statements::Meter;
+use leader::Fence;
+use meter::Meter;
 
-/// Connections kept open. One writes at a time; the others serve readers beside it.
-const CONNECTIONS: u32 = 4;
+/// How long a connection is waited for: until one is free, or until the server is there.
+const ACQUIRE: Duration = Duration::from_secs(10);
 
-/// How long a writer waits for another one.
-const BUSY: Duration = Duration::from_secs(30);
+/// How long closing waits for connections that may answer no more.
+const CLOSE: Duration = Duration::from_secs(5);
 
 /// Why the run store did not do as asked.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// The file cannot be opened.
-    #[error("cannot open the run store {path}: {source}")]
+    /// It cannot be opened.
+    #[error("cannot open the run store {place}: {source}")]
     Open {
-        /// The file.
-        path: PathBuf,
+        /// Where it is.
+        place: String,
         /// Why.
         source: Box<sqlx::Error>,
     },
@@ -58,6 +68,14 @@ pub enum StoreError {
     /// A statement failed.
     #[error("the run store failed: {0}")]
     Statement(#[from] sqlx::Error),
+    /// Only the leader writes.
+    #[error("the run store is led by {leader} in term {epoch}, and not by this process's term")]
+    Deposed {
+        /// Who leads.
+        leader: String,
+        /// In which term.
+        epoch: i64,
+    },
     /// A stored value does not read as what it should be.
     #[error("the run store holds a {column} that cannot be read: {problem}")]
     Corrupt {
@@ -71,40 +89,46 @@ pub enum StoreError {
 /// The run store.
 #[derive(Debug, Clone)]
 pub struct Store {
-    pool: SqlitePool,
+    pool: AnyPool,
     meter: Arc<Meter>,
     // Counts commits that appended events, so that watchers wait instead of polling.
     commits: watch::Sender<u64>,
+    fence: Arc<Mutex<Fence>>,
+    // Tells its own commits from those of others.
+    name: Arc<str>,
+    // None in a file, which has no other process.
+    listening: Option<Arc<AbortOnDropHandle<()>>>,
 }
 
 impl Store {
-    /// Opens the store at `path`, making or migrating it as needed, and counts its statements.
+    /// Opens the store at `place`, making or migrating it as needed, and counts its statements.
     ///
     /// # Errors
     ///
     /// [`StoreError::Open`] and [`StoreError::Migrate`].
-    pub async fn open(path: &Path, metrics: metrics::store::Store) -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // FULL: a commit survives the loss of power, not just of the process.
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(BUSY)
-            .foreign_keys(true);
-        let pool = SqlitePoolOptions::new()
-            .max_connections(CONNECTIONS)
-            .connect_with(options)
-            .await
-            .map_err(|source| StoreError::Open {
-                path: path.into(),
-                source: Box::new(source),
-            })?;
-        sqlx::migrate!().run(&pool).await.map_err(Box::new)?;
+    pub async fn open(place: &Place, metrics: metrics::store::Store) -> Result<Self, StoreError> {
+        install_default_drivers();
+        let pool = connect(place).await.map_err(|source| StoreError::Open {
+            place: place.to_string(),
+            source: Box::new(source),
+        })?;
+        migrate(&pool, place).await?;
+        let commits = watch::Sender::new(0);
+        let name = Uuid::new_v4().to_string();
+        let listening = match place {
+            Place::Sqlite(_) => None,
+            Place::Postgres(server) => {
+                let listening = listen::listen(server.options(), name.clone(), commits.clone());
+                Some(Arc::new(listening))
+            }
+        };
         Ok(Self {
             pool,
-            meter: Arc::new(Meter::new(metrics)),
-            commits: watch::Sender::new(0),
+            meter: Arc::new(Meter::new(metrics, place.answer())),
+            commits,
+            fence: Arc::new(Mutex::new(Fence::None)),
+            name: name.into(),
+            listening,
         })
     }
 
@@ -133,19 +157,80 @@ impl Store {
         Ok(())
     }
 
-    /// Finishes what is under way and closes the file.
+    /// Finishes what is under way and closes the connections.
     pub async fn close(&self) {
-        self.pool.close().await;
+        if let Some(listening) = &self.listening {
+            listening.abort();
+        }
+        if timeout(CLOSE, self.pool.close()).await.is_err() {
+            warn!("the run store was closed before it answered");
+        }
     }
 
     /// Brings what is shown of the connections up to date.
     pub fn look(&self) {
         self.meter.look(&self.pool);
     }
+
+    /// Whether other processes may be at the same store.
+    fn is_shared(&self) -> bool {
+        self.listening.is_some()
+    }
+}
+
+/// Connects, waiting for a server that is not there yet.
+async fn connect(place: &Place) -> sqlx::Result<AnyPool> {
+    let options = place.options()?;
+    let settings = place.settings();
+    let pool = AnyPoolOptions::new()
+        .max_connections(place.connections())
+        .acquire_timeout(ACQUIRE)
+        .after_connect(move |connection, _| Box::pin(place::prepare(connection, settings)))
+        .connect_with(options.clone())
+        .await;
+    match pool {
+        // What stands in the way is known to the one who knocks once more.
+        Err(sqlx::Error::PoolTimedOut) => {
+            let knocking = timeout(ACQUIRE, options.connect()).await;
+            Err(match knocking {
+                Ok(Err(error)) => error,
+                Ok(Ok(_)) | Err(_) => sqlx::Error::PoolTimedOut,
+            })
+        }
+        pool => pool,
+    }
+}
+
+/// Brings the schema up to date, one process at a time, however long that takes.
+async fn migrate(pool: &AnyPool, place: &Place) -> Result<(), StoreError> {
+    let mut connection = pool.acquire().await?;
+    if let Place::Postgres(_) = place {
+        let patience = "SET statement_timeout = 0; SET lock_timeout = 0";
+        raw_sql(patience).execute(&mut *connection).await?;
+        warn_of_a_careless_server(&mut connection).await?;
+    }
+    sqlx::migrate!()
+        .run(&mut *connection)
+        .await
+        .map_err(Box::new)?;
+    connection.close().await?;
+    Ok(())
+}
+
+async fn warn_of_a_careless_server(connection: &mut AnyConnection) -> sqlx::Result<()> {
+    let row = sqlx::query("SHOW fsync").fetch_one(connection).await?;
+    let fsync: String = row.try_get("fsync")?;
+    if fsync != "on" {
+        warn!(
+            fsync,
+            "the run store's server does not wait for its disk, and may lose commits"
+        );
+    }
+    Ok(())
 }
 
 /// The value of a column that is kept as text.
-fn text<T>(row: &SqliteRow, column: &'static str) -> Result<T, StoreError>
+fn text<T>(row: &AnyRow, column: &'static str) -> Result<T, StoreError>
 where
     T: FromStr,
     T::Err: std::fmt::Display,
@@ -159,7 +244,7 @@ where
 
 /// The value of a column that is kept as JSON.
 fn json<T: serde::de::DeserializeOwned>(
-    row: &SqliteRow,
+    row: &AnyRow,
     column: &'static str,
 ) -> Result<T, StoreError> {
     let text: String = row.try_get(column)?;
@@ -170,7 +255,7 @@ fn json<T: serde::de::DeserializeOwned>(
 }
 
 /// The value of a column that counts.
-fn count<T: TryFrom<i64>>(row: &SqliteRow, column: &'static str) -> Result<T, StoreError> {
+fn count<T: TryFrom<i64>>(row: &AnyRow, column: &'static str) -> Result<T, StoreError> {
     let number: i64 = row.try_get(column)?;
     T::try_from(number).map_err(|_outside| StoreError::Corrupt {
         column,

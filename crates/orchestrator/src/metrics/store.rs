@@ -12,7 +12,7 @@ pub const STATEMENTS: [&str; 5] = ["begin", "commit", "select", "insert", "updat
 pub const OPERATIONS: [&str; 6] = ["begin", "commit", "select", "insert", "update", "acquire"];
 
 /// What it is done to: what a row stands for.
-pub const MODELS: [&str; 9] = [
+pub const MODELS: [&str; 10] = [
     "transaction",
     "dataset",
     "partition",
@@ -22,10 +22,11 @@ pub const MODELS: [&str; 9] = [
     "receipt",
     "event",
     "model_version",
+    "leader",
 ];
 
-/// What can be wrong: the classes of SQLite's result codes, then those of the pool.
-pub const ERRORS: [&str; 10] = [
+/// What can be wrong: the classes of the databases' codes, then what stands between them and us.
+pub const ERRORS: [&str; 11] = [
     "busy",
     "constraint",
     "corrupt",
@@ -33,6 +34,7 @@ pub const ERRORS: [&str; 10] = [
     "io",
     "read_only",
     "database",
+    "connection",
     "pool_timeout",
     "pool_closed",
     "other",

@@ -3,7 +3,7 @@
 use federation::{Digest, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 
 use super::statements::{Operation, Subject};
 use super::{Store, StoreError, count, encoded, json, stored, text};
@@ -122,7 +122,7 @@ impl Store {
     }
 }
 
-fn read(row: &SqliteRow) -> Result<DatasetRow, StoreError> {
+fn read(row: &AnyRow) -> Result<DatasetRow, StoreError> {
     Ok(DatasetRow {
         digest: text(row, "digest")?,
         manifest: json(row, "manifest")?,

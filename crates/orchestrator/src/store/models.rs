@@ -3,7 +3,7 @@
 use federation::event::Event;
 use federation::run::RunState;
 use federation::{RunId, Timestamp};
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 
 use super::statements::{Operation, Subject};
 use super::{Store, StoreError, count, encoded, events, json, runs, stored, text};
@@ -26,7 +26,8 @@ pub struct ModelRow {
 
 impl Store {
     /// Publishes a run's model under the next version of `name` and completes the run, both or
-    /// neither. One that a person paused or ended in the meantime publishes nothing.
+    /// neither. One that a person paused or ended in the meantime publishes nothing; one that has
+    /// published this model keeps to it.
     ///
     /// # Errors
     ///
@@ -40,6 +41,11 @@ impl Store {
         now: Timestamp,
     ) -> Result<Option<ModelRow>, StoreError> {
         let mut write = self.write().await?;
+        let query = sqlx::query("SELECT * FROM models WHERE run = $1").bind(run.to_string());
+        let known = write.one(Subject::ModelVersion, query).await?;
+        if let Some(known) = known.as_ref().map(read).transpose()? {
+            return Ok((known.manifest == *manifest).then_some(known));
+        }
         let Some(state) = runs::state_in_work(&mut write, run).await? else {
             return Ok(None);
         };
@@ -143,7 +149,7 @@ impl Store {
     }
 }
 
-fn read(row: &SqliteRow) -> Result<ModelRow, StoreError> {
+fn read(row: &AnyRow) -> Result<ModelRow, StoreError> {
     Ok(ModelRow {
         name: sqlx::Row::try_get(row, "name")?,
         version: count(row, "version")?,

@@ -4,9 +4,9 @@ use federation::acceptance::Refusal;
 use federation::event::Event;
 use federation::{ClientId, Digest, RunId, Timestamp, WorkerId};
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 
-use super::statements::{Operation, Subject};
+use super::statements::{Operation, Subject, Write};
 use super::{Store, StoreError, count, events, rounds, stored, text};
 
 /// What became of a report.
@@ -50,7 +50,8 @@ pub struct Receipt {
 }
 
 impl Store {
-    /// Stores a report with its verdict, and the attempts that follow from it.
+    /// Stores a report with its verdict, and the attempts that follow from it. The same report with
+    /// the same verdict is stored once.
     ///
     /// # Errors
     ///
@@ -69,6 +70,9 @@ impl Store {
             .unwrap_or_default();
         let reason = verdict.as_ref().err().map_or("", Refusal::reason);
         let mut write = self.write().await?;
+        if is_kept(&mut write, run, receipt, verdict).await? {
+            return Ok(());
+        }
         let query = sqlx::query(
             "INSERT INTO receipts (run, round, client, position, attempt, lease_epoch, worker,
                  num_examples, num_steps, weight, mean_loss, bytes, digest, object_key, accepted,
@@ -86,7 +90,11 @@ impl Store {
         .bind(stored(receipt.num_examples))
         .bind(i64::from(receipt.num_steps))
         .bind(receipt.weight)
-        .bind(receipt.mean_loss.is_finite().then_some(receipt.mean_loss))
+        .bind(if receipt.mean_loss.is_finite() {
+            receipt.mean_loss
+        } else {
+            f64::NAN
+        })
         .bind(stored(receipt.bytes))
         .bind(receipt.digest.to_string())
         .bind(&receipt.key)
@@ -105,7 +113,7 @@ impl Store {
         self.commit(write).await
     }
 
-    /// Takes back the acceptance of an update that turned out to be damaged.
+    /// Takes back, once, the acceptance of an update that turned out to be damaged.
     ///
     /// # Errors
     ///
@@ -128,9 +136,12 @@ impl Store {
         .bind(i64::from(receipt.client.0))
         .bind(refusal.reason())
         .bind(refusal.to_string());
-        write
+        let revoked = write
             .change(Operation::Update, Subject::Receipt, query)
             .await?;
+        if revoked == 0 {
+            return Ok(());
+        }
         let query =
             sqlx::query("UPDATE rounds SET phase = 'training' WHERE run = $1 AND round = $2")
                 .bind(run.to_string())
@@ -173,6 +184,30 @@ impl Store {
     }
 }
 
+/// Whether the receipt is there already: whoever stored it may not have heard of it.
+async fn is_kept(
+    write: &mut Write,
+    run: RunId,
+    receipt: &Receipt,
+    verdict: &Verdict,
+) -> Result<bool, StoreError> {
+    let query = sqlx::query(
+        "SELECT position FROM receipts WHERE run = $1 AND round = $2 AND client = $3
+             AND attempt = $4 AND lease_epoch = $5 AND worker = $6 AND digest = $7
+             AND accepted = $8 AND reason = $9 LIMIT 1",
+    )
+    .bind(run.to_string())
+    .bind(i64::from(receipt.round))
+    .bind(i64::from(receipt.client.0))
+    .bind(i64::from(receipt.attempt))
+    .bind(i64::from(receipt.lease_epoch))
+    .bind(&receipt.worker.0)
+    .bind(receipt.digest.to_string())
+    .bind(i64::from(verdict.is_ok()))
+    .bind(verdict.as_ref().err().map_or("", Refusal::reason));
+    Ok(write.one(Subject::Receipt, query).await?.is_some())
+}
+
 fn told(receipt: &Receipt, verdict: &Verdict) -> Event {
     let (round, client, worker) = (receipt.round, receipt.client, receipt.worker.clone());
     match verdict {
@@ -193,7 +228,7 @@ fn told(receipt: &Receipt, verdict: &Verdict) -> Event {
     }
 }
 
-fn read(row: &SqliteRow) -> Result<Receipt, StoreError> {
+fn read(row: &AnyRow) -> Result<Receipt, StoreError> {
     let mean_loss: Option<f64> = row.try_get("mean_loss")?;
     Ok(Receipt {
         round: count(row, "round")?,

@@ -6,7 +6,7 @@ use federation::event::{Event, RoundOutcome};
 use federation::round::{Phase, Plan};
 use federation::{ClientId, Digest, RunId, Timestamp};
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 
 use super::statements::{Operation, Subject, Write};
 use super::{Store, StoreError, count, encoded, events, json, runs, stored, text};
@@ -52,8 +52,8 @@ pub struct RoundRow {
 }
 
 impl Store {
-    /// Stores a round that opens. Says whether it does: a run that a person paused or ended in
-    /// the meantime opens none.
+    /// Stores a round that opens, once. Says whether it does: a run that a person paused or ended
+    /// in the meantime opens none.
     ///
     /// # Errors
     ///
@@ -63,13 +63,25 @@ impl Store {
         if runs::state_in_work(&mut write, run).await?.is_none() {
             return Ok(false);
         }
+        let cohort = encoded(&plan.cohort)?;
+        let query = sqlx::query(
+            "SELECT round FROM rounds WHERE run = $1 AND round = $2 AND phase = 'training'
+                 AND cohort = $3 AND base = $4",
+        )
+        .bind(run.to_string())
+        .bind(i64::from(plan.number))
+        .bind(&cohort)
+        .bind(plan.base.to_string());
+        if write.one(Subject::Round, query).await?.is_some() {
+            return Ok(true);
+        }
         let query = sqlx::query(
             "INSERT INTO rounds (run, round, phase, cohort, quorum, base, opened_at, reason)
              VALUES ($1, $2, 'training', $3, $4, $5, $6, '')",
         )
         .bind(run.to_string())
         .bind(i64::from(plan.number))
-        .bind(encoded(&plan.cohort)?)
+        .bind(cohort)
         .bind(stored(plan.quorum))
         .bind(plan.base.to_string())
         .bind(stored(plan.opened_at.0));
@@ -125,7 +137,8 @@ impl Store {
         rows.iter().map(attempt).collect()
     }
 
-    /// Notes that a client's work is queued once more, and why.
+    /// Notes that a client's work is queued once more, and why. What follows from the same failure
+    /// is noted once; a failure from which nothing follows is told as often as it is noted.
     ///
     /// # Errors
     ///
@@ -139,8 +152,12 @@ impl Store {
         event: &Event,
     ) -> Result<(), StoreError> {
         let mut write = self.write().await?;
+        let mut changed = 0;
         for (client, attempt) in again {
-            set_attempt(&mut write, run, round, *client, *attempt).await?;
+            changed += set_attempt(&mut write, run, round, *client, *attempt).await?;
+        }
+        if changed == 0 && !again.is_empty() {
+            return Ok(());
         }
         events::append(&mut write, run, now, event).await?;
         self.commit(write).await
@@ -161,7 +178,7 @@ impl Store {
         Ok(())
     }
 
-    /// Notes that a round's model stands. Says whether it does: a run that a person paused or ended
+    /// Notes, once, that a round's model stands. Says whether it does: a run that a person paused or ended
     /// in the meantime commits nothing.
     ///
     /// # Errors
@@ -174,10 +191,18 @@ impl Store {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let mut write = self.write().await?;
+        let round = i64::from(outcome.round);
+        let query = sqlx::query(
+            "SELECT round FROM rounds WHERE run = $1 AND round = $2 AND phase = 'committed'",
+        )
+        .bind(run.to_string())
+        .bind(round);
+        if write.one(Subject::Round, query).await?.is_some() {
+            return Ok(true);
+        }
         if runs::state_in_work(&mut write, run).await?.is_none() {
             return Ok(false);
         }
-        let round = i64::from(outcome.round);
         let query = sqlx::query(
             "UPDATE rounds SET phase = 'committed', closed_at = $3, outcome = $4
              WHERE run = $1 AND round = $2",
@@ -260,16 +285,18 @@ impl Store {
     }
 }
 
+/// Says how many rows it changed: none, if it was this attempt already.
 pub(super) async fn set_attempt(
     write: &mut Write,
     run: RunId,
     round: u32,
     client: ClientId,
     attempt: u32,
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     let query = sqlx::query(
         "INSERT INTO attempts (run, round, client, attempt) VALUES ($1, $2, $3, $4)
-         ON CONFLICT (run, round, client) DO UPDATE SET attempt = excluded.attempt",
+         ON CONFLICT (run, round, client) DO UPDATE SET attempt = excluded.attempt
+             WHERE attempts.attempt <> excluded.attempt",
     )
     .bind(run.to_string())
     .bind(i64::from(round))
@@ -277,11 +304,10 @@ pub(super) async fn set_attempt(
     .bind(i64::from(attempt));
     write
         .change(Operation::Insert, Subject::Attempt, query)
-        .await?;
-    Ok(())
+        .await
 }
 
-fn read(row: &SqliteRow) -> Result<RoundRow, StoreError> {
+fn read(row: &AnyRow) -> Result<RoundRow, StoreError> {
     let closed_at: Option<i64> = row.try_get("closed_at")?;
     let outcome: Option<String> = row.try_get("outcome")?;
     Ok(RoundRow {
@@ -300,7 +326,7 @@ fn read(row: &SqliteRow) -> Result<RoundRow, StoreError> {
     })
 }
 
-fn phase(row: &SqliteRow) -> Result<Phase, StoreError> {
+fn phase(row: &AnyRow) -> Result<Phase, StoreError> {
     let word: String = row.try_get("phase")?;
     let found = Phase::ALL.into_iter().find(|phase| phase.as_str() == word);
     found.ok_or(StoreError::Corrupt {

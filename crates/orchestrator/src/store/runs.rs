@@ -5,7 +5,7 @@ use federation::job::JobDraft;
 use federation::run::{Command, NotAllowed, RunState};
 use federation::{Digest, RunId, Timestamp};
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 use telemetry::trace::TraceContext;
 
 use super::statements::{Operation, Subject, Write};
@@ -126,7 +126,8 @@ impl Store {
     /// [`StoreError`].
     pub async fn runs(&self, before: Option<RunId>, limit: u32) -> Result<Vec<RunRow>, StoreError> {
         // Ids are UUIDv7, so their order is the order of submission.
-        let before = before.map_or_else(|| "~".to_owned(), |run| run.to_string());
+        // No id begins with a g, which comes after their digits in the order of every language.
+        let before = before.map_or_else(|| "g".to_owned(), |run| run.to_string());
         let query = sqlx::query("SELECT * FROM runs WHERE run < $1 ORDER BY run DESC LIMIT $2")
             .bind(before)
             .bind(i64::from(limit));
@@ -288,7 +289,7 @@ async fn fetch(write: &mut Write, run: RunId) -> Result<Option<RunRow>, StoreErr
     row.as_ref().map(read).transpose()
 }
 
-fn read(row: &SqliteRow) -> Result<RunRow, StoreError> {
+fn read(row: &AnyRow) -> Result<RunRow, StoreError> {
     let finished_at: Option<i64> = row.try_get("finished_at")?;
     Ok(RunRow {
         run: text(row, "run")?,

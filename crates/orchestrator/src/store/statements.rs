@@ -1,156 +1,26 @@
-//! How statements reach the database: each counted and timed, by what it does to what.
+//! The few ways in which statements reach the database, each counted and timed.
+//!
+//! Those that write are in transactions, one at a time over all processes: a transaction begins by
+//! taking the writers' lock, and, where a leader was asked for, by making sure that this is it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::time::Duration;
 
-use seams::{Seam, Seams};
-use sqlx::error::DatabaseError;
+use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::pool::PoolConnection;
-use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
-use sqlx::{Sqlite, Transaction};
-use telemetry::metrics::{Histogram, IntCounter, IntGauge, Raised};
+use sqlx::{Any, AnyConnection, raw_sql};
+use tokio::time::timeout;
 
+use super::meter::{Meter, is_lost};
+pub(super) use super::meter::{Operation, Subject};
 use super::{Store, StoreError};
-use crate::metrics::store as metrics;
 
-/// A statement with its arguments.
-type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
+/// A statement with its arguments. An `Option<f64>` is none of them: the driver declares an absent
+/// one as a number of four bytes, and PostgreSQL then refuses the next one of eight.
+type Query<'q> = sqlx::query::Query<'q, Any, AnyArguments>;
 
-/// What is done.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Operation {
-    Begin,
-    Commit,
-    Select,
-    Insert,
-    Update,
-    // Of no statement: only its errors are counted.
-    Acquire,
-}
-
-/// What it is done to: what a row stands for.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Subject {
-    Transaction,
-    Dataset,
-    Partition,
-    Run,
-    Round,
-    Attempt,
-    Receipt,
-    Event,
-    ModelVersion,
-}
-
-impl Operation {
-    fn as_str(self) -> &'static str {
-        metrics::OPERATIONS[self as usize]
-    }
-}
-
-impl Subject {
-    fn as_str(self) -> &'static str {
-        metrics::MODELS[self as usize]
-    }
-}
-
-/// Counts statements. Series appear with their first statement, and are looked up once.
-#[derive(Debug)]
-pub(super) struct Meter {
-    metrics: metrics::Store,
-    handles: [[OnceLock<Handles>; metrics::MODELS.len()]; metrics::OPERATIONS.len()],
-    waiting: IntGauge,
-    pub(super) seams: Seams,
-}
-
-#[derive(Debug)]
-struct Handles {
-    queries: IntCounter,
-    seconds: Histogram,
-}
-
-impl Meter {
-    pub(super) fn new(metrics: metrics::Store) -> Self {
-        Self {
-            waiting: metrics.waiting.of(metrics::DATABASE).clone(),
-            handles: Default::default(),
-            seams: Seams::default(),
-            metrics,
-        }
-    }
-
-    /// Counts `work`, one statement.
-    async fn count<T>(
-        &self,
-        operation: Operation,
-        subject: Subject,
-        work: impl Future<Output = sqlx::Result<T>>,
-    ) -> sqlx::Result<T> {
-        self.seams.pass(Seam::Store, operation.as_str());
-        let handles = self.handles(operation, subject);
-        handles.queries.inc();
-        let timer = handles.seconds.start();
-        let done = work.await;
-        timer.stop();
-        done.inspect_err(|error| self.count_error(operation, error))
-    }
-
-    fn handles(&self, operation: Operation, subject: Subject) -> &Handles {
-        self.handles[operation as usize][subject as usize].get_or_init(|| {
-            let labels = [operation.as_str(), subject.as_str()];
-            Handles {
-                queries: self.metrics.queries.with_label_values(&labels),
-                seconds: self.metrics.seconds.with(&labels),
-            }
-        })
-    }
-
-    fn count_error(&self, operation: Operation, error: &sqlx::Error) {
-        let labels = [operation.as_str(), kind_of(error)];
-        self.metrics.errors.with_label_values(&labels).inc();
-    }
-
-    fn wait(&self) -> Raised {
-        Raised::new(&self.waiting)
-    }
-
-    /// Brings what is shown of the pool up to date.
-    pub(super) fn look(&self, pool: &SqlitePool) {
-        let idle = i64::try_from(pool.num_idle()).unwrap_or(i64::MAX);
-        let active = i64::from(pool.size()).saturating_sub(idle).max(0);
-        let Self { metrics, .. } = self;
-        metrics.connections_idle.of(metrics::DATABASE).set(idle);
-        metrics.connections_active.of(metrics::DATABASE).set(active);
-    }
-}
-
-/// One of [`metrics::ERRORS`].
-fn kind_of(error: &sqlx::Error) -> &'static str {
-    match error {
-        sqlx::Error::Database(error) => kind_of_code(error.as_ref()),
-        sqlx::Error::Io(_) => "io",
-        sqlx::Error::PoolTimedOut => "pool_timeout",
-        sqlx::Error::PoolClosed => "pool_closed",
-        _ => "other",
-    }
-}
-
-/// The low byte of an extended result code is the class.
-///
-/// # Source
-///
-/// <https://www.sqlite.org/rescode.html>
-fn kind_of_code(error: &dyn DatabaseError) -> &'static str {
-    let code = error.code().and_then(|code| code.parse::<i32>().ok());
-    match code.map(|code| code & 0xff) {
-        Some(5 | 6) => "busy",
-        Some(8) => "read_only",
-        Some(10 | 14) => "io",
-        Some(11 | 26) => "corrupt",
-        Some(13) => "full",
-        Some(19) => "constraint",
-        _ => "database",
-    }
-}
+/// How long a connection may take to forget a transaction. One that is closed forgets it, too.
+const ROLLBACK: Duration = Duration::from_secs(5);
 
 impl Store {
     /// At most one row.
@@ -158,13 +28,11 @@ impl Store {
         &self,
         subject: Subject,
         query: Query<'_>,
-    ) -> Result<Option<SqliteRow>, StoreError> {
-        let mut connection = self.connection().await?;
-        let fetching = query.fetch_optional(&mut *connection);
-        Ok(self
-            .meter
-            .count(Operation::Select, subject, fetching)
-            .await?)
+    ) -> Result<Option<AnyRow>, StoreError> {
+        let mut held = self.held().await?;
+        let fetching = query.fetch_optional(held.start());
+        let fetched = self.meter.count(Operation::Select, subject, fetching).await;
+        Ok(held.done(Use::None, fetched)?)
     }
 
     /// All rows.
@@ -172,13 +40,11 @@ impl Store {
         &self,
         subject: Subject,
         query: Query<'_>,
-    ) -> Result<Vec<SqliteRow>, StoreError> {
-        let mut connection = self.connection().await?;
-        let fetching = query.fetch_all(&mut *connection);
-        Ok(self
-            .meter
-            .count(Operation::Select, subject, fetching)
-            .await?)
+    ) -> Result<Vec<AnyRow>, StoreError> {
+        let mut held = self.held().await?;
+        let fetching = query.fetch_all(held.start());
+        let fetched = self.meter.count(Operation::Select, subject, fetching).await;
+        Ok(held.done(Use::None, fetched)?)
     }
 
     /// A change that is a transaction of its own.
@@ -188,37 +54,62 @@ impl Store {
         subject: Subject,
         query: Query<'_>,
     ) -> Result<(), StoreError> {
-        let mut connection = self.connection().await?;
-        let changing = query.execute(&mut *connection);
-        self.meter.count(operation, subject, changing).await?;
-        Ok(())
+        let mut write = self.write().await?;
+        write.change(operation, subject, query).await?;
+        self.commit(write).await
     }
 
-    async fn connection(&self) -> sqlx::Result<PoolConnection<Sqlite>> {
+    async fn held(&self) -> sqlx::Result<Held> {
         let _waiting = self.meter.wait();
         let acquired = self.pool.acquire().await;
-        acquired.inspect_err(|error| self.meter.count_error(Operation::Acquire, error))
+        acquired
+            .inspect_err(|error| self.meter.count_error(Operation::Acquire, error))
+            .map(|connection| Held {
+                connection: Some(connection),
+                in_use: Use::None,
+            })
     }
 
-    // IMMEDIATE takes the write lock at once; a transaction that read first and wrote later could
-    // find its reading outdated and fail.
+    /// A transaction of who may write.
     pub(super) async fn write(&self) -> Result<Write, StoreError> {
+        let mut write = self.begin().await?;
+        self.check_fence(&mut write).await?;
+        Ok(write)
+    }
+
+    /// A transaction, whoever leads. On a server it does not hold the writers' lock yet.
+    pub(super) async fn begin(&self) -> Result<Write, StoreError> {
         let _waiting = self.meter.wait();
-        let beginning = self.pool.begin_with("BEGIN IMMEDIATE");
-        let begun = self
+        let mut write = Write {
+            held: self.held().await?,
+            meter: Arc::clone(&self.meter),
+        };
+        // In a file, IMMEDIATE takes the write lock at once; a transaction that read first and
+        // wrote later could find its reading outdated and fail. On a server, each statement must
+        // see what was committed before it, since the writers' lock is taken by the first one.
+        let statement = if self.is_shared() {
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+        } else {
+            "BEGIN IMMEDIATE"
+        };
+        let beginning = raw_sql(statement).execute(write.held.start());
+        let count = self
             .meter
             .count(Operation::Begin, Subject::Transaction, beginning);
-        Ok(Write {
-            transaction: begun.await?,
-            meter: Arc::clone(&self.meter),
-        })
+        let begun = count.await;
+        write.held.done(Use::Transaction, begun)?;
+        Ok(write)
     }
 
-    pub(super) async fn commit(&self, write: Write) -> Result<(), StoreError> {
-        let committing = write.transaction.commit();
-        self.meter
-            .count(Operation::Commit, Subject::Transaction, committing)
-            .await?;
+    /// Makes what was written last. An error leaves open whether it does, when the connection was
+    /// lost on the way: every operation of the store can be made again.
+    pub(super) async fn commit(&self, mut write: Write) -> Result<(), StoreError> {
+        let committing = raw_sql("COMMIT").execute(write.held.start());
+        let count = self
+            .meter
+            .count(Operation::Commit, Subject::Transaction, committing);
+        let committed = count.await;
+        write.held.done(Use::None, committed)?;
         self.commits.send_modify(|count| *count += 1);
         Ok(())
     }
@@ -227,7 +118,7 @@ impl Store {
 /// A transaction that writes. Dropped, it changes nothing.
 #[derive(Debug)]
 pub(super) struct Write {
-    transaction: Transaction<'static, Sqlite>,
+    held: Held,
     meter: Arc<Meter>,
 }
 
@@ -237,12 +128,10 @@ impl Write {
         &mut self,
         subject: Subject,
         query: Query<'_>,
-    ) -> Result<Option<SqliteRow>, StoreError> {
-        let fetching = query.fetch_optional(&mut *self.transaction);
-        Ok(self
-            .meter
-            .count(Operation::Select, subject, fetching)
-            .await?)
+    ) -> Result<Option<AnyRow>, StoreError> {
+        let fetching = query.fetch_optional(self.held.start());
+        let fetched = self.meter.count(Operation::Select, subject, fetching).await;
+        Ok(self.held.done(Use::Transaction, fetched)?)
     }
 
     /// A change; says how many rows it changed.
@@ -252,8 +141,9 @@ impl Write {
         subject: Subject,
         query: Query<'_>,
     ) -> Result<u64, StoreError> {
-        let changing = query.execute(&mut *self.transaction);
-        let changed = self.meter.count(operation, subject, changing).await?;
+        let changing = query.execute(self.held.start());
+        let changed = self.meter.count(operation, subject, changing).await;
+        let changed = self.held.done(Use::Transaction, changed)?;
         Ok(changed.rows_affected())
     }
 
@@ -263,48 +153,68 @@ impl Write {
         operation: Operation,
         subject: Subject,
         query: Query<'_>,
-    ) -> Result<SqliteRow, StoreError> {
-        let changing = query.fetch_one(&mut *self.transaction);
-        Ok(self.meter.count(operation, subject, changing).await?)
+    ) -> Result<AnyRow, StoreError> {
+        let changing = query.fetch_one(self.held.start());
+        let changed = self.meter.count(operation, subject, changing).await;
+        Ok(self.held.done(Use::Transaction, changed)?)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A connection of the pool, which gets it back in a known state only: one that was broken off in
+/// the middle of a statement may never answer again.
+#[derive(Debug)]
+struct Held {
+    // None only while it is dropped.
+    connection: Option<PoolConnection<Any>>,
+    in_use: Use,
+}
 
-    #[test]
-    fn every_word_is_that_of_its_label() {
-        let operations = [
-            Operation::Begin,
-            Operation::Commit,
-            Operation::Select,
-            Operation::Insert,
-            Operation::Update,
-            Operation::Acquire,
-        ];
-        for operation in operations {
-            let word = format!("{operation:?}").to_lowercase();
-            assert_eq!(operation.as_str(), word);
-        }
-        let statements = &metrics::OPERATIONS[..metrics::STATEMENTS.len()];
-        assert_eq!(statements, metrics::STATEMENTS);
-        assert_eq!(Subject::Transaction.as_str(), "transaction");
-        assert_eq!(Subject::Receipt.as_str(), "receipt");
-        assert_eq!(Subject::ModelVersion.as_str(), "model_version");
+/// What a connection is in.
+#[derive(Debug, Clone, Copy)]
+enum Use {
+    None,
+    Transaction,
+    Statement,
+}
+
+impl Held {
+    /// The connection, for one statement.
+    fn start(&mut self) -> &mut AnyConnection {
+        self.in_use = Use::Statement;
+        self.connection
+            .as_mut()
+            .expect("it is there until it is dropped")
     }
 
-    #[test]
-    fn every_error_has_a_kind_of_the_list() {
-        let errors = [
-            (sqlx::Error::PoolTimedOut, "pool_timeout"),
-            (sqlx::Error::PoolClosed, "pool_closed"),
-            (sqlx::Error::RowNotFound, "other"),
-            (sqlx::Error::Io(std::io::ErrorKind::Other.into()), "io"),
-        ];
-        for (error, kind) in errors {
-            assert_eq!(kind_of(&error), kind);
-            assert!(metrics::ERRORS.contains(&kind));
+    /// The statement was answered, after which the connection is in `in_use`.
+    fn done<T>(&mut self, in_use: Use, answer: sqlx::Result<T>) -> sqlx::Result<T> {
+        match &answer {
+            Err(error) if is_lost(error) => {}
+            // What fails to begin or to end a transaction leaves it open or not.
+            Err(_) => self.in_use = Use::Transaction,
+            Ok(_) => self.in_use = in_use,
+        }
+        answer
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let Some(mut connection) = self.connection.take() else {
+            return;
+        };
+        match self.in_use {
+            Use::None => {}
+            Use::Statement => connection.close_on_drop(),
+            Use::Transaction => {
+                tokio::spawn(async move {
+                    let rolling = raw_sql("ROLLBACK").execute(&mut *connection);
+                    let rolled = timeout(ROLLBACK, rolling).await;
+                    if !matches!(rolled, Ok(Ok(_))) {
+                        connection.close_on_drop();
+                    }
+                });
+            }
         }
     }
 }

@@ -1,6 +1,4 @@
-//! The run store, as a file that several hands write.
-
-use std::path::PathBuf;
+//! What the run store keeps, wherever it is kept.
 
 use artifacts::BlobRef;
 use federation::acceptance::Refusal;
@@ -13,14 +11,14 @@ use orchestrator::checkpoint::ModelFile;
 use orchestrator::datasets::Scaling;
 use orchestrator::publish::ModelManifest;
 use orchestrator::store::{NewRun, Receipt, Store, StoreError, Submission};
-use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::world::{job, open_store, sql};
+use crate::home::{Home, at_every_home};
+use crate::world::job;
 
 pub(crate) const NOW: Timestamp = Timestamp(1_000);
 
-fn run(number: u128) -> RunId {
+pub(crate) fn run(number: u128) -> RunId {
     RunId(Uuid::from_u128(number))
 }
 
@@ -36,17 +34,18 @@ pub(crate) fn new_run(number: u128, key: &str) -> NewRun {
     }
 }
 
-async fn store() -> (Store, PathBuf, TempDir) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("runs.sqlite");
-    (open_store(&path).await, path, dir)
+/// A store with one run, whose first round is open.
+pub(crate) async fn with_round(home: &Home) -> Store {
+    let store = home.open().await;
+    store.submit(&new_run(1, "k"), NOW).await.unwrap();
+    let begun = store.move_run(run(1), RunState::Pending, RunState::Running, "", NOW);
+    assert!(begun.await.unwrap());
+    assert!(store.open_round(run(1), &plan()).await.unwrap());
+    store
 }
 
-/// A store with one run, whose first round is open.
-async fn with_round() -> (Store, PathBuf, TempDir) {
-    let (store, path, dir) = store().await;
-    store.submit(&new_run(1, "k"), NOW).await.unwrap();
-    let plan = Plan {
+pub(crate) fn plan() -> Plan {
+    Plan {
         number: 1,
         cohort: vec![ClientId(0), ClientId(1)],
         quorum: 2,
@@ -54,14 +53,25 @@ async fn with_round() -> (Store, PathBuf, TempDir) {
         update_bytes: 8,
         opened_at: NOW,
         deadline: Timestamp(2_000),
-    };
-    let begun = store.move_run(run(1), RunState::Pending, RunState::Running, "", NOW);
-    assert!(begun.await.unwrap());
-    assert!(store.open_round(run(1), &plan).await.unwrap());
-    (store, path, dir)
+    }
 }
 
-fn receipt(attempt: u32) -> Receipt {
+pub(crate) fn outcome() -> RoundOutcome {
+    RoundOutcome {
+        round: 1,
+        accepted: 1,
+        refused: 0,
+        num_examples: 10,
+        accuracy: 0.1 + 0.2,
+        loss: 1.0 / 3.0,
+        train_loss: f64::MIN_POSITIVE,
+        update_bytes: 8,
+        model_digest: Digest::of(b"model"),
+        duration_ms: 7,
+    }
+}
+
+pub(crate) fn receipt(attempt: u32) -> Receipt {
     Receipt {
         round: 1,
         client: ClientId(1),
@@ -82,14 +92,25 @@ fn receipt(attempt: u32) -> Receipt {
     }
 }
 
-async fn sequences(store: &Store, number: u128) -> Vec<u64> {
+at_every_home!(
+    a_key_starts_one_run_and_belongs_to_its_job,
+    of_callers_with_one_key_one_starts_the_run,
+    events_of_concurrent_writers_have_no_gap,
+    a_client_is_accepted_once_in_a_round_and_refused_as_often_as_it_takes,
+    a_revoked_update_makes_room_for_another_one,
+    a_run_moves_only_from_where_it_is,
+    a_run_publishes_once_and_versions_of_a_name_count_up,
+    what_was_stored_is_there_after_reopening,
+    a_value_that_does_not_read_is_named_by_its_column,
+);
+
+pub(crate) async fn sequences(store: &Store, number: u128) -> Vec<u64> {
     let events = store.events_after(run(number), 0).await.unwrap();
     events.iter().map(|event| event.sequence).collect()
 }
 
-#[tokio::test]
-async fn a_key_starts_one_run_and_belongs_to_its_job() {
-    let (store, _, _dir) = store().await;
+async fn a_key_starts_one_run_and_belongs_to_its_job(home: Home) {
+    let store = home.open().await;
     let first = store.submit(&new_run(1, "k"), NOW).await.unwrap();
     assert!(matches!(first, Submission::Started(row) if row.run == run(1)));
     let again = store.submit(&new_run(2, "k"), NOW).await.unwrap();
@@ -104,9 +125,8 @@ async fn a_key_starts_one_run_and_belongs_to_its_job() {
     assert_eq!(sequences(&store, 1).await, [1]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn of_callers_with_one_key_one_starts_the_run() {
-    let (store, _, _dir) = store().await;
+async fn of_callers_with_one_key_one_starts_the_run(home: Home) {
+    let store = home.open().await;
     let submit = |number| {
         let store = store.clone();
         tokio::spawn(async move { store.submit(&new_run(number, "k"), NOW).await.unwrap() })
@@ -118,12 +138,11 @@ async fn of_callers_with_one_key_one_starts_the_run() {
     assert_eq!(started, 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn events_of_concurrent_writers_have_no_gap() {
-    let (store, path, _dir) = store().await;
+async fn events_of_concurrent_writers_have_no_gap(home: Home) {
+    let store = home.open().await;
     store.submit(&new_run(1, "k"), NOW).await.unwrap();
-    // Another handle on the same file, as of another process.
-    let other = open_store(&path).await;
+    // As of another process.
+    let other = home.open().await;
     let tell = |number: u32| {
         let store = if number.is_multiple_of(2) {
             &store
@@ -148,9 +167,8 @@ async fn events_of_concurrent_writers_have_no_gap() {
     assert!(sequences.iter().copied().eq(1..=81), "{sequences:?}");
 }
 
-#[tokio::test]
-async fn a_client_is_accepted_once_in_a_round_and_refused_as_often_as_it_takes() {
-    let (store, _, _dir) = with_round().await;
+async fn a_client_is_accepted_once_in_a_round_and_refused_as_often_as_it_takes(home: Home) {
+    let store = with_round(&home).await;
     let refused = Err(Refusal::Duplicate);
     store
         .receive(run(1), &receipt(1), &refused, &[])
@@ -182,9 +200,8 @@ async fn a_client_is_accepted_once_in_a_round_and_refused_as_often_as_it_takes()
     assert_eq!(store.receipts(run(1), 1).await.unwrap().len(), 3);
 }
 
-#[tokio::test]
-async fn a_revoked_update_makes_room_for_another_one() {
-    let (store, _, _dir) = with_round().await;
+async fn a_revoked_update_makes_room_for_another_one(home: Home) {
+    let store = with_round(&home).await;
     store
         .receive(run(1), &receipt(1), &Ok(()), &[])
         .await
@@ -215,9 +232,8 @@ async fn a_revoked_update_makes_room_for_another_one() {
     assert_eq!(verdicts, [(false, "damaged"), (true, "")]);
 }
 
-#[tokio::test]
-async fn a_run_moves_only_from_where_it_is() {
-    let (store, _, _dir) = store().await;
+async fn a_run_moves_only_from_where_it_is(home: Home) {
+    let store = home.open().await;
     store.submit(&new_run(1, "k"), NOW).await.unwrap();
     let move_run = async |from, to| store.move_run(run(1), from, to, "why", NOW).await.unwrap();
     assert!(!move_run(RunState::Running, RunState::Completed).await);
@@ -238,7 +254,7 @@ async fn a_run_moves_only_from_where_it_is() {
     assert_eq!(sequences(&store, 1).await, [1, 2, 3]);
 }
 
-fn manifest(text: &str) -> ModelManifest {
+pub(crate) fn manifest(text: &str) -> ModelManifest {
     let digest = Digest::of(text.as_bytes());
     ModelManifest {
         architecture: ModelSpec::SoftmaxRegression.architecture(2, 3).unwrap(),
@@ -266,9 +282,8 @@ fn manifest(text: &str) -> ModelManifest {
     }
 }
 
-#[tokio::test]
-async fn a_run_publishes_once_and_versions_of_a_name_count_up() {
-    let (store, _, _dir) = store().await;
+async fn a_run_publishes_once_and_versions_of_a_name_count_up(home: Home) {
+    let store = home.open().await;
     for number in 1..=3 {
         let new = new_run(number, &number.to_string());
         store.submit(&new, NOW).await.unwrap();
@@ -288,11 +303,10 @@ async fn a_run_publishes_once_and_versions_of_a_name_count_up() {
     };
     assert_eq!(publish("m", 1).await, Some(("m".to_owned(), 1)));
     assert_eq!(publish("m", 2).await, Some(("m".to_owned(), 2)));
-    let again = store
-        .publish("m", run(1), &manifest("1"), "done", NOW)
-        .await
-        .unwrap();
-    assert!(again.is_none(), "a run that is over publishes no more");
+    let model = manifest("2");
+    let other = store.publish("m", run(1), &model, "done", NOW).await;
+    let other = other.unwrap();
+    assert!(other.is_none(), "a run that is over publishes no more");
     assert_eq!(publish("n", 3).await, Some(("n".to_owned(), 1)));
     let newest = store.model("m", None).await.unwrap().unwrap();
     assert_eq!((newest.version, newest.manifest), (2, manifest("2")));
@@ -306,23 +320,11 @@ async fn a_run_publishes_once_and_versions_of_a_name_count_up() {
     );
 }
 
-#[tokio::test]
-async fn what_was_stored_is_there_after_reopening() {
-    let (store, path, _dir) = with_round().await;
+async fn what_was_stored_is_there_after_reopening(home: Home) {
+    let store = with_round(&home).await;
     let mut kept = receipt(1);
     store.receive(run(1), &kept, &Ok(()), &[]).await.unwrap();
-    let outcome = RoundOutcome {
-        round: 1,
-        accepted: 1,
-        refused: 0,
-        num_examples: 10,
-        accuracy: 0.1 + 0.2,
-        loss: 1.0 / 3.0,
-        train_loss: f64::MIN_POSITIVE,
-        update_bytes: 8,
-        model_digest: Digest::of(b"model"),
-        duration_ms: 7,
-    };
+    let outcome = outcome();
     store.commit_round(run(1), &outcome, NOW).await.unwrap();
     let published = store
         .publish("m", run(1), &manifest("m"), "done", NOW)
@@ -335,7 +337,7 @@ async fn what_was_stored_is_there_after_reopening() {
     );
     store.close().await;
 
-    let store = open_store(&path).await;
+    let store = home.open().await;
     let after = (
         format!("{:?}", store.run(run(1)).await.unwrap()),
         store.events_after(run(1), 0).await.unwrap(),
@@ -349,9 +351,8 @@ async fn what_was_stored_is_there_after_reopening() {
     assert_eq!(model.manifest, published.manifest);
 }
 
-#[tokio::test]
-async fn a_value_that_does_not_read_is_named_by_its_column() {
-    let (store, path, _dir) = with_round().await;
+async fn a_value_that_does_not_read_is_named_by_its_column(home: Home) {
+    let store = with_round(&home).await;
     store
         .receive(run(1), &receipt(1), &Ok(()), &[])
         .await
@@ -366,7 +367,7 @@ async fn a_value_that_does_not_read_is_named_by_its_column() {
         ("UPDATE runs SET job = '{}'", "job"),
         ("UPDATE runs SET state = 'odd'", "state"),
     ] {
-        sql(&path, &[statement]).await;
+        home.sql(statement).await;
         assert_eq!(column(store.run(run(1)).await.unwrap_err()), expected);
     }
     for (statement, expected) in [
@@ -374,14 +375,15 @@ async fn a_value_that_does_not_read_is_named_by_its_column() {
         ("UPDATE rounds SET cohort = '[-1]'", "cohort"),
         ("UPDATE rounds SET phase = 'odd'", "phase"),
     ] {
-        sql(&path, &[statement]).await;
+        home.sql(statement).await;
         let error = store.unfinished_round(run(1)).await.unwrap_err();
         assert_eq!(column(error), expected);
     }
-    sql(&path, &["UPDATE receipts SET bytes = -1"]).await;
+    home.sql("UPDATE receipts SET bytes = -1").await;
     let error = store.receipts(run(1), 1).await.unwrap_err();
     assert_eq!(column(error), "bytes");
-    sql(&path, &["UPDATE events SET body = '{}' WHERE sequence = 2"]).await;
+    home.sql("UPDATE events SET body = '{}' WHERE sequence = 2")
+        .await;
     let error = store.events_after(run(1), 0).await.unwrap_err();
     assert_eq!(column(error), "body");
 }

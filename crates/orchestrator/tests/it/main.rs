@@ -1,14 +1,19 @@
-//! The orchestrator at its seams: the run store's file, the workers' stream, the artifacts.
+//! The orchestrator at its seams: the run store, the workers' stream, the artifacts.
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+mod home;
+mod relay;
 mod worker;
 mod world;
 
 mod facts;
+mod leading;
 mod numbers;
+mod outages;
 mod pauses;
 mod recovery;
 mod refusals;
+mod repeats;
 mod retries;
 mod schema;
 mod sharing;

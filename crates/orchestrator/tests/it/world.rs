@@ -22,9 +22,8 @@ use orchestrator::api::Api;
 use orchestrator::datasets::import::{ImportOptions, import};
 use orchestrator::fleet::Fleet;
 use orchestrator::metrics::Metrics;
-use orchestrator::metrics::store::Store as StoreMetrics;
 use orchestrator::reconciler::Reconciler;
-use orchestrator::store::{Receipt, RunRow, Store};
+use orchestrator::store::{Place, Receipt, RunRow, Store};
 use orchestrator::study::Study;
 use orchestrator::submit::submit;
 use proto::engine::Engine;
@@ -115,7 +114,8 @@ impl World {
         };
         let metrics = Metrics::register(&telemetry.registry).unwrap();
         let path = dir.path().join("runs.sqlite");
-        let store = Store::open(&path, metrics.store.clone()).await.unwrap();
+        let place = Place::Sqlite(path);
+        let store = Store::open(&place, metrics.store.clone()).await.unwrap();
         let blobs = LocalStore::open(dir.path().join("artifacts")).unwrap();
         let queue = Arc::new(MemoryQueue::with_capacity(
             Arc::clone(&rules.clock),
@@ -265,12 +265,6 @@ fn outbox() -> Arc<Outbox<SpanRecord>> {
     let dropped = IntCounter::new("dropped_total", "Dropped.").unwrap();
     // Every span wakes whoever waits for one.
     Arc::new(Outbox::new(100_000, 1, dropped))
-}
-
-/// A store whose numbers nobody looks at.
-pub(crate) async fn open_store(path: &Path) -> Store {
-    let metrics = StoreMetrics::register(&Registry::new("test").unwrap()).unwrap();
-    Store::open(path, metrics).await.unwrap()
 }
 
 /// Changes a run store behind everybody's back.

@@ -9,7 +9,7 @@ use orchestrator::api::Api;
 use orchestrator::fleet::Fleet;
 use orchestrator::metrics::Metrics;
 use orchestrator::reconciler::Reconciler;
-use orchestrator::store::Store;
+use orchestrator::store::{Place, Store};
 use orchestrator::study::Study;
 use proto::engine::Engine;
 use proto::transport::Outgoing;
@@ -47,8 +47,8 @@ pub(crate) async fn serve() -> Served {
     let blobs = LocalStore::open(dir.path().join("artifacts")).unwrap();
     let telemetry = Telemetry::quiet("test").unwrap();
     let metrics = Metrics::register(&telemetry.registry).unwrap();
-    let path = dir.path().join("runs.sqlite");
-    let store = Store::open(&path, metrics.store.clone()).await.unwrap();
+    let place = Place::Sqlite(dir.path().join("runs.sqlite"));
+    let store = Store::open(&place, metrics.store.clone()).await.unwrap();
     let counted = Counted::new(
         Arc::clone(&queue),
         Arc::clone(&clock),
