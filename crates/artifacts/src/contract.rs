@@ -74,7 +74,7 @@ fn key(name: &str) -> Key {
 }
 
 /// Bytes that differ from place to place, so that a shift or a swap shows.
-fn pattern(len: usize) -> Bytes {
+pub(crate) fn pattern(len: usize) -> Bytes {
     (0..len as u64)
         .map(|index| index.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()[0])
         .collect()

@@ -38,21 +38,25 @@ pub(super) struct Sending {
 struct Waiting {
     held: VecDeque<Key>,
     under_way: usize,
+    is_comparing: bool,
     /// Whether the directory may have updates that are neither held nor on S3.
     unheld: bool,
 }
 
 impl Waiting {
     fn add(&mut self, key: Key) {
+        if self.held.contains(&key) {
+            return;
+        }
         if self.held.len() == HELD_MAX {
             self.unheld = true;
-        } else if !self.held.contains(&key) {
+        } else {
             self.held.push_back(key);
         }
     }
 
     fn is_none(&self) -> bool {
-        self.held.is_empty() && self.under_way == 0 && !self.unheld
+        self.held.is_empty() && self.under_way == 0 && !self.is_comparing && !self.unheld
     }
 
     fn take(&mut self) -> Vec<Key> {
@@ -68,6 +72,7 @@ impl Sending {
         let (waiting, _) = watch::channel(Waiting {
             held: VecDeque::new(),
             under_way: 0,
+            is_comparing: false,
             unheld: true,
         });
         let sender = Sender {
@@ -168,13 +173,19 @@ impl Sender {
 
     /// Finds what the directory has and S3 has not.
     async fn compare(&self) -> Result<(), BlobError> {
-        // Before the look, so that what is added meanwhile is not forgotten.
-        self.waiting.send_modify(|waiting| waiting.unheld = false);
+        self.waiting.send_modify(|waiting| {
+            waiting.is_comparing = true;
+            // Before the look, so that what does not fit meanwhile is looked for again.
+            waiting.unheld = false;
+        });
         let missing = self.missing().await;
         let found = missing.as_ref().map_or(0, Vec::len);
-        self.waiting.send_modify(|waiting| match &missing {
-            Ok(keys) => keys.iter().for_each(|key| waiting.add(key.clone())),
-            Err(_away) => waiting.unheld = true,
+        self.waiting.send_modify(|waiting| {
+            waiting.is_comparing = false;
+            match &missing {
+                Ok(keys) => keys.iter().for_each(|key| waiting.add(key.clone())),
+                Err(_away) => waiting.unheld = true,
+            }
         });
         if found > 0 {
             info!(updates = found, "updates found that S3 does not have");
@@ -192,5 +203,35 @@ impl Sender {
         }
         here.retain(|key| !there.contains(key));
         Ok(here)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use federation::{ClientId, RunId};
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_held_is_looked_for_and_not_forgotten() {
+        let run = RunId(Uuid::from_u128(7));
+        let update = |client| Key::update(run, 1, ClientId(client), 1, 1);
+        let mut waiting = Waiting {
+            held: VecDeque::new(),
+            under_way: 0,
+            is_comparing: false,
+            unheld: false,
+        };
+        let most = u32::try_from(HELD_MAX).unwrap();
+        for client in (0..most).chain(0..2) {
+            waiting.add(update(client));
+        }
+        assert_eq!(waiting.held.len(), HELD_MAX);
+        assert!(!waiting.unheld, "all of them are held, once");
+        waiting.add(update(most));
+        while !waiting.take().is_empty() {}
+        assert_eq!(waiting.under_way, 0);
+        assert!(!waiting.is_none(), "one more is in the directory");
     }
 }

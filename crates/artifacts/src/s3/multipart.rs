@@ -24,10 +24,10 @@ use crate::{BlobError, Key};
 const PARTS_MAX: u64 = 10_000;
 
 /// How old an upload is that nobody goes on with.
-const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// An upload that is not yet an object. Dropped, it is aborted.
-struct Unfinished {
+pub(super) struct Unfinished {
     store: S3Store,
     object: String,
     /// None once it is completed or aborted.
@@ -53,12 +53,13 @@ impl S3Store {
         let put = put.await;
         if put.is_err() {
             unfinished.abort().await;
+        } else {
+            unfinished.id = None;
         }
-        unfinished.id = None;
         put
     }
 
-    async fn begin(&self, key: &Key, digest: &Digest) -> Result<Unfinished, BlobError> {
+    pub(super) async fn begin(&self, key: &Key, digest: &Digest) -> Result<Unfinished, BlobError> {
         match self.try_begin(key, digest).await {
             Err((Refusal::NoBucket, _)) if self.place.create => {
                 self.create_bucket().await?;
@@ -200,18 +201,17 @@ impl S3Store {
         }
     }
 
-    /// Aborts what processes that died left unfinished.
-    pub(super) async fn sweep(&self) -> Result<(), BlobError> {
+    /// Aborts what nobody went on with for so long.
+    pub(super) async fn sweep(&self, abandoned: Duration) -> Result<(), BlobError> {
         for upload in self.unfinished().await? {
             let begun = upload.initiated().copied().map(SystemTime::try_from);
             let age = begun.and_then(Result::ok).map(|begun| begun.elapsed());
             // An upload from the future is as good as new.
-            if !age.is_some_and(|age| age.is_ok_and(|age| age > ABANDONED)) {
+            if !age.is_some_and(|age| age.is_ok_and(|age| age > abandoned)) {
                 continue;
             }
-            if let (Some(object), id @ Some(_)) = (upload.key, upload.upload_id) {
-                let store = self.clone();
-                Unfinished { store, object, id }.abort().await;
+            if let (Some(object), Some(id)) = (upload.key, upload.upload_id) {
+                self.abort(object, id).await;
             }
         }
         Ok(())
@@ -241,17 +241,13 @@ impl S3Store {
     }
 }
 
-impl Unfinished {
-    async fn abort(&mut self) {
-        let Some(id) = self.id.take() else {
-            return;
-        };
+impl S3Store {
+    async fn abort(&self, object: String, id: String) {
         let aborted = self
-            .store
             .client
             .abort_multipart_upload()
-            .bucket(self.store.bucket())
-            .key(&self.object)
+            .bucket(self.bucket())
+            .key(&object)
             .upload_id(id)
             .send()
             .await;
@@ -259,7 +255,16 @@ impl Unfinished {
             && refusal(&error) != Refusal::NoUpload
         {
             let error = unavailable("abort an upload", &error);
-            warn!(object = self.object, error = %error, "an upload was not aborted");
+            warn!(object, error = %error, "an upload was not aborted");
+        }
+    }
+}
+
+impl Unfinished {
+    async fn abort(mut self) {
+        if let Some(id) = self.id.take() {
+            let object = std::mem::take(&mut self.object);
+            self.store.abort(object, id).await;
         }
     }
 }
@@ -269,12 +274,9 @@ impl Drop for Unfinished {
         let (Some(id), Ok(runtime)) = (self.id.take(), Handle::try_current()) else {
             return;
         };
-        let mut dropped = Self {
-            store: self.store.clone(),
-            object: std::mem::take(&mut self.object),
-            id: Some(id),
-        };
-        runtime.spawn(async move { dropped.abort().await });
+        let (store, object) = (self.store.clone(), std::mem::take(&mut self.object));
+        // Not with `self`: a runtime that ends drops what is spawned.
+        runtime.spawn(async move { store.abort(object, id).await });
     }
 }
 

@@ -10,6 +10,7 @@ use thiserror::Error;
 use tracing::{info, warn};
 
 use super::failure::unavailable;
+use super::multipart::ABANDONED;
 use super::{S3Place, S3Store};
 use crate::BlobError;
 
@@ -88,6 +89,13 @@ impl S3Store {
     ///
     /// [`S3OpenError`] says what would be right.
     pub async fn open(aws: &SdkConfig, place: S3Place) -> Result<Self, S3OpenError> {
+        // Without any, the SDK would ask as nobody.
+        if aws.credentials_provider().is_none() {
+            return Err(S3OpenError::NoCredentials {
+                bucket: place.bucket,
+                message: "none are configured".to_owned(),
+            });
+        }
         let store = Self::new(aws, place);
         match store.probe().await {
             Err(S3OpenError::NoBucket { bucket }) if store.place.create => {
@@ -99,7 +107,7 @@ impl S3Store {
             }
             probed => probed?,
         }
-        if let Err(error) = store.sweep().await {
+        if let Err(error) = store.sweep(ABANDONED).await {
             // They take up room and do no other harm; the next start tries again.
             warn!(bucket = store.bucket(), error = %error, "unfinished uploads were not aborted");
         }
