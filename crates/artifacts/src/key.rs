@@ -100,6 +100,18 @@ impl Key {
         segments.next().filter(|_| is_update)?.parse().ok()
     }
 
+    /// What the keys of all updates of this update's run begin with.
+    pub(crate) fn run_prefix(&self) -> Option<String> {
+        let (prefix, _rest) = self.0.split_once("/rounds/")?;
+        self.is_update().then(|| format!("{prefix}/rounds/"))
+    }
+
+    /// Whether this is an update's key.
+    #[must_use]
+    pub fn is_update(&self) -> bool {
+        self.round().is_some()
+    }
+
     /// The key as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -4,7 +4,7 @@
 //! reached the disk, so a reader sees all of one or none. `.partial` holds uploads under way; it
 //! may be emptied whenever no process uses the store.
 
-mod files;
+pub(crate) mod files;
 mod upload;
 
 use std::fs::{self, File};
@@ -73,7 +73,7 @@ impl LocalStore {
     #[must_use]
     pub fn counted(self, metrics: Metrics) -> Self {
         Self {
-            meter: self.meter.counted(metrics),
+            meter: self.meter.counted(metrics, "local"),
             ..self
         }
     }
@@ -338,16 +338,26 @@ mod tests {
         assert!(store.put(&key("b/c"), Bytes::new()).await.is_err());
         store.list("").await.unwrap();
 
-        let counted = |operation| metrics.requests.of(operation).get();
+        let counted = |operation| {
+            metrics
+                .requests
+                .with_label_values(&["local", operation])
+                .get()
+        };
         let all = [
             "put", "upload", "write", "finish", "get", "read", "head", "delete", "list",
         ];
         assert_eq!(all.map(counted), [2, 1, 1, 1, 2, 1, 1, 1, 1]);
-        let moved = |operation| metrics.bytes.of(operation).get();
+        let moved = |operation| metrics.bytes.with_label_values(&["local", operation]).get();
         assert_eq!(["put", "write", "read"].map(moved), [6, 6, 4]);
-        let failed = |operation| metrics.errors.of(operation).get();
+        let failed = |operation| {
+            metrics
+                .errors
+                .with_label_values(&["local", operation])
+                .get()
+        };
         assert_eq!(["put", "get", "write"].map(failed), [1, 0, 0]);
-        assert_eq!(metrics.seconds.of("finish").count(), 1);
+        assert_eq!(metrics.seconds.with(&["local", "finish"]).count(), 1);
     }
 
     #[tokio::test]

@@ -24,7 +24,7 @@ const UPLOAD_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 const HASH_BUFFER: usize = 256 * 1024;
 
 /// Runs file work where it may block.
-pub(super) async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     match tokio::task::spawn_blocking(work).await {
@@ -100,7 +100,7 @@ pub(super) fn commit(root: &Path, file: &File, from: &Path, path: &Path) -> io::
 }
 
 /// Hashes the first `len` bytes of a file.
-pub(super) fn digest_prefix(file: &File, len: u64) -> io::Result<Digester> {
+pub(crate) fn digest_prefix(file: &File, len: u64) -> io::Result<Digester> {
     let mut digester = Digester::default();
     let mut rest = file.take(len);
     let mut buffer = vec![0; HASH_BUFFER];
@@ -113,7 +113,7 @@ pub(super) fn digest_prefix(file: &File, len: u64) -> io::Result<Digester> {
 }
 
 /// Whether the file at `path` has exactly these bytes.
-pub(super) fn holds(path: &Path, len: u64, digest: &Digest) -> io::Result<bool> {
+pub(crate) fn holds(path: &Path, len: u64, digest: &Digest) -> io::Result<bool> {
     let Some(file) = absent_is_none(File::open(path))? else {
         return Ok(false);
     };

@@ -1,0 +1,456 @@
+use std::fs;
+
+use federation::{ClientId, RunId};
+use futures::TryStreamExt;
+use futures::future::try_join_all;
+use telemetry::metrics::Registry;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::*;
+use crate::contract::{self, Harness};
+use crate::localstack::{self, Proxy, pattern, soon};
+use crate::{Expected, Kind, Metrics, S3Place, Swapped};
+
+const RUN: RunId = RunId(Uuid::from_u128(7));
+
+contract::check!(async {
+    let remote = localstack::bucket().await?;
+    let dir = tempfile::tempdir().unwrap();
+    Some(Harness {
+        store: Arc::new(over(&dir, &remote)),
+        keep: Box::new(dir),
+    })
+});
+
+/// A bucket that can be got at past whatever is tested.
+struct World {
+    remote: S3Store,
+    endpoint: String,
+    place: S3Place,
+    metrics: Metrics,
+}
+
+impl World {
+    async fn new() -> Option<Self> {
+        let endpoint = localstack::endpoint()?;
+        let place = localstack::place();
+        let config = localstack::config(&endpoint);
+        let remote = S3Store::open(&config, place.clone()).await.unwrap();
+        let metrics = Metrics::register(&Registry::new("test").unwrap()).unwrap();
+        Some(Self {
+            remote: remote.counted(metrics.clone()),
+            endpoint,
+            place,
+            metrics,
+        })
+    }
+
+    /// A store whose way to the bucket can be cut.
+    async fn behind_a_proxy(&self, dir: &TempDir) -> (ArtifactStore, Proxy) {
+        let proxy = Proxy::before(&self.endpoint).await;
+        let config = localstack::config(&proxy.endpoint);
+        let remote = S3Store::open(&config, self.place.clone()).await.unwrap();
+        (over(dir, &remote.counted(self.metrics.clone())), proxy)
+    }
+
+    async fn up(&self, key: &Key) -> Option<u64> {
+        let head = self.remote.head(key).await.unwrap();
+        head.map(|head| head.len)
+    }
+
+    fn requests(&self, operation: &str) -> u64 {
+        let labels = ["s3", operation];
+        self.metrics.requests.with_label_values(&labels).get()
+    }
+}
+
+fn dir() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn over(dir: &TempDir, remote: &S3Store) -> ArtifactStore {
+    let local = LocalStore::open(dir.path().to_owned()).unwrap();
+    ArtifactStore::on_s3(local, remote.clone())
+}
+
+fn update(client: u32) -> Key {
+    Key::update(RUN, 1, ClientId(client), 1, 1)
+}
+
+fn pointer() -> Key {
+    Key::checkpoint_pointer(RUN)
+}
+
+fn text(bytes: &'static str) -> Bytes {
+    Bytes::from_static(bytes.as_bytes())
+}
+
+async fn read(store: &ArtifactStore, key: &Key) -> Bytes {
+    try_read(store, key).await.unwrap()
+}
+
+async fn try_read(store: &ArtifactStore, key: &Key) -> Result<Bytes, BlobError> {
+    let chunks: Vec<Bytes> = store.get(key, None).await?.try_collect().await?;
+    Ok(chunks.concat().into())
+}
+
+async fn send(store: &ArtifactStore, key: &Key, bytes: &Bytes) -> Result<(), BlobError> {
+    let len = bytes.len() as u64;
+    let mut upload = store.upload(key, len, &Digest::of(bytes)).await?;
+    let rest = usize::try_from(upload.offset()).unwrap();
+    upload.write(bytes.slice(rest..)).await?;
+    upload.finish().await
+}
+
+fn finished_file(dir: &TempDir, bytes: &[u8]) -> PathBuf {
+    let path = dir.path().join("FINISHED");
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+#[tokio::test]
+async fn all_but_updates_is_on_s3_when_the_write_returns() {
+    let Some(world) = World::new().await else {
+        return;
+    };
+    let dir = dir();
+    let store = over(&dir, &world.remote);
+    let bytes = pattern(100);
+    let model = Key::content(Kind::Model, &Digest::of(&bytes));
+    let checkpoint = Key::checkpoint_model(RUN, 1);
+
+    store.put(&pointer(), text("1")).await.unwrap();
+    assert_eq!(world.up(&pointer()).await, Some(1));
+    send(&store, &model, &bytes).await.unwrap();
+    assert_eq!(world.up(&model).await, Some(100));
+    let file = finished_file(&dir, &bytes);
+    store.adopt(&checkpoint, file.clone()).await.unwrap();
+    assert_eq!(world.up(&checkpoint).await, Some(100));
+    assert!(!file.exists());
+
+    let before = world.requests("read");
+    for key in [&model, &checkpoint] {
+        assert_eq!(read(&store, key).await, bytes);
+        let copy = store.local_copy(key).await.unwrap();
+        assert_eq!(fs::read(copy).unwrap(), bytes);
+    }
+    assert_eq!(world.requests("read"), before, "the directory has them");
+}
+
+#[tokio::test]
+async fn what_is_up_already_is_not_sent_again() {
+    let Some(world) = World::new().await else {
+        return;
+    };
+    let bytes = pattern(100);
+    let model = Key::content(Kind::Model, &Digest::of(&bytes));
+    send(&over(&dir(), &world.remote), &model, &bytes)
+        .await
+        .unwrap();
+    let before = world.requests("put");
+    send(&over(&dir(), &world.remote), &model, &bytes)
+        .await
+        .unwrap();
+    assert_eq!(world.requests("put"), before);
+}
+
+#[tokio::test]
+async fn updates_go_up_behind_their_writes() {
+    let Some(world) = World::new().await else {
+        return;
+    };
+    let dir = dir();
+    let store = over(&dir, &world.remote);
+    store.put(&update(1), text("one")).await.unwrap();
+    send(&store, &update(2), &text("two")).await.unwrap();
+    let file = finished_file(&dir, b"three");
+    store.adopt(&update(3), file).await.unwrap();
+    soon(store.drain()).await;
+    let listed = world.remote.list("").await.unwrap();
+    assert_eq!(listed, [update(1), update(2), update(3)]);
+    assert_eq!(world.up(&update(3)).await, Some(5));
+}
+
+#[tokio::test]
+async fn while_s3_is_away_updates_wait_and_nothing_else_is_taken() {
+    let Some(world) = World::new().await else {
+        return;
+    };
+    let dir = dir();
+    let (store, proxy) = world.behind_a_proxy(&dir).await;
+    store.put(&pointer(), text("1")).await.unwrap();
+    soon(store.drain()).await;
+    proxy.cut();
+
+    let file = finished_file(&dir, b"model");
+    let model = Key::checkpoint_model(RUN, 2);
+    for refused in [
+        store.put(&pointer(), text("2")).await,
+        send(&store, &Key::checkpoint_manifest(RUN, 2), &text("{}")).await,
+        store.adopt(&model, file.clone()).await,
+    ] {
+        assert!(
+            matches!(refused, Err(BlobError::Unavailable { .. })),
+            "{refused:?}"
+        );
+    }
+    assert!(file.exists(), "so that it can be tried again");
+    store.put(&update(1), text("one")).await.unwrap();
+    send(&store, &update(2), &text("two")).await.unwrap();
+    assert_eq!(read(&store, &update(1)).await, "one");
+    assert_eq!(world.up(&update(1)).await, None);
+    soon(async {
+        while world.metrics.waiting.get() != 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+
+    proxy.mend();
+    soon(store.drain()).await;
+    assert_eq!(world.up(&update(1)).await, Some(3));
+    assert_eq!(world.up(&update(2)).await, Some(3));
+    assert_eq!(
+        read(&store, &pointer()).await,
+        "1",
+        "what was refused is not there"
+    );
+    let manifest = Key::checkpoint_manifest(RUN, 2);
+    assert_eq!(store.head(&manifest).await.unwrap(), None);
+    let missing = try_read(&store, &manifest).await;
+    assert!(matches!(missing, Err(BlobError::NotFound { .. })));
+    store.adopt(&model, file).await.unwrap();
+    soon(async {
+        while world.metrics.waiting.get() != 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_waited_when_a_process_died_goes_up_after_the_next_start() {
+    let Some(world) = World::new().await else {
+        return;
+    };
+    let dir = dir();
+    let (store, proxy) = world.behind_a_proxy(&dir).await;
+    store.put(&update(1), text("one")).await.unwrap();
+    soon(store.drain()).await;
+    proxy.cut();
+    store.put(&update(2), text("two")).await.unwrap();
+    drop(store);
+
+    let before = world.requests("put");
+    let store = over(&dir, &world.remote);
+    soon(store.drain()).await;
+    assert_eq!(world.up(&update(2)).await, Some(3));
+    assert_eq!(world.requests("put"), before + 1, "the other one was up");
+}
+
+#[tokio::test]
+async fn a_bucket_that_lost_everything_ends_no_round() {
+    let Some(world) = World::new().await else {
+        return;
+    };
+    let dir = dir();
+    let store = over(&dir, &world.remote);
+    let model = Key::checkpoint_model(RUN, 1);
+    store.put(&model, text("model")).await.unwrap();
+    store.put(&update(1), text("one")).await.unwrap();
+    soon(store.drain()).await;
+    world.remote.lose_bucket().await;
+
+    assert_eq!(read(&store, &update(1)).await, "one");
+    assert_eq!(read(&store, &model).await, "model");
+    store.put(&update(2), text("two")).await.unwrap();
+    store.put(&pointer(), text("2")).await.unwrap();
+    soon(store.drain()).await;
+    let here = store.list(&Key::rounds_prefix(RUN)).await.unwrap();
+    assert_eq!(here, [update(1), update(2)]);
+    drop(store);
+
+    let store = over(&dir, &world.remote);
+    soon(store.drain()).await;
+    assert_eq!(world.up(&update(1)).await, Some(3), "sent again");
+}
+
+#[tokio::test]
+async fn many_readers_fetch_an_object_once() {
+    let Some(world) = World::new().await else {
+        return;
+    };
+    let bytes = pattern(9 * 1024 * 1024);
+    let model = Key::content(Kind::Model, &Digest::of(&bytes));
+    world.remote.put(&model, bytes.clone()).await.unwrap();
+    let dir = dir();
+    let store = over(&dir, &world.remote);
+    let before = world.requests("read");
+    let all = try_join_all((0..8).map(|_reader| try_read(&store, &model))).await;
+    assert!(all.unwrap().iter().all(|read| *read == bytes));
+    assert_eq!(world.requests("read") - before, 2, "pieces");
+}
+
+#[tokio::test]
+async fn a_fetch_that_broke_goes_on_where_it_broke() {
+    let Some(world) = World::new().await else {
+        return;
+    };
+    let bytes = pattern(20 * 1024 * 1024);
+    let model = Key::content(Kind::Model, &Digest::of(&bytes));
+    world.remote.put(&model, bytes.clone()).await.unwrap();
+    let dir = dir();
+    let local = LocalStore::open(dir.path().to_owned()).unwrap();
+    let len = bytes.len() as u64;
+    let arrived = 12 * 1024 * 1024;
+    let mut broken = local
+        .upload(&model, len, &Digest::of(&bytes))
+        .await
+        .unwrap();
+    broken.write(bytes.slice(..arrived)).await.unwrap();
+    drop(broken);
+
+    let store = over(&dir, &world.remote);
+    let read_before = world.metrics.bytes.with_label_values(&["s3", "read"]).get();
+    assert!(read(&store, &model).await == bytes);
+    let fetched = world.metrics.bytes.with_label_values(&["s3", "read"]).get() - read_before;
+    assert_eq!(fetched, len - arrived as u64);
+}
+
+#[tokio::test]
+async fn what_another_process_wrote_is_seen_after_a_look() {
+    let Some(world) = World::new().await else {
+        return;
+    };
+    let (here, there) = (dir(), dir());
+    let (ours, theirs) = (over(&here, &world.remote), over(&there, &world.remote));
+    ours.put(&pointer(), text("1")).await.unwrap();
+    theirs.put(&pointer(), text("2")).await.unwrap();
+    ours.revalidate();
+    assert_eq!(read(&ours, &pointer()).await, "2");
+    theirs.put(&pointer(), text("3")).await.unwrap();
+    drop(ours);
+    let ours = over(&here, &world.remote);
+    assert_eq!(read(&ours, &pointer()).await, "3");
+    theirs.delete(&pointer()).await.unwrap();
+    ours.revalidate();
+    assert_eq!(ours.head(&pointer()).await.unwrap(), None);
+    let gone = try_read(&ours, &pointer()).await;
+    assert!(matches!(gone, Err(BlobError::NotFound { .. })));
+}
+
+#[tokio::test]
+async fn a_file_that_rotted_is_fetched_again_after_a_start() {
+    let Some(world) = World::new().await else {
+        return;
+    };
+    let dir = dir();
+    let model = Key::checkpoint_model(RUN, 1);
+    let store = over(&dir, &world.remote);
+    store.put(&model, text("pangea")).await.unwrap();
+    fs::write(store.path_of(&model), "panzea").unwrap();
+    drop(store);
+    let store = over(&dir, &world.remote);
+    assert_eq!(read(&store, &model).await, "pangea");
+}
+
+#[tokio::test]
+async fn what_s3_gives_is_verified() {
+    let Some(world) = World::new().await else {
+        return;
+    };
+    let dir = dir();
+    let store = over(&dir, &world.remote);
+    let (right, wrong) = (text("pangea"), text("panzea"));
+    world
+        .remote
+        .forge(&pointer(), wrong, Some(&Digest::of(&right)))
+        .await;
+    let refused = try_read(&store, &pointer()).await;
+    assert!(
+        matches!(refused, Err(BlobError::DigestMismatch { .. })),
+        "{refused:?}"
+    );
+    world.remote.forge(&pointer(), right, None).await;
+    assert_eq!(
+        read(&store, &pointer()).await,
+        "pangea",
+        "put by another tool"
+    );
+}
+
+#[tokio::test]
+async fn a_deleted_object_is_nowhere() {
+    let Some(world) = World::new().await else {
+        return;
+    };
+    let dir = dir();
+    let (store, proxy) = world.behind_a_proxy(&dir).await;
+    store.put(&pointer(), text("1")).await.unwrap();
+    store.put(&update(1), text("one")).await.unwrap();
+    soon(store.drain()).await;
+    proxy.cut();
+    store.put(&update(2), text("two")).await.unwrap();
+    for key in [pointer(), update(1), update(2)] {
+        // It is to be tried again.
+        store.delete(&key).await.unwrap_err();
+    }
+    proxy.mend();
+    for key in [pointer(), update(1), update(2)] {
+        store.delete(&key).await.unwrap();
+    }
+    soon(store.drain()).await;
+    assert_eq!(store.list("").await.unwrap(), []);
+    assert_eq!(world.remote.list("").await.unwrap(), []);
+    let left = LocalStore::open(dir.path().to_owned()).unwrap();
+    assert_eq!(left.list("").await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_probe_tells_that_the_bucket_does_not_answer() {
+    let Some(world) = World::new().await else {
+        return;
+    };
+    let dir = dir();
+    let (store, proxy) = world.behind_a_proxy(&dir).await;
+    store.probe().await.unwrap();
+    proxy.cut();
+    let refused = store.probe().await.unwrap_err();
+    assert!(
+        matches!(refused, ProbeError::Bucket(S3OpenError::Unreachable { .. })),
+        "{refused}"
+    );
+}
+
+async fn one_of_two_wins(store: &ArtifactStore) {
+    let swap = async |bytes, expected: &Expected| {
+        store.swap(&pointer(), text(bytes), expected).await.unwrap()
+    };
+    assert_eq!(store.read_version(&pointer()).await.unwrap(), None);
+    let first = swap("1", &Expected::Absent).await;
+    let (bytes, version) = store.read_version(&pointer()).await.unwrap().unwrap();
+    assert_eq!(bytes, "1");
+    assert_eq!(first, Swapped::Written(version.clone()));
+    assert_eq!(swap("2", &Expected::Absent).await, Swapped::Lost);
+    let first = Expected::Version(version);
+    assert!(matches!(swap("2", &first).await, Swapped::Written(_)));
+    assert_eq!(swap("3", &first).await, Swapped::Lost);
+    assert_eq!(read(store, &pointer()).await, "2");
+}
+
+#[tokio::test]
+async fn of_two_who_expect_the_same_one_writes_to_s3() {
+    let Some(world) = World::new().await else {
+        return;
+    };
+    let dir = dir();
+    one_of_two_wins(&over(&dir, &world.remote)).await;
+}
+
+#[tokio::test]
+async fn of_two_who_expect_the_same_one_writes_to_a_directory() {
+    let dir = dir();
+    let local = LocalStore::open(dir.path().to_owned()).unwrap();
+    one_of_two_wins(&ArtifactStore::local(local)).await;
+}
