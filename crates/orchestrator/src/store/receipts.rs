@@ -63,11 +63,6 @@ impl Store {
         verdict: &Verdict,
         again: &[(ClientId, u32)],
     ) -> Result<(), StoreError> {
-        let message = verdict
-            .as_ref()
-            .err()
-            .map(ToString::to_string)
-            .unwrap_or_default();
         let reason = verdict.as_ref().err().map_or("", Refusal::reason);
         let mut write = self.write().await?;
         if is_kept(&mut write, run, receipt, verdict).await? {
@@ -100,7 +95,7 @@ impl Store {
         .bind(&receipt.key)
         .bind(i64::from(verdict.is_ok()))
         .bind(reason)
-        .bind(message)
+        .bind(message_of(verdict))
         .bind(stored(receipt.received_at.0));
         write
             .change(Operation::Insert, Subject::Receipt, query)
@@ -194,7 +189,7 @@ async fn is_kept(
     let query = sqlx::query(
         "SELECT position FROM receipts WHERE run = $1 AND round = $2 AND client = $3
              AND attempt = $4 AND lease_epoch = $5 AND worker = $6 AND digest = $7
-             AND accepted = $8 AND reason = $9 LIMIT 1",
+             AND object_key = $8 AND accepted = $9 AND message = $10 LIMIT 1",
     )
     .bind(run.to_string())
     .bind(i64::from(receipt.round))
@@ -203,9 +198,19 @@ async fn is_kept(
     .bind(i64::from(receipt.lease_epoch))
     .bind(&receipt.worker.0)
     .bind(receipt.digest.to_string())
+    .bind(&receipt.key)
     .bind(i64::from(verdict.is_ok()))
-    .bind(verdict.as_ref().err().map_or("", Refusal::reason));
+    .bind(message_of(verdict));
     Ok(write.one(Subject::Receipt, query).await?.is_some())
+}
+
+/// Why not, for a person.
+fn message_of(verdict: &Verdict) -> String {
+    verdict
+        .as_ref()
+        .err()
+        .map(ToString::to_string)
+        .unwrap_or_default()
 }
 
 fn told(receipt: &Receipt, verdict: &Verdict) -> Event {

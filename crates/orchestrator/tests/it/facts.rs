@@ -101,7 +101,6 @@ at_every_home!(
     a_run_moves_only_from_where_it_is,
     a_run_publishes_once_and_versions_of_a_name_count_up,
     what_was_stored_is_there_after_reopening,
-    a_value_that_does_not_read_is_named_by_its_column,
 );
 
 pub(crate) async fn sequences(store: &Store, number: u128) -> Vec<u64> {
@@ -349,41 +348,4 @@ async fn what_was_stored_is_there_after_reopening(home: Home) {
     assert_eq!(rounds[0].outcome, Some(outcome), "to the last bit");
     let model = store.model_of(run(1)).await.unwrap().unwrap();
     assert_eq!(model.manifest, published.manifest);
-}
-
-async fn a_value_that_does_not_read_is_named_by_its_column(home: Home) {
-    let store = with_round(&home).await;
-    store
-        .receive(run(1), &receipt(1), &Ok(()), &[])
-        .await
-        .unwrap();
-    let column = |error| match error {
-        StoreError::Corrupt { column, .. } => column,
-        other => panic!("{other}"),
-    };
-    for (statement, expected) in [
-        ("UPDATE runs SET rounds_committed = -1", "rounds_committed"),
-        ("UPDATE runs SET dataset_digest = 'odd'", "dataset_digest"),
-        ("UPDATE runs SET job = '{}'", "job"),
-        ("UPDATE runs SET state = 'odd'", "state"),
-    ] {
-        home.sql(statement).await;
-        assert_eq!(column(store.run(run(1)).await.unwrap_err()), expected);
-    }
-    for (statement, expected) in [
-        ("UPDATE rounds SET base = 'odd'", "base"),
-        ("UPDATE rounds SET cohort = '[-1]'", "cohort"),
-        ("UPDATE rounds SET phase = 'odd'", "phase"),
-    ] {
-        home.sql(statement).await;
-        let error = store.unfinished_round(run(1)).await.unwrap_err();
-        assert_eq!(column(error), expected);
-    }
-    home.sql("UPDATE receipts SET bytes = -1").await;
-    let error = store.receipts(run(1), 1).await.unwrap_err();
-    assert_eq!(column(error), "bytes");
-    home.sql("UPDATE events SET body = '{}' WHERE sequence = 2")
-        .await;
-    let error = store.events_after(run(1), 0).await.unwrap_err();
-    assert_eq!(column(error), "body");
 }

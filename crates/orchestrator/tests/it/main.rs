@@ -18,4 +18,5 @@ mod retries;
 mod schema;
 mod sharing;
 mod spans;
+mod values;
 mod wire;
