@@ -70,17 +70,19 @@ pub async fn aggregate(
     receipts: &[Receipt],
 ) -> Result<Aggregated, AggregateError> {
     let key = Key::checkpoint_model(work.run, round);
+    let base = &work.checkpoint.model;
+    let mut updates = Vec::with_capacity(receipts.len());
+    for receipt in receipts {
+        let file = study.blobs.local_copy(&receipt.key.parse()?).await?;
+        updates.push((receipt.client, receipt.weight, file));
+    }
     let fold = Folding {
         header: checkpoint::header(work.architecture())?,
-        base: (
-            study.blobs.path_of(&work.checkpoint.model.parameters.key),
-            &work.checkpoint.model,
-        )
-            .into(),
-        updates: receipts
-            .iter()
-            .map(|receipt| Ok((receipt.client, receipt.weight, path(study, receipt)?)))
-            .collect::<Result<_, AggregateError>>()?,
+        base: Base {
+            path: study.blobs.local_copy(&base.parameters.key).await?,
+            offset: base.parameters.offset,
+        },
+        updates,
         parameters: work.architecture().num_parameters(),
         threads: study.threads,
         output: study
@@ -95,22 +97,9 @@ pub async fn aggregate(
     Ok(aggregated)
 }
 
-fn path(study: &Study, receipt: &Receipt) -> Result<PathBuf, AggregateError> {
-    Ok(study.blobs.path_of(&receipt.key.parse()?))
-}
-
 struct Base {
     path: PathBuf,
     offset: u64,
-}
-
-impl From<(PathBuf, &ModelFile)> for Base {
-    fn from((path, model): (PathBuf, &ModelFile)) -> Self {
-        Self {
-            path,
-            offset: model.parameters.offset,
-        }
-    }
 }
 
 struct Folding {

@@ -5,14 +5,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use artifacts::LocalStore;
 use clock::Clock;
 use proto::engine::Engine;
 use proto::transport::listen::{self, ListenError};
 use proto::transport::{Address, Incoming, Outgoing, PipeListener, channel, server};
 use proto::v1::compute_server;
 use seams::Seams;
-use task_queue::{Counted, MemoryQueue, TaskQueue};
+use task_queue::{Counted, TaskQueue};
 use telemetry::health::{self, Check, Health};
 use telemetry::operations::{self, Operations};
 use telemetry::{Telemetry, rpc};
@@ -23,12 +22,15 @@ use tonic_reflection::server as reflection;
 use tracing::{info, warn};
 
 use crate::api::Api;
+use crate::backends::{BackendError, Backends};
 use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::fleet::Fleet;
+use crate::leading::{Lease, keep, stand_by};
 use crate::metrics::Metrics;
+use crate::poison::bury;
 use crate::reconciler::Reconciler;
-use crate::store::{Place, Store, StoreError};
+use crate::store::StoreError;
 use crate::study::Study;
 
 /// The service's name in logs, metrics and health.
@@ -62,12 +64,12 @@ pub enum StartError {
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
-    /// The run store cannot be used.
+    /// The run store, the artifacts or the queue cannot be used.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// The runs that have not ended cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The artifacts cannot be used.
-    #[error(transparent)]
-    Artifacts(#[from] artifacts::OpenError),
     /// A port or a socket is taken.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -94,6 +96,8 @@ pub struct Orchestrator {
     study: Arc<Study>,
     reconciler: Reconciler,
     closing: CancellationToken,
+    deposed: CancellationToken,
+    leads: bool,
     tasks: TaskTracker,
     operators: operations::Answering,
     _data_dir: DataDir,
@@ -108,25 +112,20 @@ impl Orchestrator {
     pub async fn start(config: Config, wiring: Wiring) -> Result<Self, StartError> {
         let metrics = Metrics::register(&wiring.telemetry.registry)?;
         let data_dir = DataDir::open(&config.data_dir)?;
-        let (listener, grpc) = listen::tcp(config.grpc.listen, "grpc.listen").await?;
         let (http_listener, http) = listen::tcp(config.http.listen, "http.listen").await?;
-        let socket = listen::unix(&config.grpc.unix_socket, "grpc.unix_socket").await?;
-        let queue = Arc::new(MemoryQueue::new(Arc::clone(&wiring.clock)));
+        let seams = &wiring.seams;
+        let backends = Backends::open(&config, &data_dir, &wiring.clock, &metrics, seams).await?;
+        let clock = Arc::clone(&wiring.clock);
+        let queue = Counted::new(backends.queue, clock, metrics.queue.clone());
+        let engine = channel(&wiring.compute)
+            .stamped(rpc::stamp)
+            .through(seams.clone());
         let study = Arc::new(Study {
-            store: Store::open(&Place::Sqlite(data_dir.store()), metrics.store.clone())
-                .await?
-                .through(wiring.seams.clone()),
-            blobs: LocalStore::open(data_dir.artifacts())?
-                .counted(metrics.artifacts.clone())
-                .through(wiring.seams.clone()),
+            store: backends.store,
+            blobs: backends.artifacts,
             spool: data_dir.spool(),
-            queue: Counted::new(queue, Arc::clone(&wiring.clock), metrics.queue.clone())
-                .through(wiring.seams.clone()),
-            engine: Engine::over(
-                channel(&wiring.compute)
-                    .stamped(rpc::stamp)
-                    .through(wiring.seams.clone()),
-            ),
+            queue: queue.through(seams.clone()),
+            engine: Engine::over(engine),
             fleet: Fleet::new(config.workers.heartbeat),
             clock: wiring.clock,
             telemetry: wiring.telemetry.clone(),
@@ -136,9 +135,6 @@ impl Orchestrator {
             interval: config.runs.interval,
         });
         study.look_on_scrape();
-        let concurrent = config.runs.concurrent.get() as usize;
-        let reconciler = Reconciler::new(Arc::clone(&study), concurrent);
-        let recovered = reconciler.recover().await?;
         let closing = CancellationToken::new();
         let operations = Operations {
             service: SERVICE,
@@ -146,6 +142,23 @@ impl Orchestrator {
             telemetry: wiring.telemetry.clone(),
             also_counted: None,
         };
+        let operators = operations::start(http_listener, operations).await?;
+        // Those that stand by are not listened for: who connects finds the one that leads.
+        if let Some(lease) = &backends.lease {
+            stand_by(&study, lease).await;
+            study.blobs.revalidate();
+        }
+        let (listener, grpc) = listen::tcp(config.grpc.listen, "grpc.listen").await?;
+        let mut incoming = Incoming::default().tcp(listener);
+        if let Some(socket) = listen::unix(&config.grpc.unix_socket, "grpc.unix_socket").await? {
+            incoming = incoming.unix(socket);
+        }
+        if let Some(pipe) = wiring.pipe {
+            incoming = incoming.pipe(pipe);
+        }
+        let concurrent = config.runs.concurrent.get() as usize;
+        let reconciler = Reconciler::new(Arc::clone(&study), concurrent);
+        let recovered = reconciler.recover().await?;
         let this = Self {
             grpc,
             http,
@@ -153,20 +166,39 @@ impl Orchestrator {
             reconciler,
             study,
             closing,
+            deposed: CancellationToken::new(),
+            leads: backends.lease.is_some(),
             tasks: TaskTracker::new(),
-            operators: operations::start(http_listener, operations).await?,
+            operators,
             _data_dir: data_dir,
         };
-        let mut incoming = Incoming::default().tcp(listener);
-        if let Some(socket) = socket {
-            incoming = incoming.unix(socket);
-        }
-        if let Some(pipe) = wiring.pipe {
-            incoming = incoming.pipe(pipe);
-        }
         this.serve_calls(incoming, &wiring.telemetry).await?;
+        this.keep_on(backends.lease);
         info!(%grpc, %http, recovered, "orchestrator answers");
         Ok(this)
+    }
+
+    /// Does what is to be done again and again, until it is stopped.
+    fn keep_on(&self, lease: Option<Lease>) {
+        let (study, reconciler) = (Arc::clone(&self.study), self.reconciler.clone());
+        let closing = self.closing.clone();
+        self.tasks
+            .spawn(async move { bury(&study, &reconciler, &closing).await });
+        let Some(lease) = lease else { return };
+        let (study, deposed) = (Arc::clone(&self.study), self.deposed.clone());
+        let closing = self.closing.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = keep(&study, &lease) => deposed.cancel(),
+                () = closing.cancelled() => {}
+            }
+        });
+    }
+
+    /// Returns when another orchestrator leads. What this one knows is out of date then, and it can
+    /// change nothing any more.
+    pub async fn deposed(&self) {
+        self.deposed.cancelled().await;
     }
 
     async fn serve_calls(
@@ -221,6 +253,11 @@ impl Orchestrator {
         tokio::select! {
             () = self.tasks.wait() => {}
             () = patience => warn!("stopped before every call was answered"),
+        }
+        if self.leads
+            && let Err(error) = self.study.store.step_down().await
+        {
+            warn!(error = %error, "the next orchestrator has to wait until the lease runs out");
         }
         self.study.store.close().await;
         self.operators.stop().await;

@@ -8,7 +8,7 @@ use artifacts::{ArtifactStore, LocalStore, S3OpenError, S3Place, S3Store};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use clock::Clock;
 use seams::Seams;
-use task_queue::{MemoryQueue, SqsOpenError, SqsQueue, SqsQueueConfig, TaskQueue};
+use task_queue::{MemoryQueue, OpenError as SqsOpenError, SqsQueue, SqsQueueConfig, TaskQueue};
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -138,7 +138,7 @@ async fn queue(
     let wanted = &config.queue;
     if wanted.name.is_empty() {
         let queue = MemoryQueue::new(Arc::clone(clock));
-        return Ok(Arc::new(queue.max_deliveries(wanted.max_deliveries)));
+        return Ok(Arc::new(queue.with_max_deliveries(wanted.max_deliveries)));
     }
     let queue = SqsQueueConfig {
         name: wanted.name.clone(),

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use artifacts::{BlobError, BlobRef, Key, LocalStore};
+use artifacts::{ArtifactStore, BlobError, BlobRef, Key};
 use federation::acceptance::{Consequence, Refusal, Report, judge};
 use federation::digest::Digester;
 use federation::job::{Strategy, Weighting};
@@ -286,17 +286,14 @@ async fn is_repeat(study: &Study, incoming: &Incoming) -> Result<bool, StoreErro
 /// # Errors
 ///
 /// [`Problem::Stalled`] when the disk does not let it be read now.
-pub async fn inspect(blobs: &LocalStore, update: &BlobRef) -> Result<Verdict, Problem> {
-    let path = blobs.path_of(&update.key);
+pub async fn inspect(blobs: &ArtifactStore, update: &BlobRef) -> Result<Verdict, Problem> {
+    let path = match blobs.local_copy(&update.key).await {
+        Err(absent @ BlobError::NotFound { .. }) => return Ok(damaged(absent.to_string())),
+        copied => copied?,
+    };
     let key = update.key.clone();
     let update = update.clone();
-    let inspected = spawn_blocking(move || match inspect_file(&path, &update) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(damaged(format!(
-            "object {} is not in the store",
-            update.key
-        ))),
-        inspected => inspected,
-    });
+    let inspected = spawn_blocking(move || inspect_file(&path, &update));
     let inspected = inspected
         .await
         .unwrap_or_else(|panicked| Err(io::Error::other(panicked)));

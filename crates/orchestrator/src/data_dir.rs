@@ -72,6 +72,12 @@ impl DataDir {
         self.root.join("runs.sqlite")
     }
 
+    /// The file with the name under which this orchestrator leads.
+    #[must_use]
+    pub fn holder(&self) -> PathBuf {
+        self.root.join("holder")
+    }
+
     /// Where objects lie.
     #[must_use]
     pub fn artifacts(&self) -> PathBuf {

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use artifacts::{BlobRef, LocalStore, fetch};
+use artifacts::{ArtifactStore, BlobRef, fetch};
 use proto::engine::{EngineError, Input, Inputs, Loading};
 use proto::v1::{Body, EvaluateResponse};
 
@@ -32,7 +32,7 @@ pub async fn evaluate(
 
 /// A body whose bytes are in the store.
 #[must_use]
-pub fn stored<'a>(blobs: &'a LocalStore, body: &'a Body, blob: &'a BlobRef) -> Input<'a> {
+pub fn stored<'a>(blobs: &'a ArtifactStore, body: &'a Body, blob: &'a BlobRef) -> Input<'a> {
     let load = move || -> Loading<'a> {
         Box::pin(async move {
             let fetched = fetch(blobs, blob).await;

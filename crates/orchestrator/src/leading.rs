@@ -28,7 +28,11 @@ impl Lease {
 pub async fn stand_by(study: &Study, lease: &Lease) {
     let mut told = None;
     loop {
-        let pause = match study.store.lead(&lease.holder, lease.ttl, study.now()).await {
+        let pause = match study
+            .store
+            .lead(&lease.holder, lease.ttl, study.now())
+            .await
+        {
             Ok(Standing::Leads(_)) => {
                 study.metrics.store.leads.set(1);
                 return;

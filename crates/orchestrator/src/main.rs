@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clock::SystemClock;
 use orchestrator::app::SERVICE;
 use orchestrator::{Config, Orchestrator, Wiring};
@@ -42,8 +42,20 @@ async fn live(config: Config, telemetry: Telemetry) -> anyhow::Result<()> {
     };
     // Listened for before the process announces itself, so that whoever waited for that can end it.
     let asked_to_end = asked_to_end()?;
-    let service = Orchestrator::start(config, wiring).await?;
-    asked_to_end.await;
+    tokio::pin!(asked_to_end);
+    let service = tokio::select! {
+        service = Orchestrator::start(config, wiring) => service?,
+        // It may have to stand by for long.
+        () = &mut asked_to_end => return Ok(()),
+    };
+    let deposed = tokio::select! {
+        () = asked_to_end => false,
+        () = service.deposed() => true,
+    };
     service.stop(tokio::time::sleep(PATIENCE)).await;
+    ensure!(
+        !deposed,
+        "another orchestrator leads; started again, this one stands by"
+    );
     Ok(())
 }

@@ -44,7 +44,7 @@ async fn report(study: &Study, reconciler: &Reconciler, delivery: &Delivery) {
         Some(task) => {
             let failure = TaskFailure {
                 task,
-                worker: WorkerId::from(NOBODY),
+                worker: WorkerId(NOBODY.to_owned()),
                 message: format!(
                     "delivered {} times without an answer; workers that took it died or gave it back",
                     delivery.epoch.saturating_sub(1)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use artifacts::LocalStore;
+use artifacts::ArtifactStore;
 use clock::Clock;
 use federation::{RunId, Timestamp};
 use proto::engine::Engine;
@@ -23,7 +23,7 @@ pub struct Study {
     /// Facts.
     pub store: Store,
     /// Bytes.
-    pub blobs: LocalStore,
+    pub blobs: ArtifactStore,
     /// Where files are made before they become objects.
     pub spool: PathBuf,
     /// Tasks for workers.

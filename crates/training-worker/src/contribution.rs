@@ -19,9 +19,6 @@ use crate::report;
 use crate::trace::{describe, said};
 use crate::train::{Means, Task, TrainError, hold, train};
 
-/// Deliveries of one task before it is reported as failed: workers that take it keep dying.
-const DELIVERIES_MAX: u32 = 10;
-
 impl Workshop {
     /// Does what a delivery asks for, in `span`.
     pub(crate) async fn execute(&self, delivery: &Delivery, span: &Span) -> Outcome {
@@ -34,13 +31,6 @@ impl Workshop {
             }
         };
         describe(span, &task, self.session.worker());
-        if delivery.epoch > DELIVERIES_MAX {
-            let message = format!(
-                "delivered {DELIVERIES_MAX} times without an answer; workers that took it died or \
-                 gave it back"
-            );
-            return self.fail(&task, message, true).await;
-        }
         let _at_work = self.session.working_on(task.id.to_string());
         let run = task.id.run.to_string();
         tokio::select! {

@@ -214,7 +214,7 @@ impl Asked {
 
     fn inputs<'a>(
         &'a self,
-        blobs: &'a artifacts::LocalStore,
+        blobs: &'a artifacts::ArtifactStore,
         examples: &'a Prepared,
     ) -> Inputs<'a> {
         let bytes = &examples.bytes;

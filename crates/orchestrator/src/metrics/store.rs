@@ -53,6 +53,8 @@ telemetry::metrics! {
         /// it, a commit for the disk.
         pub seconds: HistogramVec = "db_query_duration_seconds"
             {operation in STATEMENTS, model in MODELS}, buckets: BUCKETS, rows: "S3-13";
+        /// Whether this orchestrator leads, where several could: 1 or 0.
+        pub leads: IntGauge = "pangea_leader_active";
         /// Connections of the pool in use.
         pub connections_active: Each<IntGauge> = "db_pool_active_connections"
             {database in [DATABASE]}, aka: ["database_connections_active"], rows: "S3-14 S4-6";

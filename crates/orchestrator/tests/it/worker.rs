@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::error::Error;
 
-use artifacts::{BlobRef, BlobStore, Key, LocalStore, fetch};
+use artifacts::{ArtifactStore, BlobRef, BlobStore, Key, fetch};
 use bytes::Bytes;
 use federation::{Digest, TaskId};
 use proto::engine::{Engine, Input, Inputs, Loading};
@@ -28,7 +28,7 @@ pub(crate) struct Worker {
     told: Streaming<OrchestratorMessage>,
     tasks: TasksClient<Outgoing>,
     engine: Engine,
-    blobs: LocalStore,
+    blobs: ArtifactStore,
 }
 
 /// A task in hand.

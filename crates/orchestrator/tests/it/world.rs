@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use artifacts::LocalStore;
+use artifacts::{ArtifactStore, LocalStore};
 use clock::{Clock, SystemClock};
 use compute_core::cache::Cache;
 use compute_core::service::Service;
@@ -123,7 +123,7 @@ impl World {
         ));
         let study = Arc::new(Study {
             store,
-            blobs: blobs.counted(metrics.artifacts.clone()),
+            blobs: ArtifactStore::local(blobs.counted(metrics.artifacts.clone())),
             spool: dir.path().join("spool"),
             queue: Counted::new(queue, Arc::clone(&rules.clock), metrics.queue.clone()),
             engine: Engine::over(channel(&compute)),

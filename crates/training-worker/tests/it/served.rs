@@ -56,7 +56,7 @@ pub(crate) async fn serve() -> Served {
     );
     let study = Arc::new(Study {
         store,
-        blobs: blobs.clone(),
+        blobs: artifacts::ArtifactStore::local(blobs.clone()),
         spool: dir.path().to_owned(),
         queue: counted,
         engine: Engine::over(channel(&Address::Pipe(Pipe::default()))),
