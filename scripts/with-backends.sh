@@ -18,6 +18,7 @@ tools="${PANGEA_TOOLS:-$HOME/.cache/pangea/tools}"
 backends="$(cd "$(dirname "$0")" && pwd)/backends"
 dir="$(mktemp -d "${TMPDIR:-/tmp}/pangea-backends.XXXXXX")"
 export PANGEA_BACKENDS="$dir"
+export PATH="$tools/postgresql/bin:$PATH" # for psql
 declare -A pids=() ports=()
 command=
 

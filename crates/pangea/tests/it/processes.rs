@@ -2,6 +2,7 @@
 //!
 //! The binaries must be there: `cargo build --workspace --bins`, which `make test` does first.
 
+mod backends;
 mod calls;
 mod disk;
 pub(crate) mod doomed;

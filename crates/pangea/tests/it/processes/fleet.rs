@@ -53,9 +53,19 @@ impl Fleet {
 
     /// Starts the processes with some variables set for all of them.
     pub(crate) async fn start_in(shape: Shape, environment: Vec<Setting>) -> Self {
+        Self::start_with(shape, environment, Vec::new()).await
+    }
+
+    /// Starts the processes with an orchestrator that keeps things elsewhere.
+    pub(crate) async fn start_on(shape: Shape, backends: Vec<Setting>) -> Self {
+        Self::start_with(shape, Vec::new(), backends).await
+    }
+
+    async fn start_with(shape: Shape, environment: Vec<Setting>, backends: Vec<Setting>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let compute = start_compute(&folder, shape, &environment).await;
-        let orchestrator = start_orchestrator(&folder, shape, &compute, &environment).await;
+        let settings = [environment.clone(), backends].concat();
+        let orchestrator = start_orchestrator(&folder, shape, &compute, &settings).await;
         let mut fleet = Self {
             workers: Vec::new(),
             orchestrator,

@@ -16,7 +16,7 @@ const KEEP_NO_REPORT: &str =
 const KEEP_REPORTS: &str = "DROP TRIGGER full";
 
 /// A place where nobody listens: a port that was free a moment ago.
-fn dead_address() -> String {
+pub(super) fn dead_address() -> String {
     let listener = TcpListener::bind(free_port()).expect("a free port");
     listener.local_addr().expect("an address").to_string()
 }

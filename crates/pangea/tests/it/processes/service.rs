@@ -26,7 +26,7 @@ pub(crate) enum Kind {
 }
 
 /// Variables that mean the same to programs of others, and so have no prefix of ours.
-const EVERYBODYS: [&str; 4] = ["OTEL_", "SENTRY_", "PROMETHEUS_", "LOG_"];
+const EVERYBODYS: [&str; 5] = ["AWS_", "OTEL_", "SENTRY_", "PROMETHEUS_", "LOG_"];
 
 /// A key as in `GRPC__LISTEN`, or a variable of everybody's, and its value.
 pub(crate) type Setting = (&'static str, String);
@@ -124,13 +124,7 @@ impl Service {
 
     /// Returns when `text` stands in the log.
     pub(crate) async fn until_logged(&self, text: &str) {
-        let logged = async {
-            while !self.log().contains(text) {
-                tokio::time::sleep(LOOK).await;
-            }
-        };
-        let waited = timeout(PATIENCE, logged).await;
-        waited.unwrap_or_else(|_| panic!("{text:?} was not logged:\n{}", self.log()));
+        until_logged(&self.log, text).await;
     }
 
     /// `kill -9`.
@@ -174,6 +168,18 @@ impl Service {
     pub(crate) async fn get(&self, path: &str) -> (String, String) {
         get(self.http(), path).await
     }
+}
+
+/// Returns when `text` stands in `log`, which may be a file that is not there yet.
+pub(crate) async fn until_logged(log: &Path, text: &str) {
+    let said = || fs::read_to_string(log).unwrap_or_default();
+    let logged = async {
+        while !said().contains(text) {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    let waited = timeout(PATIENCE, logged).await;
+    waited.unwrap_or_else(|_| panic!("{text:?} was not logged:\n{}", said()));
 }
 
 /// The head and the body of what answers at `address`.
