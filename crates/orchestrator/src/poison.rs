@@ -21,6 +21,10 @@ const LEASE: Duration = Duration::from_secs(30);
 /// Who is said to have failed.
 const NOBODY: &str = "nobody";
 
+/// What happened, for a person.
+const UNANSWERED: &str = "delivered as often as the queue allows and never answered; workers that \
+                          took it died or gave it back";
+
 /// Reports dead tasks to their runs until `closing`.
 pub async fn bury(study: &Study, reconciler: &Reconciler, closing: &CancellationToken) {
     loop {
@@ -45,10 +49,7 @@ async fn report(study: &Study, reconciler: &Reconciler, delivery: &Delivery) {
             let failure = TaskFailure {
                 task,
                 worker: WorkerId(NOBODY.to_owned()),
-                message: format!(
-                    "delivered {} times without an answer; workers that took it died or gave it back",
-                    delivery.epoch.saturating_sub(1)
-                ),
+                message: UNANSWERED.to_owned(),
                 retryable: true,
             };
             if let Err(error) = reconciler.failed(failure).await {

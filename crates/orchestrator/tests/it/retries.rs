@@ -1,10 +1,14 @@
 //! Work that is done again, and work that is given up.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use federation::event::Event;
 use federation::round::Phase;
 use federation::run::RunState;
+
+use orchestrator::poison::bury;
+use task_queue::{MAX_DELIVERIES, TaskQueue};
 
 use crate::worker::Worker;
 use proto::v1::worker_message::Kind as Said;
@@ -35,6 +39,38 @@ async fn a_failed_task_is_done_again_in_a_new_attempt() {
             _ => None,
         });
     assert_eq!(told.as_deref(), Some("no disk"));
+}
+
+#[tokio::test]
+async fn a_task_that_nobody_finishes_is_a_failure_of_its_round_and_done_again() {
+    let world = World::new(Rules::default()).await;
+    let run = world.submit(job(1, 1)).await;
+    let queue = &world.study.queue;
+    for _ in 0..MAX_DELIVERIES.get() {
+        let leased = queue.receive(NonZeroUsize::MIN, HOUR, HOUR).await.unwrap();
+        let given_back = queue.give_back(&leased[0].handle, Duration::ZERO).await;
+        given_back.unwrap();
+    }
+    let burying = bury(&world.study, &world.reconciler, &world.closing);
+    let mut worker = Worker::connect(&world, "w").await;
+    let done = tokio::select! {
+        done = worker.work_on(1) => done,
+        () = burying => unreachable!("nobody asked it to end"),
+    };
+    assert_eq!(done[0].id.attempt, 2);
+    world.until_state(run, RunState::Completed).await;
+    let events = world.events(run).await;
+    let failures: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::TaskFailed { message, .. } => Some(message.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(failures.len(), 1, "{failures:?}");
+    let expected = "delivered as often as the queue allows";
+    assert!(failures[0].starts_with(expected), "{failures:?}");
+    assert_eq!(queue.depth().await.unwrap().dead, 0);
 }
 
 #[tokio::test]

@@ -73,7 +73,7 @@ pub(crate) struct World {
     pub(crate) channel: Outgoing,
     /// The spans of all that happened, over restarts.
     pub(crate) outbox: Arc<Outbox<SpanRecord>>,
-    closing: CancellationToken,
+    pub(crate) closing: CancellationToken,
     compute: Address,
     rules: Rules,
     dir: TempDir,
