@@ -408,6 +408,32 @@ async fn a_deleted_object_is_nowhere() {
 }
 
 #[tokio::test]
+async fn an_update_that_is_deleted_on_its_way_up_does_not_come_back() {
+    let Some(world) = World::new().await else {
+        return;
+    };
+    let dir = dir();
+    let (store, proxy) = world.behind_a_proxy(&dir).await;
+    soon(store.drain()).await;
+    proxy.cut();
+    proxy.mend();
+    proxy.hold();
+    store.put(&update(1), text("one")).await.unwrap();
+    soon(async {
+        while proxy.held() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // Deleted by this directory's owner, and on S3 before the update arrives there.
+    fs::remove_file(store.path_of(&update(1))).unwrap();
+    world.remote.delete(&update(1)).await.unwrap();
+    proxy.let_go();
+    soon(store.drain()).await;
+    assert_eq!(world.up(&update(1)).await, None);
+}
+
+#[tokio::test]
 async fn a_probe_tells_that_the_bucket_does_not_answer() {
     let Some(world) = World::new().await else {
         return;
