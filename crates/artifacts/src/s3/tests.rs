@@ -1,3 +1,5 @@
+//! A bucket on LocalStack, and servers that refuse.
+
 use std::fs::File;
 use std::io::Write;
 
