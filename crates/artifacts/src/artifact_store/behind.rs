@@ -40,7 +40,7 @@ impl Behind {
             self.sending.add(key);
             return Ok(());
         }
-        // S3 first: what it did not take must not be read as if it had.
+        // S3 first: when it refuses, the file is still what S3 has.
         self.remote.put(key, bytes.clone()).await?;
         self.local.put(key, bytes).await?;
         self.copies.keep(key);

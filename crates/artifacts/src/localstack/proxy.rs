@@ -13,6 +13,8 @@ use tokio::sync::watch;
 pub(crate) struct Proxy {
     pub(crate) endpoint: String,
     is_cut: watch::Sender<bool>,
+    /// Whether connections wait before a byte is passed on.
+    is_held: watch::Sender<bool>,
     /// Bytes that the next connection gets from the server before it breaks.
     rest: Arc<AtomicUsize>,
 }
@@ -24,10 +26,12 @@ impl Proxy {
         let own = listener.local_addr().unwrap();
         let (is_cut, cut) = watch::channel(false);
         let rest = Arc::new(AtomicUsize::new(usize::MAX));
-        tokio::spawn(accept(listener, server, cut, Arc::clone(&rest)));
+        let (is_held, held) = watch::channel(false);
+        tokio::spawn(accept(listener, server, cut, held, Arc::clone(&rest)));
         Self {
             endpoint: format!("http://{own}"),
             is_cut,
+            is_held,
             rest,
         }
     }
@@ -39,6 +43,21 @@ impl Proxy {
 
     pub(crate) fn mend(&self) {
         self.is_cut.send_replace(false);
+    }
+
+    /// Lets connections that begin now wait until they are let go.
+    pub(crate) fn hold(&self) {
+        self.is_held.send_replace(true);
+    }
+
+    pub(crate) fn let_go(&self) {
+        self.is_held.send_replace(false);
+    }
+
+    /// How many wait.
+    pub(crate) fn held(&self) -> usize {
+        // Each connection has a receiver, and so has the one who accepts.
+        self.is_held.receiver_count() - 1
     }
 
     /// Breaks the connection that next gets so many bytes, once.
@@ -56,14 +75,23 @@ async fn accept(
     listener: TcpListener,
     server: String,
     cut: watch::Receiver<bool>,
+    held: watch::Receiver<bool>,
     rest: Arc<AtomicUsize>,
 ) {
     while let Ok((client, _address)) = listener.accept().await {
         let (server, mut cut, rest) = (server.clone(), cut.clone(), Arc::clone(&rest));
+        let mut held = held.clone();
         tokio::spawn(async move {
+            let connected = async {
+                let let_go = held.wait_for(|is_held| !*is_held).await.is_ok();
+                drop(held);
+                if let_go {
+                    connect(client, &server, &rest).await;
+                }
+            };
             tokio::select! {
                 _cut = cut.wait_for(|is_cut| *is_cut) => {}
-                () = connect(client, &server, &rest) => {}
+                () = connected => {}
             }
         });
     }

@@ -102,7 +102,7 @@ impl S3Store {
     }
 
     /// Reads part after part, and sends a few at a time. Returns the digest of what was sent.
-    async fn send_parts(
+    pub(super) async fn send_parts(
         &self,
         key: &Key,
         unfinished: &Unfinished,
@@ -162,7 +162,7 @@ impl S3Store {
             .build())
     }
 
-    async fn complete(
+    pub(super) async fn complete(
         &self,
         key: &Key,
         unfinished: &Unfinished,

@@ -1,3 +1,5 @@
+//! A bucket on LocalStack, and servers that refuse.
+
 use std::fs::File;
 use std::io::Write;
 
@@ -135,6 +137,24 @@ async fn an_upload_that_nobody_goes_on_with_is_aborted_at_a_start() {
     })
     .await;
     drop(unfinished);
+}
+
+#[tokio::test]
+async fn an_upload_whose_last_answer_got_lost_is_complete() {
+    let Some(store) = bucket().await else { return };
+    let (bytes, key) = (text("pangea"), key("a"));
+    let digest = Digest::of(&bytes);
+    let unfinished = store.begin(&key, &digest).await.unwrap();
+    let source = put::Source::Memory(bytes);
+    let sent = store.send_parts(&key, &unfinished, source, 6).await;
+    let (parts, _digest) = sent.unwrap();
+    let complete = async |digest| {
+        let parts = parts.clone();
+        store.complete(&key, &unfinished, parts, 6, digest).await
+    };
+    let first = complete(&digest).await.unwrap();
+    assert_eq!(complete(&digest).await.unwrap(), first);
+    complete(&Digest::of(b"other")).await.unwrap_err();
 }
 
 #[tokio::test]
