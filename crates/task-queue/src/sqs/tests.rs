@@ -11,6 +11,7 @@ use aws_sdk_sqs::types::MessageAttributeValue;
 use aws_sdk_sqs::types::{MessageSystemAttributeNameForSends, MessageSystemAttributeValue};
 use aws_types::sdk_config::Builder;
 use bytes::Bytes;
+use clock::{Clock, SystemClock};
 use telemetry::trace::{SpanId, TRACEPARENT, TRACESTATE};
 
 use super::*;
@@ -76,9 +77,12 @@ async fn more_tasks_than_a_batch_holds_all_arrive() {
     let tasks: Vec<TaskMessage> = (0..53_u8).map(|number| task(&[number])).collect();
     queue.send(tasks).await.unwrap();
     let mut bodies = Vec::new();
+    let now = SystemClock::default().now();
     while bodies.len() < 53 {
         let received = queue.receive(TEN, MINUTE, MINUTE).await.unwrap();
         assert!((1..=10).contains(&received.len()));
+        let ages = received.iter().map(|task| now.since(task.sent_at));
+        assert!(ages.max() < Some(MINUTE));
         bodies.extend(received.into_iter().map(|delivery| delivery.body[0]));
     }
     bodies.sort_unstable();

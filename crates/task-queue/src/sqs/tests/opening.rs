@@ -23,7 +23,13 @@ fn absent() -> SqsQueueConfig {
 async fn a_queue_that_does_not_exist_is_named_with_what_helps() {
     let Some(aws) = localstack() else { return };
     let config = absent();
-    let error = refused(&aws, config.clone()).await.to_string();
+    let error = refused(&aws, config.clone()).await;
+    let missing = OpenError::NoQueue {
+        name: config.name.clone(),
+        region: "eu-west-2".to_owned(),
+    };
+    assert_eq!(error, missing);
+    let error = error.to_string();
     assert!(error.contains(&config.name), "{error}");
     assert!(error.contains("eu-west-2"), "{error}");
     assert!(error.contains("`create`"), "{error}");

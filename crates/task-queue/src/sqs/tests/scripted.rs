@@ -132,7 +132,28 @@ async fn what_sqs_cannot_do_now_is_told_with_its_words_and_keeps_the_lease() {
     };
     assert!(message.contains("no such luck"), "{message}");
     queue.acknowledge(&delivery.handle).await.unwrap();
+    // Not asked again: SQS would say yes to a handle that is spent.
+    let again = queue.acknowledge(&delivery.handle).await;
+    assert_eq!(again, Err(lost(&delivery.handle)));
     served.asked().await;
+}
+
+#[tokio::test]
+async fn a_long_wait_is_asked_for_in_pieces_that_sqs_takes() {
+    let received = r#"{"Messages": [{"MessageId": "task", "ReceiptHandle": "receipt"}]}"#;
+    let (queue, served) = serve([(200, "{}"), (200, received)]).await;
+    let hundred = TEN.saturating_mul(TEN);
+    let receiving = queue.receive(hundred, 60 * 24 * MINUTE, MINUTE);
+    assert_eq!(receiving.await.unwrap().len(), 1);
+    let asked = served.asked().await;
+    for bound in [
+        r#""WaitTimeSeconds":20"#,
+        r#""MaxNumberOfMessages":10"#,
+        r#""VisibilityTimeout":43200"#,
+    ] {
+        assert!(asked[0].contains(bound), "{}", asked[0]);
+    }
+    assert!(asked[1].contains(r#""WaitTimeSeconds":20"#), "{}", asked[1]);
 }
 
 #[tokio::test]
