@@ -28,6 +28,7 @@ use crate::data_dir::{DataDir, DataDirError};
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::reconciler::Reconciler;
+use crate::retention::Keeping;
 use crate::store::{Store, StoreError};
 use crate::study::Study;
 
@@ -133,6 +134,7 @@ impl Orchestrator {
             metrics,
             threads: config.runs.threads,
             keep_rounds: config.runs.keep_rounds,
+            keeping: Keeping::within(None),
             interval: config.runs.interval,
         });
         study.look_on_scrape();

@@ -6,6 +6,7 @@
 mod datasets;
 mod events;
 mod models;
+mod partitions;
 mod receipts;
 mod rounds;
 mod runs;
@@ -28,6 +29,7 @@ use tokio::sync::watch;
 pub use datasets::DatasetRow;
 pub use events::StoredEvent;
 pub use models::ModelRow;
+pub use partitions::PartitionRow;
 pub use receipts::{Receipt, Verdict};
 pub use rounds::{OpenRound, RoundRow};
 pub use runs::{NewRun, RunRow, Submission};
