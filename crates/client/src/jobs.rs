@@ -177,6 +177,19 @@ impl Client {
         }
     }
 
+    /// Makes the model of a committed round again and compares it with the one that stands. Takes
+    /// as long as the aggregation did; dropped, it ends on the other side too.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`]; a round whose updates are gone is refused.
+    pub async fn replay(&self, run: &str, round: u32) -> Result<v1::ReplayResponse, ClientError> {
+        let run = run.to_owned();
+        let request = v1::ReplayRequest { run, round };
+        let answer = self.jobs_service().replay(request).await;
+        Ok(answer.map_err(|status| self.failed(&status))?.into_inner())
+    }
+
     async fn page_of_runs(
         &self,
         page_size: u32,

@@ -10,6 +10,7 @@ mod datasets;
 mod download;
 mod jobs;
 mod models;
+mod storage;
 mod upload;
 mod watch;
 mod workers;

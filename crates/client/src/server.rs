@@ -158,6 +158,9 @@ impl Jobs for Server {
     async fn resume(&self, _: Request<v1::ResumeRequest>) -> Answer<v1::Run> {
         silent()
     }
+    async fn replay(&self, _: Request<v1::ReplayRequest>) -> Answer<v1::ReplayResponse> {
+        silent()
+    }
     async fn list_rounds(
         &self,
         _: Request<v1::ListRoundsRequest>,

@@ -61,14 +61,7 @@ pub struct Work {
 pub async fn admit(study: &Study, row: &RunRow) -> Result<Work, Problem> {
     let spec = JobSpec::try_from(row.job.clone()).map_err(Problem::fatal("job"))?;
     let dataset = dataset(study, row).await?;
-    let shards = shards::shards(
-        &study.store,
-        &study.blobs,
-        &dataset,
-        &row.dataset_digest,
-        &spec.partition,
-    )
-    .await?;
+    let shards = shards_of(study, row, &spec, &dataset).await?;
     let checkpoint = match last_checkpoint(study, row).await? {
         Some(checkpoint) => checkpoint,
         None => initial(study, row, &spec, &dataset).await?,
@@ -132,6 +125,24 @@ impl Work {
         }
         Ok(())
     }
+}
+
+/// Each client's rows. Nobody removes them any more once they are dealt to a run that has not ended.
+async fn shards_of(
+    study: &Study,
+    row: &RunRow,
+    spec: &JobSpec,
+    dataset: &datasets::Manifest,
+) -> Result<Vec<ExamplesRef>, Problem> {
+    let _dealing = study.keeping.dealing().await;
+    let shards = shards::shards(
+        &study.store,
+        &study.blobs,
+        dataset,
+        &row.dataset_digest,
+        &spec.partition,
+    );
+    Ok(shards.await?)
 }
 
 async fn dataset(study: &Study, row: &RunRow) -> Result<datasets::Manifest, Problem> {

@@ -12,9 +12,10 @@ use artifacts::{BlobError, BlobRef, Key};
 use federation::digest::Digester;
 use proto::body;
 use thiserror::Error;
+use tokio_util::sync::CancellationToken;
 
 use crate::admit::Work;
-use crate::checkpoint::{self, ModelFile};
+use crate::checkpoint::{self, Manifest, ModelFile};
 use crate::store::Receipt;
 use crate::study::Study;
 use crate::trace::spawn_blocking;
@@ -69,32 +70,52 @@ pub async fn aggregate(
     round: u32,
     receipts: &[Receipt],
 ) -> Result<Aggregated, AggregateError> {
-    let key = Key::checkpoint_model(work.run, round);
-    let base = &work.checkpoint.model;
+    let output = study
+        .spool
+        .join(format!("{}-{round}.safetensors", work.run));
+    // What is aggregated is needed, whoever waits for it.
+    let stop = CancellationToken::new();
+    let aggregated = fold_into(study, &work.checkpoint, round, receipts, &output, &stop).await?;
+    let stored = &aggregated.model.parameters.key;
+    study.blobs.adopt(stored, output).await?;
+    Ok(aggregated)
+}
+
+/// Folds the updates into the model of `base` and writes the result, the model of `round`, to
+/// `output`, which becomes no object by this. Ends in an error when it is to `stop`.
+///
+/// # Errors
+///
+/// [`AggregateError`].
+pub async fn fold_into(
+    study: &Study,
+    base: &Manifest,
+    round: u32,
+    receipts: &[Receipt],
+    output: &Path,
+    stop: &CancellationToken,
+) -> Result<Aggregated, AggregateError> {
+    let key = Key::checkpoint_model(base.run, round);
     let mut updates = Vec::with_capacity(receipts.len());
     for receipt in receipts {
         let file = study.blobs.local_copy(&receipt.key.parse()?).await?;
         updates.push((receipt.client, receipt.weight, file));
     }
+    let parameters = &base.model.parameters;
     let fold = Folding {
-        header: checkpoint::header(work.architecture())?,
+        header: checkpoint::header(&base.architecture)?,
         base: Base {
-            path: study.blobs.local_copy(&base.parameters.key).await?,
-            offset: base.parameters.offset,
+            path: study.blobs.local_copy(&parameters.key).await?,
+            offset: parameters.offset,
         },
         updates,
-        parameters: work.architecture().num_parameters(),
+        parameters: base.architecture.num_parameters(),
         threads: study.threads,
-        output: study
-            .spool
-            .join(format!("{}-{round}.safetensors", work.run)),
+        output: output.to_owned(),
+        stop: stop.clone(),
     };
-    let output = fold.output.clone();
     let folded = spawn_blocking(move || fold.run(key)).await;
-    let aggregated = folded.map_err(|panicked| at(&output, io::Error::other(panicked)))??;
-    let stored = &aggregated.model.parameters.key;
-    study.blobs.adopt(stored, output).await?;
-    Ok(aggregated)
+    folded.map_err(|panicked| at(output, io::Error::other(panicked)))?
 }
 
 struct Base {
@@ -109,6 +130,7 @@ struct Folding {
     parameters: usize,
     threads: NonZeroUsize,
     output: PathBuf,
+    stop: CancellationToken,
 }
 
 impl Folding {
@@ -147,6 +169,9 @@ impl Folding {
             self.parameters,
             self.threads,
             |_offset, tile| {
+                if self.stop.is_cancelled() {
+                    return Err(io::Error::other("nobody waits for it any more"));
+                }
                 let bytes = body::as_bytes(tile);
                 data.update(bytes);
                 out.write(bytes)

@@ -5,7 +5,9 @@ mod datasets;
 mod jobs;
 mod models;
 mod page;
+mod rounds;
 mod status;
+mod storage;
 mod tasks;
 mod upload;
 mod workers;
@@ -16,6 +18,7 @@ use proto::v1::blobs_server::BlobsServer;
 use proto::v1::datasets_server::DatasetsServer;
 use proto::v1::jobs_server::JobsServer;
 use proto::v1::models_server::ModelsServer;
+use proto::v1::storage_server::StorageServer;
 use proto::v1::tasks_server::TasksServer;
 use proto::v1::workers_server::WorkersServer;
 use tokio_util::sync::CancellationToken;
@@ -38,13 +41,14 @@ pub struct Api {
 
 impl Api {
     /// The names of the services, for health checks.
-    pub const SERVICES: [&'static str; 6] = [
+    pub const SERVICES: [&'static str; 7] = [
         DatasetsServer::<Self>::NAME,
         JobsServer::<Self>::NAME,
         WorkersServer::<Self>::NAME,
         TasksServer::<Self>::NAME,
         BlobsServer::<Self>::NAME,
         ModelsServer::<Self>::NAME,
+        StorageServer::<Self>::NAME,
     ];
 
     /// All services, ready to be served.
@@ -57,6 +61,7 @@ impl Api {
         routes.add_service(TasksServer::new(self.clone()));
         routes.add_service(BlobsServer::new(self.clone()));
         routes.add_service(ModelsServer::new(self.clone()));
+        routes.add_service(StorageServer::new(self.clone()));
         routes.routes()
     }
 }

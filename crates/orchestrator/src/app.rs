@@ -4,6 +4,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clock::Clock;
 use proto::engine::Engine;
@@ -16,6 +17,7 @@ use telemetry::health::{self, Check, Health};
 use telemetry::operations::{self, Operations};
 use telemetry::{Telemetry, rpc};
 use thiserror::Error;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic_reflection::server as reflection;
@@ -30,6 +32,7 @@ use crate::leading::{Lease, keep, stand_by};
 use crate::metrics::Metrics;
 use crate::poison::bury;
 use crate::reconciler::Reconciler;
+use crate::retention::Keeping;
 use crate::store::StoreError;
 use crate::study::Study;
 
@@ -42,6 +45,9 @@ const ALSO_SERVED: [&str; 3] = [
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
 ];
+
+/// How long updates that are on their way to S3 are waited for at the end.
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// What comes from outside of the configuration.
 #[derive(Debug)]
@@ -132,6 +138,7 @@ impl Orchestrator {
             metrics,
             threads: config.runs.threads,
             keep_rounds: config.runs.keep_rounds,
+            keeping: Keeping::within(config.artifacts.budget()),
             interval: config.runs.interval,
         });
         study.look_on_scrape();
@@ -259,6 +266,8 @@ impl Orchestrator {
         {
             warn!(error = %error, "the next orchestrator has to wait until the lease runs out");
         }
+        // What is not up yet goes up when it starts again.
+        drop(timeout(DRAIN, self.study.blobs.drain()).await);
         self.study.store.close().await;
         self.operators.stop().await;
     }

@@ -19,6 +19,7 @@ use crate::collect::inspect;
 use crate::evaluate::evaluate;
 use crate::metrics::rounds::word_of;
 use crate::problem::Problem;
+use crate::retention;
 use crate::store::Receipt;
 use crate::study::Study;
 use crate::trace::attempt;
@@ -158,6 +159,7 @@ async fn commit(
     work.folded = None;
     work.dispatching = None;
     forget_updates(study, work, round).await;
+    retention::after_commit(study).await;
     work.span = Span::none();
     Ok(())
 }

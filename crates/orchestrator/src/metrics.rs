@@ -1,6 +1,7 @@
 //! Every metric of this crate, by subject, and those of the queue and the store that it serves.
 
 pub mod fleet;
+pub mod retention;
 pub mod rounds;
 pub mod runs;
 pub mod store;
@@ -8,6 +9,7 @@ pub mod store;
 use telemetry::metrics::{Error, Registry};
 
 use fleet::{Agents, Fleet};
+use retention::Retention;
 use rounds::{Parked, Rounds};
 use runs::Runs;
 use store::Store;
@@ -25,6 +27,8 @@ pub struct Metrics {
     pub fleet: Fleet,
     /// Of each worker by name.
     pub agents: Agents,
+    /// Of what is kept and removed.
+    pub retention: Retention,
     /// Of the run store.
     pub store: Store,
     /// Of the task queue.
@@ -47,6 +51,7 @@ impl Metrics {
             parked: Parked::default(),
             agents: Agents::new(registry, &fleet),
             fleet,
+            retention: Retention::register(registry)?,
             store: Store::register(registry)?,
             queue: task_queue::Metrics::register(registry)?,
             artifacts: artifacts::Metrics::register(registry)?,

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
+use crate::retention::Keeping;
 use crate::store::Store;
 
 /// The orchestrator's store, artifacts, queue, engine and fleet.
@@ -42,6 +43,8 @@ pub struct Study {
     pub threads: NonZeroUsize,
     /// Rounds after which update objects go.
     pub keep_rounds: u32,
+    /// What replays and retention share.
+    pub keeping: Keeping,
     /// How often a run is looked at when nothing wakes it.
     pub interval: Duration,
 }

@@ -7,6 +7,7 @@ use telemetry::trace::{TraceContext, current_context};
 use thiserror::Error;
 
 use crate::datasets::Manifest;
+use crate::retention::{NoRoom, require_room};
 use crate::store::{NewRun, RunRow, Store, StoreError, Submission};
 use crate::study::Study;
 use crate::trace::attempt;
@@ -39,6 +40,9 @@ pub enum SubmitError {
     /// The run cannot be stored.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What it would make has no room.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
 }
 
 /// A job that can run here.
@@ -170,6 +174,7 @@ async fn submit_from(
         dataset_digest,
         trace,
     };
+    require_room(study).await?;
     match study.store.submit(&new, study.now()).await? {
         Submission::Started(row) => Ok((row, false)),
         Submission::Existed(row) => existing(row, &spec, key),

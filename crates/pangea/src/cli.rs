@@ -2,8 +2,10 @@
 
 mod dataset;
 mod demo;
+mod gc;
 mod job;
 mod model;
+mod replay;
 mod run;
 mod up;
 mod watch;
@@ -55,14 +57,18 @@ enum Command {
     Watch(watch::Watch),
     /// List runs, the newest first
     Runs,
-    /// Show a run, or export its rounds
+    /// Show a run or the lineage of its model, or export its rounds
     Run(run::Run),
+    /// Make the model of a committed round again and compare it; status 1 when it is another one
+    Replay(replay::Replay),
     /// End a run
     Cancel(run::Which),
     /// Hold a run
     Pause(run::Which),
     /// Let a paused run go on
     Resume(run::Which),
+    /// Say what of the artifact store nobody needs any more, or remove it
+    Gc(gc::Gc),
     /// List workers
     Workers,
     /// Have a worker finish what it has, then end
@@ -119,6 +125,8 @@ impl Cli {
             Command::Watch(watch) => return watch.run(session).await,
             Command::Runs => run::list(session).await?,
             Command::Run(run) => run.run(session).await?,
+            Command::Replay(replay) => return replay.run(session).await,
+            Command::Gc(gc) => gc.run(session).await?,
             Command::Cancel(which) => which.cancel(session).await?,
             Command::Pause(which) => which.pause(session).await?,
             Command::Resume(which) => which.resume(session).await?,

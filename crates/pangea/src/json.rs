@@ -4,14 +4,18 @@
 
 mod dataset;
 mod event;
+mod lineage;
 mod model;
 mod run;
+mod storage;
 mod worker;
 
 pub(crate) use dataset::{Dataset, Histogram, Shown};
 pub(crate) use event::Event;
+pub(crate) use lineage::{Lineage, LineageRound};
 pub(crate) use model::{Evaluation, Model, Wrote, predictions};
 pub(crate) use run::{Round, Run, Submission, Validation};
+pub(crate) use storage::{Collection, Replay};
 pub(crate) use worker::{Worker, state as worker_state};
 
 use client::{RunState, v1};

@@ -15,6 +15,7 @@ use tracing::info;
 use super::{Api, page, status, upload};
 use crate::datasets::import::{ImportOptions, import};
 use crate::datasets::shards::deal;
+use crate::retention::require_room;
 use crate::store::DatasetRow;
 
 /// Counts in the histogram of a partition: an answer of a few megabytes.
@@ -31,6 +32,8 @@ impl Datasets for Api {
         let Some(import_dataset_request::Part::Options(options)) = first else {
             return Err(status::invalid_field("part", "the options must come first"));
         };
+        let room = require_room(&self.study).await;
+        room.map_err(status::no_room)?;
         let data = |message: ImportDatasetRequest| match message.part {
             Some(import_dataset_request::Part::Data(data)) => Some(data),
             _ => None,

@@ -1,30 +1,26 @@
 //! Jobs and their runs.
 
+use federation::RunId;
 use federation::event::Event;
 use federation::job::{JobDraft, JobSpec};
 use federation::run::Command;
-use federation::{RunId, Timestamp};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use proto::v1;
 use proto::v1::jobs_server::Jobs;
-use proto::v1::round::Update;
 use proto::v1::{
     CancelRequest, GetRunRequest, ListRoundsRequest, ListRoundsResponse, ListRunsRequest,
-    ListRunsResponse, ModelVersion, PauseRequest, ResumeRequest, Round, Run, SubmitRequest,
-    SubmitResponse, ValidateRequest, ValidateResponse, WatchRequest,
+    ListRunsResponse, ModelVersion, PauseRequest, ReplayRequest, ReplayResponse, ResumeRequest,
+    Run, SubmitRequest, SubmitResponse, ValidateRequest, ValidateResponse, WatchRequest,
 };
 use telemetry::trace::Traced;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use super::{Api, page, status};
-use crate::store::{Receipt, RoundRow, RunRow, Store, StoreError, StoredEvent};
+use crate::store::{RunRow, Store, StoreError, StoredEvent};
 use crate::study::Study;
 use crate::submit;
-
-/// Updates after which a page of rounds ends: about a megabyte.
-const UPDATES_ON_PAGE: usize = 5_000;
 
 #[tonic::async_trait]
 impl Jobs for Api {
@@ -152,44 +148,21 @@ impl Jobs for Api {
         &self,
         request: Request<ListRoundsRequest>,
     ) -> Result<Response<ListRoundsResponse>, Status> {
-        let ListRoundsRequest {
-            run,
-            page_size,
-            page_token,
-        } = request.into_inner();
-        let run = self.find(&run).await?.run;
-        let size = page::size(page_size);
-        let after = page::start(&page_token)?.unwrap_or(0);
-        let rows = self
-            .study
-            .store
-            .rounds(run, after, size)
-            .await
-            .map_err(status::store)?;
-        let mut next_page_token = page::next(&rows, size, |row| row.number.to_string());
-        let mut rounds = Vec::with_capacity(rows.len());
-        let mut updates = 0;
-        for row in rows {
-            let receipts = self.study.store.receipts(run, row.number).await;
-            let receipts = receipts.map_err(status::store)?;
-            updates += receipts.len();
-            let number = row.number;
-            rounds.push(round(&row, receipts));
-            // A page stays far below what a message may hold.
-            if updates > UPDATES_ON_PAGE {
-                next_page_token = number.to_string();
-                break;
-            }
-        }
-        Ok(Response::new(ListRoundsResponse {
-            rounds,
-            next_page_token,
-        }))
+        let page = self.rounds_of(request.into_inner()).await?;
+        Ok(Response::new(page))
+    }
+
+    async fn replay(
+        &self,
+        request: Request<ReplayRequest>,
+    ) -> Result<Response<ReplayResponse>, Status> {
+        let answer = self.replay_round(request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 }
 
 impl Api {
-    async fn find(&self, run: &str) -> Result<RunRow, Status> {
+    pub(super) async fn find(&self, run: &str) -> Result<RunRow, Status> {
         let id: RunId = run.parse().map_err(status::invalid_id)?;
         let row = self.study.store.run(id).await.map_err(status::store)?;
         row.ok_or_else(|| status::not_found("run", run, "`pangea runs` lists the runs there are"))
@@ -311,44 +284,4 @@ impl Watching {
 
 fn is_last(event: &Event) -> bool {
     matches!(event, Event::RunStateChanged { state, .. } if state.is_final())
-}
-
-fn round(row: &RoundRow, receipts: Vec<Receipt>) -> Round {
-    let outcome = row.outcome.as_ref();
-    Round {
-        round: row.number,
-        phase: row.phase.as_str().to_owned(),
-        cohort: row.cohort.iter().map(ToString::to_string).collect(),
-        quorum: row.quorum,
-        opened_at_ms: row.opened_at.0,
-        closed_at_ms: row.closed_at.map_or(0, |Timestamp(millis)| millis),
-        accuracy: outcome.map(|outcome| outcome.accuracy),
-        loss: outcome.map(|outcome| outcome.loss),
-        train_loss: outcome.map(|outcome| outcome.train_loss),
-        update_bytes: outcome.map_or(0, |outcome| outcome.update_bytes),
-        model_digest: outcome
-            .map(|outcome| outcome.model_digest.to_string())
-            .unwrap_or_default(),
-        reason: row.reason.clone(),
-        updates: receipts.into_iter().map(update).collect(),
-    }
-}
-
-fn update(receipt: Receipt) -> Update {
-    Update {
-        client: receipt.client.to_string(),
-        worker: receipt.worker.0,
-        attempt: receipt.attempt,
-        lease_epoch: receipt.lease_epoch,
-        num_examples: receipt.num_examples,
-        num_steps: receipt.num_steps,
-        weight: receipt.weight,
-        mean_loss: receipt.mean_loss,
-        bytes: receipt.bytes,
-        digest: receipt.digest.to_string(),
-        accepted: receipt.accepted,
-        reason: receipt.reason,
-        message: receipt.message,
-        received_at_ms: receipt.received_at.0,
-    }
 }

@@ -10,9 +10,13 @@ use task_queue::QueueError;
 use tonic::{Code, Status};
 use tracing::error;
 
+use crate::checkpoint::CheckpointError;
 use crate::datasets::import::ImportError;
 use crate::datasets::shards::ShardsError;
 use crate::datasets::table::TableError;
+use crate::lineage::LineageError;
+use crate::replay::ReplayError;
+use crate::retention::{CollectError, NoRoom};
 use crate::store::StoreError;
 use crate::submit::SubmitError;
 
@@ -96,6 +100,32 @@ pub(super) fn submit(error: SubmitError) -> Status {
             )
         }
         SubmitError::Store(error) => store(error),
+        SubmitError::NoRoom(error) => no_room(error),
+    }
+}
+
+pub(super) fn no_room(error: NoRoom) -> Status {
+    let message = error.to_string();
+    match error {
+        NoRoom::Full { used, budget } => {
+            let metadata = [
+                ("used_bytes", used.to_string()),
+                ("budget_bytes", budget.to_string()),
+            ];
+            status(Code::ResourceExhausted, "OVER_BUDGET", message, &metadata)
+        }
+        NoRoom::Collect(error) => collect(error),
+    }
+}
+
+pub(super) fn collect(error: CollectError) -> Status {
+    match error {
+        CollectError::Store(error) => store(error),
+        CollectError::Blob(error) => blob(error),
+        CollectError::Uploads(_) => {
+            let message = error.to_string();
+            status(Code::Unavailable, "ARTIFACTS_UNAVAILABLE", message, &[])
+        }
     }
 }
 
@@ -145,6 +175,62 @@ pub(super) fn shards(error: ShardsError) -> Status {
         ShardsError::Partition(_) => invalid_field("partition", &message),
         ShardsError::Examples(_) => status(Code::Internal, "ARTIFACTS_FAILED", message, &[]),
         ShardsError::Store(error) => store(error),
+    }
+}
+
+pub(super) fn checkpoint(error: CheckpointError) -> Status {
+    match error {
+        CheckpointError::Blob(error) => blob(error),
+        error => {
+            let message = error.to_string();
+            status(Code::DataLoss, "CHECKPOINT_CORRUPT", message, &[])
+        }
+    }
+}
+
+pub(super) fn lineage(error: LineageError) -> Status {
+    match error {
+        LineageError::Store(error) => store(error),
+        LineageError::Checkpoint(error) => checkpoint(error),
+    }
+}
+
+pub(super) fn replay(error: ReplayError) -> Status {
+    let message = error.to_string();
+    let refused = |reason, metadata: &[_]| {
+        status(Code::FailedPrecondition, reason, message.clone(), metadata)
+    };
+    match error {
+        ReplayError::NotCommitted { committed, .. } => refused(
+            "ROUND_NOT_COMMITTED",
+            &[("committed", committed.to_string())],
+        ),
+        ReplayError::Gone {
+            keep_rounds,
+            replayable,
+            ..
+        } => {
+            let replayable: Vec<_> = replayable.iter().map(ToString::to_string).collect();
+            let metadata = [
+                ("keep_rounds", keep_rounds.to_string()),
+                ("replayable", replayable.join(",")),
+            ];
+            refused("ROUND_NOT_KEPT", &metadata)
+        }
+        ReplayError::Damaged { client, .. } => {
+            let metadata = [("client", client.to_string())];
+            status(Code::DataLoss, "UPDATE_DAMAGED", message, &metadata)
+        }
+        ReplayError::Record { .. } | ReplayError::Key(_) => {
+            status(Code::DataLoss, "RECORD_CORRUPT", message, &[])
+        }
+        ReplayError::Store(error) => store(error),
+        ReplayError::Checkpoint(error) => checkpoint(error),
+        ReplayError::Blob(error) => blob(error),
+        ReplayError::Unread(_) | ReplayError::Spool(_) => {
+            status(Code::Unavailable, "ARTIFACTS_UNAVAILABLE", message, &[])
+        }
+        ReplayError::Aggregate(_) => status(Code::Internal, "AGGREGATION_FAILED", message, &[]),
     }
 }
 

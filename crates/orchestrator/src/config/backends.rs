@@ -35,6 +35,8 @@ pub struct ArtifactsConfig {
     pub kms_key: String,
     /// Whether a bucket that is not there is made.
     pub create: bool,
+    /// GiB that artifacts may take; 0 for any number.
+    pub budget_gib: u64,
 }
 
 /// Where tasks wait for workers.
@@ -60,6 +62,14 @@ pub struct AwsConfig {
     pub endpoint: String,
     /// Such as `eu-west-2`.
     pub region: String,
+}
+
+impl ArtifactsConfig {
+    /// Bytes that artifacts may take, if that is bounded.
+    #[must_use]
+    pub fn budget(&self) -> Option<u64> {
+        (self.budget_gib > 0).then(|| self.budget_gib.saturating_mul(1024 * 1024 * 1024))
+    }
 }
 
 impl Default for StoreConfig {

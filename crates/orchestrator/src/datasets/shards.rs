@@ -3,6 +3,7 @@
 use artifacts::{BlobStore, Kind};
 use federation::Digest;
 use federation::partition::{PartitionError, PartitionSpec, assign};
+use futures::future::try_join_all;
 use thiserror::Error;
 
 use super::Manifest;
@@ -24,7 +25,18 @@ pub enum ShardsError {
     Store(#[from] StoreError),
 }
 
-/// The shards of a partition, one for each client in order; made when first asked for.
+/// Shards that are looked for at once.
+const HEADS: usize = 32;
+
+/// What a partition is called in the run store.
+#[must_use]
+pub fn digest_of(partition: &PartitionSpec) -> Digest {
+    // The debug form names every field of the plain data that a partition is.
+    Digest::of(format!("{partition:?}").as_bytes())
+}
+
+/// The shards of a partition, one for each client in order; made when first asked for,
+/// and again, to the same bytes, when some were removed since.
 ///
 /// # Errors
 ///
@@ -36,9 +48,12 @@ pub async fn shards(
     dataset_digest: &Digest,
     partition: &PartitionSpec,
 ) -> Result<Vec<ExamplesRef>, ShardsError> {
-    // The debug form names every field of the plain data that a partition is.
-    let partition_digest = Digest::of(format!("{partition:?}").as_bytes());
-    if let Some(shards) = store.partition(dataset_digest, &partition_digest).await? {
+    let partition_digest = digest_of(partition);
+    let known: Option<Vec<ExamplesRef>> =
+        store.partition(dataset_digest, &partition_digest).await?;
+    if let Some(shards) = known
+        && are_there(blobs, &shards).await?
+    {
         return Ok(shards);
     }
     let width = dataset.features.len();
@@ -51,6 +66,20 @@ pub async fn shards(
         .put_partition(dataset_digest, &partition_digest, &shards)
         .await?;
     Ok(shards)
+}
+
+async fn are_there(blobs: &dyn BlobStore, shards: &[ExamplesRef]) -> Result<bool, ExamplesError> {
+    for some in shards.chunks(HEADS) {
+        let heads: Vec<_> = some
+            .iter()
+            .map(|shard| blobs.head(&shard.blob.key))
+            .collect();
+        let lens = try_join_all(heads).await?;
+        if lens.iter().any(Option::is_none) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The training rows of a data set, and which of them each client would get.

@@ -23,6 +23,7 @@ use orchestrator::datasets::import::{ImportOptions, import};
 use orchestrator::fleet::Fleet;
 use orchestrator::metrics::Metrics;
 use orchestrator::reconciler::Reconciler;
+use orchestrator::retention::Keeping;
 use orchestrator::store::{Place, Receipt, RunRow, Store};
 use orchestrator::study::Study;
 use orchestrator::submit::submit;
@@ -47,6 +48,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Rules {
     pub(crate) concurrent: usize,
     pub(crate) keep_rounds: u32,
+    /// Bytes that the artifacts may take.
+    pub(crate) budget: Option<u64>,
     /// Tasks that the queue holds at most.
     pub(crate) queue: usize,
     pub(crate) clock: Arc<dyn Clock>,
@@ -59,6 +62,7 @@ impl Default for Rules {
         Self {
             concurrent: 20,
             keep_rounds: 3,
+            budget: None,
             queue: 1000,
             clock: Arc::new(SystemClock::default()),
             interval: Duration::from_secs(3600),
@@ -133,6 +137,7 @@ impl World {
             metrics,
             threads: NonZeroUsize::MIN,
             keep_rounds: rules.keep_rounds,
+            keeping: Keeping::within(rules.budget),
             interval: rules.interval,
         });
         study.look_on_scrape();

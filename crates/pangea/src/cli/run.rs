@@ -1,6 +1,7 @@
 //! `pangea runs`, `pangea run` and what can be asked of a run.
 
 mod export;
+pub(super) mod lineage;
 
 use clap::{Args, Subcommand};
 use client::v1;
@@ -22,6 +23,9 @@ pub(super) struct Run {
     /// The run: its id, the beginning of one, or `latest`
     #[arg(required = true)]
     run: Option<String>,
+    /// Show what each committed model is made of, from the last one back to every update
+    #[arg(long)]
+    lineage: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -69,6 +73,7 @@ impl Run {
     pub(super) async fn run(self, session: &mut Session) -> anyhow::Result<()> {
         match (self.command, self.run) {
             (Some(Command::Export(export)), _) => export.run(session).await,
+            (None, run) if self.lineage => lineage::show(session, &run.unwrap_or_default()).await,
             (None, run) => show(session, &run.unwrap_or_default()).await,
         }
     }

@@ -31,6 +31,10 @@ fn every_command_reads_as_it_is_documented() {
         "pangea watch latest --from 4",
         "pangea runs",
         "pangea run 0199",
+        "pangea run latest --lineage",
+        "pangea replay latest 3",
+        "pangea gc",
+        "pangea gc --remove --older-than 30m",
         "pangea run export latest --format csv --file rounds.csv",
         "pangea cancel latest",
         "pangea pause latest",
@@ -56,6 +60,9 @@ fn what_does_not_go_together_is_a_usage_error() {
         "pangea",
         "pangea run",
         "pangea run latest export",
+        "pangea run --lineage",
+        "pangea run export latest --lineage",
+        "pangea replay latest",
         "pangea dataset show digits --clients 8",
         "pangea dataset show digits --partition iid",
         "pangea dataset import d.csv",
@@ -74,6 +81,7 @@ fn a_bad_value_is_answered_with_good_ones() {
         ),
         ("pangea model download digits@new", "NAME@VERSION"),
         ("pangea --output xml runs", "json"),
+        ("pangea replay latest 0", "1.."),
     ] {
         let error = refusal(line);
         assert!(

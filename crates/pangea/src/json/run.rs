@@ -92,6 +92,7 @@ pub(crate) struct Round {
     train_loss: Option<f64>,
     update_bytes: u64,
     model_digest: String,
+    base_digest: String,
     updates: Vec<Update>,
 }
 
@@ -109,6 +110,7 @@ impl From<&v1::Round> for Round {
             train_loss: round.train_loss,
             update_bytes: round.update_bytes,
             model_digest: round.model_digest.clone(),
+            base_digest: round.base_digest.clone(),
             updates: round.updates.iter().map(Update::from).collect(),
         }
     }
@@ -211,6 +213,7 @@ mod tests {
                 "round": 1, "phase": "training", "cohort": ["client-0000"], "quorum": 1,
                 "opened_at_ms": 5, "closed_at_ms": null, "accuracy": null, "loss": null,
                 "train_loss": null, "update_bytes": 0, "model_digest": "",
+                "base_digest": "",
                 "updates": [{
                     "client": "client-0000", "worker": "ada", "attempt": 2, "lease_epoch": 0,
                     "num_examples": 0, "num_steps": 0, "weight": 0.0, "mean_loss": 0.0,

@@ -66,6 +66,7 @@ pub(crate) async fn serve() -> Served {
         metrics,
         threads: std::num::NonZeroUsize::MIN,
         keep_rounds: 3,
+        keeping: orchestrator::retention::Keeping::within(None),
         interval: Duration::from_secs(1),
     });
     let api = Api {

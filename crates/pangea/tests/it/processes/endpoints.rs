@@ -93,7 +93,9 @@ async fn every_port_for_calls_tells_its_health_and_its_services() {
     })
     .await;
     let orchestrator = fleet.orchestrator.grpc();
-    let services = ["Blobs", "Datasets", "Jobs", "Models", "Tasks", "Workers"];
+    let services = [
+        "Blobs", "Datasets", "Jobs", "Models", "Storage", "Tasks", "Workers",
+    ];
     tells(
         orchestrator,
         &services.map(|name| format!("pangea.v1.{name}")),
