@@ -5,10 +5,12 @@ mod worker;
 mod world;
 
 mod facts;
+mod garbage;
 mod numbers;
 mod pauses;
 mod recovery;
 mod refusals;
+mod replays;
 mod retries;
 mod schema;
 mod sharing;
