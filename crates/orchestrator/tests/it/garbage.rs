@@ -158,27 +158,30 @@ async fn what_is_named_is_what_goes() {
 
 #[tokio::test]
 async fn what_a_model_a_replay_or_a_run_needs_stays() {
-    let worn = worn().await;
-    let Worn { world, ended, .. } = &worn;
-    let mut worker = worn.worker;
-    collect(world, true, Duration::ZERO).await;
+    let Worn {
+        world,
+        mut worker,
+        ended,
+        undisturbed,
+        unfinished,
+        ..
+    } = worn().await;
+    collect(&world, true, Duration::ZERO).await;
     let model = world.study.store.model("m", None).await.unwrap().unwrap();
     let file = &model.manifest.model.parameters;
     fetch(&world.study.blobs, file).await.unwrap();
     for (round, is_kept) in [(3, false), (4, true), (5, true)] {
-        assert_eq!(replays(world, *ended, round).await, is_kept, "{round}");
+        assert_eq!(replays(&world, ended, round).await, is_kept, "{round}");
     }
     worker.work_on(5).await;
-    world
-        .until_state(worn.unfinished, RunState::Completed)
-        .await;
-    let undisturbed = digest(world, worn.undisturbed).await;
-    assert_eq!(digest(world, worn.unfinished).await, undisturbed);
+    world.until_state(unfinished, RunState::Completed).await;
+    let expected = digest(&world, undisturbed).await;
+    assert_eq!(digest(&world, unfinished).await, expected);
     // The shards are dealt again, to the same bytes.
     let again = world.submit(job(2, 5)).await;
     worker.work_on(10).await;
     world.until_state(again, RunState::Completed).await;
-    assert_eq!(digest(world, again).await, digest(world, *ended).await);
+    assert_eq!(digest(&world, again).await, digest(&world, ended).await);
 }
 
 fn held_as(answer: &CollectGarbageResponse, kind: &str) -> u64 {
