@@ -25,7 +25,8 @@ const NOBODY: &str = "nobody";
 const UNANSWERED: &str = "delivered as often as the queue allows and never answered; workers that \
                           took it died or gave it back";
 
-/// Reports dead tasks to their runs until `closing`.
+/// Reports dead tasks to their runs until `closing`, and brings what is shown of the queue up to date
+/// where that has to be asked for.
 pub async fn bury(study: &Study, reconciler: &Reconciler, closing: &CancellationToken) {
     loop {
         match study.queue.receive_dead(AT_ONCE, LEASE).await {
@@ -36,6 +37,8 @@ pub async fn bury(study: &Study, reconciler: &Reconciler, closing: &Cancellation
             }
             Err(error) => warn!(error = %error, "the queue does not say which tasks are dead"),
         }
+        // A broker that does not answer now is asked again.
+        drop(study.queue.depth().await);
         tokio::select! {
             () = study.clock.sleep(study.interval) => {}
             () = closing.cancelled() => return,

@@ -8,12 +8,14 @@ mod world;
 
 mod facts;
 mod leading;
+mod garbage;
 mod numbers;
 mod outages;
 mod pauses;
 mod recovery;
 mod refusals;
 mod repeats;
+mod replays;
 mod retries;
 mod schema;
 mod sharing;

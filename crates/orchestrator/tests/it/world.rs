@@ -176,6 +176,12 @@ impl World {
         Self::open(self.dir, self.compute, self.rules, self.outbox).await
     }
 
+    /// Stops, and goes on with another budget.
+    pub(crate) async fn restart_within(mut self, budget: Option<u64>) -> Self {
+        self.rules.budget = budget;
+        self.restart(&[]).await
+    }
+
     /// Changes the run store behind the orchestrator's back.
     pub(crate) async fn sql(&self, statements: &[&'static str]) {
         sql(&self.dir.path().join("runs.sqlite"), statements).await;

@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod damage;
 mod demo;
+mod keeping;
 mod learning;
 mod processes;
 mod program;

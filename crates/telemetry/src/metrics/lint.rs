@@ -12,7 +12,7 @@ const NAMED_BY_OTHERS: [&str; 3] = [
 ];
 
 /// All labels that there are. A new one is a decision about how many series there can be.
-const LABELS: [&str; 28] = [
+const LABELS: [&str; 29] = [
     "agent",
     "category",
     "code",
@@ -37,6 +37,7 @@ const LABELS: [&str; 28] = [
     "signal",
     "state",
     "status",
+    "store",
     "strategy",
     "tier",
     "version",

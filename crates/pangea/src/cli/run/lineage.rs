@@ -127,7 +127,11 @@ fn refused(round: &json::LineageRound) -> Table {
 /// A weight as people read it: examples are whole.
 pub(in crate::cli) fn weight(weight: f64) -> String {
     let text = format!("{weight:.3}");
-    text.strip_suffix(".000").unwrap_or(&text).to_owned()
+    let whole = text.strip_suffix(".000").map(str::parse);
+    match whole {
+        Some(Ok(whole)) => count(whole),
+        _ => text,
+    }
 }
 
 /// The beginning of a digest, without its algorithm.
@@ -208,6 +212,6 @@ digests are cut; --output json has them whole"
 
     #[test]
     fn weights_lose_what_is_nothing() {
-        assert_eq!([312.0, 0.5].map(weight), ["312", "0.500"]);
+        assert_eq!([1438.0, 0.5].map(weight), ["1,438", "0.500"]);
     }
 }
