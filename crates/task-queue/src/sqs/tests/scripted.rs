@@ -146,14 +146,12 @@ async fn a_long_wait_is_asked_for_in_pieces_that_sqs_takes() {
     let receiving = queue.receive(hundred, 60 * 24 * MINUTE, MINUTE);
     assert_eq!(receiving.await.unwrap().len(), 1);
     let asked = served.asked().await;
-    for bound in [
-        r#""WaitTimeSeconds":20"#,
-        r#""MaxNumberOfMessages":10"#,
-        r#""VisibilityTimeout":43200"#,
-    ] {
-        assert!(asked[0].contains(bound), "{}", asked[0]);
+    for asked in asked {
+        let bounds: Vec<&str> = asked.split([',', '{', '}']).collect();
+        assert!(bounds.contains(&r#""WaitTimeSeconds":20"#), "{asked}");
+        assert!(bounds.contains(&r#""MaxNumberOfMessages":10"#), "{asked}");
+        assert!(bounds.contains(&r#""VisibilityTimeout":43200"#), "{asked}");
     }
-    assert!(asked[1].contains(r#""WaitTimeSeconds":20"#), "{}", asked[1]);
 }
 
 #[tokio::test]
