@@ -7,8 +7,8 @@ mod worker;
 mod world;
 
 mod facts;
-mod leading;
 mod garbage;
+mod leading;
 mod numbers;
 mod outages;
 mod pauses;
