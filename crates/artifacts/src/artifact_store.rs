@@ -109,7 +109,7 @@ impl ArtifactStore {
     pub async fn adopt(&self, key: &Key, path: PathBuf) -> Result<(), BlobError> {
         match &self.behind {
             None => self.local.adopt(key, path).await,
-            Some(behind) => behind.adopt(key, path).await,
+            Some(behind) => Box::pin(behind.adopt(key, path)).await,
         }
     }
 

@@ -120,7 +120,8 @@ impl Orchestrator {
         let data_dir = DataDir::open(&config.data_dir)?;
         let (http_listener, http) = listen::tcp(config.http.listen, "http.listen").await?;
         let seams = &wiring.seams;
-        let backends = Backends::open(&config, &data_dir, &wiring.clock, &metrics, seams).await?;
+        let opening = Backends::open(&config, &data_dir, &wiring.clock, &metrics, seams);
+        let backends = Box::pin(opening).await?;
         let clock = Arc::clone(&wiring.clock);
         let queue = Counted::new(backends.queue, clock, metrics.queue.clone());
         let engine = channel(&wiring.compute)

@@ -59,7 +59,7 @@ impl Backends {
         seams: &Seams,
     ) -> Result<Self, BackendError> {
         let place = Place::read(&config.store.url, data_dir.store())?;
-        let aws = aws(&config.aws).await;
+        let aws = Box::pin(aws(&config.aws)).await;
         Ok(Self {
             lease: lease(&place, config, data_dir)?,
             store: Store::open(&place, metrics.store.clone())
