@@ -18,3 +18,5 @@ mod same;
 pub(crate) mod service;
 mod supervised;
 mod training;
+
+pub(crate) use kills::long_form;
