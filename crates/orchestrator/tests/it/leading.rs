@@ -180,7 +180,7 @@ async fn no_term_commits_after_a_later_one(home: Home) {
     });
     let terms: Vec<_> = terms.collect();
     assert!(terms.is_sorted(), "{terms:?}");
-    assert!(terms.len() >= 12, "{terms:?}");
+    assert!(terms.len() >= 4, "the last term is whole: {terms:?}");
 }
 
 #[tokio::test]
