@@ -296,7 +296,7 @@ async fn a_full_store_takes_no_new_run_and_no_data_set_and_says_what_to_do() {
         assert_eq!(budget.as_deref(), Some("1000"));
         let told = status.message();
         assert!(told.contains("more than its budget of 1000"), "{told}");
-        assert!(told.contains("raise retention.budget"), "{told}");
+        assert!(told.contains("raise artifacts.budget_gib"), "{told}");
     }
     world
         .until_shown(&["pangea_over_budget_refusals_total 2"])
