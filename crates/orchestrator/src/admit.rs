@@ -234,8 +234,7 @@ async fn initial(
         updates: Vec::new(),
         outcome: None,
     };
-    checkpoint::commit(&study.blobs, &manifest).await?;
-    Ok(manifest)
+    Ok(checkpoint::commit(&study.blobs, manifest).await?)
 }
 
 async fn history(study: &Study, run: RunId) -> Result<Vec<RoundMetrics>, Problem> {

@@ -13,6 +13,7 @@ use proto::transport::{Address, Incoming, Outgoing, PipeListener, channel, serve
 use proto::v1::compute_server;
 use seams::Seams;
 use task_queue::{Counted, TaskQueue};
+use telemetry::config::GrpcConfig;
 use telemetry::health::{self, Check, Health};
 use telemetry::operations::{self, Operations};
 use telemetry::{Telemetry, rpc};
@@ -109,6 +110,23 @@ pub struct Orchestrator {
     _data_dir: DataDir,
 }
 
+/// Where calls come in.
+struct Doors {
+    grpc: SocketAddr,
+    incoming: Incoming,
+}
+
+impl Doors {
+    async fn open(config: &GrpcConfig) -> Result<Self, ListenError> {
+        let (listener, grpc) = listen::tcp(config.listen, "grpc.listen").await?;
+        let mut incoming = Incoming::default().tcp(listener);
+        if let Some(socket) = listen::unix(&config.unix_socket, "grpc.unix_socket").await? {
+            incoming = incoming.unix(socket);
+        }
+        Ok(Self { grpc, incoming })
+    }
+}
+
 impl Orchestrator {
     /// Opens what an earlier one left, goes on with its runs, and answers.
     ///
@@ -119,6 +137,10 @@ impl Orchestrator {
         let metrics = Metrics::register(&wiring.telemetry.registry)?;
         let data_dir = DataDir::open(&config.data_dir)?;
         let (http_listener, http) = listen::tcp(config.http.listen, "http.listen").await?;
+        let alone = match config.store.url.as_str() {
+            "" => Some(Doors::open(&config.grpc).await?),
+            _ => None,
+        };
         let seams = &wiring.seams;
         let opening = Backends::open(&config, &data_dir, &wiring.clock, &metrics, seams);
         let backends = Box::pin(opening).await?;
@@ -156,11 +178,10 @@ impl Orchestrator {
             stand_by(&study, lease).await;
             study.blobs.revalidate();
         }
-        let (listener, grpc) = listen::tcp(config.grpc.listen, "grpc.listen").await?;
-        let mut incoming = Incoming::default().tcp(listener);
-        if let Some(socket) = listen::unix(&config.grpc.unix_socket, "grpc.unix_socket").await? {
-            incoming = incoming.unix(socket);
-        }
+        let Doors { grpc, mut incoming } = match alone {
+            Some(doors) => doors,
+            None => Doors::open(&config.grpc).await?,
+        };
         if let Some(pipe) = wiring.pipe {
             incoming = incoming.pipe(pipe);
         }
