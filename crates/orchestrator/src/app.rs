@@ -9,7 +9,7 @@ use std::time::Duration;
 use clock::Clock;
 use proto::engine::Engine;
 use proto::transport::listen::{self, ListenError};
-use proto::transport::{Address, Incoming, Outgoing, PipeListener, channel, server};
+use proto::transport::{Address, Incoming, Outgoing, PipeListener, channel_within, server_within};
 use proto::v1::compute_server;
 use seams::Seams;
 use task_queue::{Counted, TaskQueue};
@@ -20,6 +20,7 @@ use thiserror::Error;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::transport::Server;
 use tonic_reflection::server as reflection;
 use tracing::{info, warn};
 
@@ -124,7 +125,7 @@ impl Orchestrator {
         let backends = Box::pin(opening).await?;
         let clock = Arc::clone(&wiring.clock);
         let queue = Counted::new(backends.queue, clock, metrics.queue.clone());
-        let engine = channel(&wiring.compute)
+        let engine = channel_within(&wiring.compute, config.idle_timeout)
             .stamped(rpc::stamp)
             .through(seams.clone());
         let study = Arc::new(Study {
@@ -144,9 +145,10 @@ impl Orchestrator {
         });
         study.look_on_scrape();
         let closing = CancellationToken::new();
+        let compute = channel_within(&wiring.compute, config.idle_timeout);
         let operations = Operations {
             service: SERVICE,
-            health: Health::new(checks(&study, channel(&wiring.compute)), closing.clone()),
+            health: Health::new(checks(&study, compute), closing.clone()),
             telemetry: wiring.telemetry.clone(),
             also_counted: None,
         };
@@ -180,7 +182,9 @@ impl Orchestrator {
             operators,
             _data_dir: data_dir,
         };
-        this.serve_calls(incoming, &wiring.telemetry).await?;
+        let server = server_within(config.idle_timeout);
+        this.serve_calls(server, incoming, &wiring.telemetry)
+            .await?;
         this.keep_on(backends.lease);
         info!(%grpc, %http, recovered, "orchestrator answers");
         Ok(this)
@@ -211,6 +215,7 @@ impl Orchestrator {
 
     async fn serve_calls(
         &self,
+        server: Server,
         incoming: Incoming,
         telemetry: &Telemetry,
     ) -> Result<(), StartError> {
@@ -235,7 +240,7 @@ impl Orchestrator {
                 .register_encoded_file_descriptor_set(proto::fault::FILE_DESCRIPTOR_SET)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
-        let serving = server()
+        let serving = server
             .layer(rpc::Layer::new(telemetry, proto::calls(&Api::SERVICES))?)
             .add_routes(api.routes())
             .add_service(health_service)
