@@ -3,6 +3,7 @@
 //! The binaries must be there: `cargo build --workspace --bins`, which `make test` does first.
 
 mod backends;
+mod backends_away;
 mod calls;
 mod disk;
 pub(crate) mod doomed;
