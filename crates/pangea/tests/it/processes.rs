@@ -5,12 +5,14 @@
 mod backends;
 mod backends_away;
 mod calls;
+mod clock_jumps;
 mod disk;
 pub(crate) mod doomed;
 mod endings;
 mod endpoints;
 mod every_call;
 pub(crate) mod fleet;
+mod full_disk;
 mod kills;
 mod linked;
 mod network;

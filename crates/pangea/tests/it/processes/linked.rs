@@ -1,5 +1,7 @@
 //! A house of processes that reach each other over relays alone.
 
+use std::path::PathBuf;
+
 use client::{Address, Client, v1};
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -51,7 +53,15 @@ pub(crate) struct Linked {
 impl Linked {
     /// Starts the processes; they may still be finding each other.
     pub(crate) async fn start(habits: Habits) -> Self {
+        Self::start_by(habits, |_data| Vec::new()).await
+    }
+
+    /// Starts the processes, the orchestrator by a program that becomes it: `before`, which is told
+    /// where it keeps its data.
+    pub(crate) async fn start_by(habits: Habits, before: impl FnOnce(&str) -> Vec<String>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
+        let data = folder.path().join("data").display().to_string();
+        std::fs::create_dir(&data).expect("a folder");
         let idle = || ("IDLE_TIMEOUT", habits.idle_timeout.to_owned());
         let listen = || vec![("HTTP__LISTEN", free_port()), idle()];
         let mut settings = listen();
@@ -62,12 +72,13 @@ impl Linked {
         let mut settings = listen();
         settings.extend([
             ("GRPC__LISTEN", free_port()),
-            ("DATA_DIR", folder.path().join("data").display().to_string()),
+            ("DATA_DIR", data.clone()),
             ("COMPUTE", engine.address.to_string()),
             ("WORKERS__HEARTBEAT", "100ms".to_owned()),
         ]);
         let log = folder.path().join("orchestrator.log");
-        let orchestrator = Service::start(Kind::Orchestrator, settings, log).await;
+        let orchestrator = Service::start_by(before(&data), Kind::Orchestrator, settings, log);
+        let orchestrator = orchestrator.await;
         let users = Relay::to(orchestrator.grpc()).await;
         let mut this = Self {
             workers: Vec::new(),
@@ -109,6 +120,16 @@ impl Linked {
         let workers = self.lines.iter();
         let workers = workers.flat_map(|lines| [&lines.orchestrator, &lines.compute]);
         [&self.users, &self.engine].into_iter().chain(workers)
+    }
+
+    /// Where the orchestrator keeps its data.
+    pub(crate) fn data_dir(&self) -> String {
+        self.folder.path().join("data").display().to_string()
+    }
+
+    /// The same, through the eyes of the orchestrator, which may see another disk there.
+    pub(crate) fn seen_data_dir(&self) -> PathBuf {
+        format!("/proc/{}/root{}", self.orchestrator.id(), self.data_dir()).into()
     }
 
     /// Somebody at the end of the users' line.
