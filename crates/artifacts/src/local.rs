@@ -42,6 +42,22 @@ struct Place {
     meter: Meter,
 }
 
+impl Place {
+    /// Says of a disk that is full which one it is.
+    fn failed(&self, key: &Key) -> impl FnOnce(io::Error) -> BlobError + use<> {
+        let (root, failed) = (Arc::clone(&self.root), io_error(key));
+        move |error| {
+            failed(match error.kind() {
+                kind @ (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                    let message = format!("no room on the disk of {}: {error}", root.display());
+                    io::Error::new(kind, message)
+                }
+                _ => error,
+            })
+        }
+    }
+}
+
 /// The directory of a store cannot be used.
 #[derive(Debug, Error)]
 #[error("the artifact directory {} cannot be written to: {source}", path.display())]
@@ -112,7 +128,7 @@ impl LocalStore {
         let (root, target) = (Arc::clone(&self.root), self.path_of(key));
         let adopting = blocking(move || files::commit(&root, &File::open(&path)?, &path, &target));
         let adopted = self.meter.count("adopt", adopting).await;
-        adopted.map_err(io_error(key))
+        adopted.map_err(self.place().failed(key))
     }
 
     /// Resumes the upload that goes on at `offset`; none, when there is no such upload, or another
@@ -130,7 +146,7 @@ impl LocalStore {
     ) -> Result<Option<Box<dyn Upload>>, BlobError> {
         let resuming = upload::resume(self.place(), key, len, *digest, offset);
         let upload = self.meter.count("upload", resuming).await;
-        let upload = upload.map_err(io_error(key))?;
+        let upload = upload.map_err(self.place().failed(key))?;
         Ok(upload.map(|upload| -> Box<dyn Upload> { Box::new(upload) }))
     }
 
@@ -155,7 +171,7 @@ impl BlobStore for LocalStore {
         let len = bytes.len();
         let putting = blocking(move || files::replace(&root, &path, &bytes));
         let put = self.meter.count("put", putting).await;
-        put.map_err(io_error(key))?;
+        put.map_err(self.place().failed(key))?;
         self.meter.count_bytes("put", len);
         Ok(())
     }
@@ -168,7 +184,7 @@ impl BlobStore for LocalStore {
     ) -> Result<Box<dyn Upload>, BlobError> {
         let beginning = upload::begin(self.place(), key, len, *digest);
         let upload = self.meter.count("upload", beginning).await;
-        Ok(Box::new(upload.map_err(io_error(key))?))
+        Ok(Box::new(upload.map_err(self.place().failed(key))?))
     }
 
     async fn get(
@@ -275,7 +291,7 @@ fn absent_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-fn io_error(key: &Key) -> impl FnOnce(io::Error) -> BlobError {
+fn io_error(key: &Key) -> impl FnOnce(io::Error) -> BlobError + use<> {
     let key = key.clone();
     |source| BlobError::Io { key, source }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use federation::model::ModelSpec;
 use proto::transport::listen::{self, ListenError};
-use proto::transport::{Incoming, PipeListener, server};
+use proto::transport::{Incoming, PipeListener, server_within};
 use proto::v1::compute_server::{self, ComputeServer};
 use seams::Seams;
 use telemetry::health::{self, Check, Health};
@@ -14,6 +14,7 @@ use telemetry::{Telemetry, rpc};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::transport::Server;
 use tonic_reflection::server as reflection;
 use tracing::{info, warn};
 
@@ -114,7 +115,8 @@ impl ComputeCore {
             tasks,
             operators,
         };
-        this.serve_calls(service, incoming, &wiring.telemetry)
+        let server = server_within(config.idle_timeout);
+        this.serve_calls(server, service, incoming, &wiring.telemetry)
             .await?;
         info!(grpc = %grpc_at, http = %http_at, "compute-core answers");
         Ok(this)
@@ -122,6 +124,7 @@ impl ComputeCore {
 
     async fn serve_calls(
         &self,
+        server: Server,
         service: Service,
         incoming: Incoming,
         telemetry: &Telemetry,
@@ -141,7 +144,7 @@ impl ComputeCore {
                 .register_encoded_file_descriptor_set(proto::fault::FILE_DESCRIPTOR_SET)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
-        let serving = server()
+        let serving = server
             .layer(rpc::Layer::new(telemetry, proto::calls(&SERVICES))?)
             .add_service(ComputeServer::new(service))
             .add_service(health_service)

@@ -3,7 +3,9 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
+use proto::transport::IDLE_TIMEOUT;
 use serde::{Deserialize, Serialize};
 use telemetry::config::{ConfigError, GrpcConfig, HttpConfig, LogConfig, check};
 
@@ -14,6 +16,10 @@ const CACHE_MIB_MAX: usize = 1_024_000;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// How long a connection may be silent, 1 s to 1 h, before it is taken for lost. Transfers that
+    /// advance are not silent, however slow they are.
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
     /// Where calls come in.
     pub grpc: GrpcConfig,
     /// Where `/health`, `/ready` and `/metrics` answer.
@@ -41,6 +47,7 @@ pub struct EngineConfig {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            idle_timeout: IDLE_TIMEOUT,
             grpc: GrpcConfig::on_port(50053),
             http: HttpConfig::on_port(9091),
             engine: EngineConfig::default(),
@@ -75,6 +82,8 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         let engine = &self.engine;
+        let silence = Duration::from_secs(1)..=Duration::from_secs(60 * 60);
+        check("idle_timeout", &self.idle_timeout, silence)?;
         check("engine.threads", &engine.threads.get(), 1..=256)?;
         check("engine.cache_mib", &engine.cache_mib, 1..=CACHE_MIB_MAX)
     }

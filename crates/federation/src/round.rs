@@ -72,7 +72,7 @@ pub struct Plan {
     pub update_bytes: u64,
     /// When the round opened.
     pub opened_at: Timestamp,
-    /// When it closes with what it has.
+    /// When it closes with what it has, on the clock that is told to [`Round::tick`].
     pub deadline: Timestamp,
 }
 

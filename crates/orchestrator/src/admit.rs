@@ -12,6 +12,7 @@ use federation::round::{Effect, Phase, Plan, Round};
 use federation::seed;
 use federation::stop::RoundMetrics;
 
+use task_queue::TaskQueue;
 use telemetry::trace::Span;
 
 use crate::checkpoint::{self, Manifest, ModelFile};
@@ -45,6 +46,8 @@ pub struct Work {
     pub folded: Option<ModelFile>,
     /// Work that must be queued, each in this attempt.
     pub to_dispatch: Vec<(federation::ClientId, u32)>,
+    /// How often the queue had lost its tasks when they were last sent.
+    pub losses: u64,
     /// The span of tasks that the queue has no room for, and their round.
     pub dispatching: Option<(u32, Span)>,
     /// Where the open round is in the run's trace; nothing between rounds.
@@ -77,6 +80,7 @@ pub async fn admit(study: &Study, row: &RunRow) -> Result<Work, Problem> {
         round: None,
         folded: None,
         to_dispatch: Vec::new(),
+        losses: study.queue.losses(),
         dispatching: None,
         span: Span::none(),
         shown: Shown::new(&study.metrics.rounds, row.run),
@@ -114,7 +118,7 @@ impl Work {
             update_bytes: self.checkpoint.model.parameters.len,
             opened_at: open.opened_at,
             // The time while nobody was here to take reports does not count.
-            deadline: study.now().after(self.spec.cohort.deadline),
+            deadline: study.steady().after(self.spec.cohort.deadline),
         };
         let closed = open.phase != Phase::Training;
         self.shown.round(plan.number);

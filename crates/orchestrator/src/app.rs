@@ -9,7 +9,7 @@ use std::time::Duration;
 use clock::Clock;
 use proto::engine::Engine;
 use proto::transport::listen::{self, ListenError};
-use proto::transport::{Address, Incoming, Outgoing, PipeListener, channel, server};
+use proto::transport::{Address, Incoming, Outgoing, PipeListener, channel_within, server_within};
 use proto::v1::compute_server;
 use seams::Seams;
 use task_queue::{Counted, TaskQueue};
@@ -21,6 +21,7 @@ use thiserror::Error;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::transport::Server;
 use tonic_reflection::server as reflection;
 use tracing::{info, warn};
 
@@ -147,7 +148,8 @@ impl Orchestrator {
         let (study, lease) = study(&config, &wiring, &data_dir, backends, metrics);
         study.look_on_scrape();
         let closing = CancellationToken::new();
-        let mut checks = checks(&study, channel(&wiring.compute));
+        let compute = channel_within(&wiring.compute, config.idle_timeout);
+        let mut checks = checks(&study, compute);
         checks.extend(lease.as_ref().map(|_| leads(&study)));
         let operations = Operations {
             service: SERVICE,
@@ -184,7 +186,9 @@ impl Orchestrator {
             operators,
             _data_dir: data_dir,
         };
-        this.serve_calls(incoming, &wiring.telemetry).await?;
+        let server = server_within(config.idle_timeout);
+        this.serve_calls(server, incoming, &wiring.telemetry)
+            .await?;
         this.keep_on(lease);
         info!(%grpc, %http, recovered, "orchestrator answers");
         Ok(this)
@@ -215,6 +219,7 @@ impl Orchestrator {
 
     async fn serve_calls(
         &self,
+        server: Server,
         incoming: Incoming,
         telemetry: &Telemetry,
     ) -> Result<(), StartError> {
@@ -239,7 +244,7 @@ impl Orchestrator {
                 .register_encoded_file_descriptor_set(proto::fault::FILE_DESCRIPTOR_SET)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
-        let serving = server()
+        let serving = server
             .layer(rpc::Layer::new(telemetry, proto::calls(&Api::SERVICES))?)
             .add_routes(api.routes())
             .add_service(health_service)
@@ -289,7 +294,7 @@ fn study(
     let seams = &wiring.seams;
     let clock = Arc::clone(&wiring.clock);
     let queue = Counted::new(backends.queue, Arc::clone(&clock), metrics.queue.clone());
-    let engine = channel(&wiring.compute)
+    let engine = channel_within(&wiring.compute, config.idle_timeout)
         .stamped(rpc::stamp)
         .through(seams.clone());
     let study = Study {

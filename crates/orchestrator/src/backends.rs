@@ -12,7 +12,7 @@ use task_queue::{MemoryQueue, OpenError as SqsOpenError, SqsQueue, SqsQueueConfi
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::config::{AwsConfig, Config};
+use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::leading::Lease;
 use crate::metrics::Metrics;
@@ -59,7 +59,7 @@ impl Backends {
         seams: &Seams,
     ) -> Result<Self, BackendError> {
         let place = Place::read(&config.store.url, data_dir.store())?;
-        let aws = Box::pin(aws(&config.aws)).await;
+        let aws = Box::pin(aws(config)).await;
         Ok(Self {
             lease: lease(&place, config, data_dir)?,
             store: Store::open(&place, metrics.store.clone())
@@ -148,7 +148,13 @@ async fn queue(
     Ok(Arc::new(SqsQueue::open(aws, queue).await?))
 }
 
-async fn aws(config: &AwsConfig) -> SdkConfig {
+/// How Amazon is reached. Where nothing is kept there, nobody is asked: away from its machines, the
+/// region's source of last resort is waited for in vain.
+async fn aws(config: &Config) -> SdkConfig {
+    if config.artifacts.bucket.is_empty() && config.queue.name.is_empty() {
+        return SdkConfig::builder().build();
+    }
+    let config = &config.aws;
     let mut loader = aws_config::defaults(BehaviorVersion::latest());
     if !config.endpoint.is_empty() {
         loader = loader.endpoint_url(&config.endpoint);

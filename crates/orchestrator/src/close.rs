@@ -263,7 +263,7 @@ async fn reopen(
         Some(Effect::Dispatch(again)) => again,
         _ => Vec::new(),
     };
-    next.postpone(study.now().after(work.spec.cohort.deadline));
+    next.postpone(study.steady().after(work.spec.cohort.deadline));
     study
         .store
         .revoke(work.run, receipt, refusal, &again, study.now())

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use proto::transport::IDLE_TIMEOUT;
 use serde::{Deserialize, Serialize};
 use telemetry::config::{ConfigError, GrpcConfig, HttpConfig, LogConfig, check};
 
@@ -20,6 +21,10 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The compute-core that makes initial models and evaluates: `host:port` or `unix:/path`.
     pub compute: String,
+    /// How long a connection may be silent, 1 s to 1 h, before it is taken for lost. Transfers that
+    /// advance are not silent, however slow they are.
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
     /// Where calls come in.
     pub grpc: GrpcConfig,
     /// Where `/health`, `/ready` and `/metrics` answer.
@@ -70,6 +75,7 @@ impl Default for Config {
         Self {
             data_dir: PathBuf::from("data"),
             compute: "127.0.0.1:50053".to_owned(),
+            idle_timeout: IDLE_TIMEOUT,
             grpc: GrpcConfig::on_port(50051),
             http: HttpConfig::on_port(8080),
             runs: RunsConfig::default(),
@@ -119,6 +125,8 @@ impl Config {
         let pace = Duration::from_millis(10)..=Duration::from_secs(60 * 60);
         check("runs.interval", &self.runs.interval, pace.clone())?;
         check("workers.heartbeat", &self.workers.heartbeat, pace)?;
+        let silence = Duration::from_secs(1)..=Duration::from_secs(60 * 60);
+        check("idle_timeout", &self.idle_timeout, silence)?;
         let lease = Duration::from_secs(1)..=Duration::from_secs(10 * 60);
         check("store.lease", &self.store.lease, lease)
     }

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use federation::round::Phase;
 use federation::{ClientId, TaskId, seed};
 use proto::v1;
 use task_queue::{QueueError, TaskMessage, TaskQueue};
 use telemetry::trace::{Span, TRACEPARENT, TRACESTATE};
+use tracing::info;
 
 use crate::admit::Work;
 use crate::problem::Problem;
@@ -24,6 +26,7 @@ const BATCH: usize = 256;
 ///
 /// [`Problem::Stalled`] when the queue cannot be reached.
 pub async fn dispatch(study: &Study, work: &mut Work, is_kept: bool) -> Result<(), Problem> {
+    send_lost_again(study, work);
     let Some(round) = &work.round else {
         return Ok(());
     };
@@ -50,6 +53,25 @@ pub async fn dispatch(study: &Study, work: &mut Work, is_kept: bool) -> Result<(
         sent => span.set("sent", sent),
     }
     Ok(())
+}
+
+/// Has all open tasks of the round queued again, if the queue has lost what it held.
+fn send_lost_again(study: &Study, work: &mut Work) {
+    let losses = study.queue.losses();
+    if std::mem::replace(&mut work.losses, losses) == losses {
+        return;
+    }
+    let Some(round) = &work.round else { return };
+    if round.phase() != Phase::Training {
+        return;
+    }
+    let open = round.cohort().iter().copied();
+    let open = open.filter(|&client| !round.has_update(client));
+    let tasks: Vec<_> = open
+        .filter_map(|client| Some((client, round.attempt(client)?)))
+        .collect();
+    info!(run = %work.run, round = round.number(), tasks = tasks.len(), "lost tasks are queued again");
+    work.to_dispatch = tasks;
 }
 
 async fn send(

@@ -56,6 +56,13 @@ impl Study {
         self.clock.now()
     }
 
+    /// Now, as deadlines are counted: it does not jump when the machine's clock is set, and means
+    /// nothing outside of this process.
+    #[must_use]
+    pub fn steady(&self) -> Timestamp {
+        Timestamp(0).after(self.clock.elapsed())
+    }
+
     /// Has what is known only by looking be looked at before each scrape.
     pub fn look_on_scrape(self: &Arc<Self>) {
         // The study holds the registry, so the registry must not hold the study.

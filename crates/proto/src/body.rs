@@ -115,9 +115,14 @@ pub fn as_numbers<T: bytemuck::AnyBitPattern + bytemuck::NoUninit>(
 
 /// Cuts bytes into pieces of [`CHUNK_BYTES`], without copying them.
 pub fn chunks(bytes: Bytes) -> impl Iterator<Item = Bytes> + Send {
+    chunks_of(CHUNK_BYTES, bytes)
+}
+
+/// Cuts bytes into pieces of `len`, without copying them.
+pub fn chunks_of(len: usize, bytes: Bytes) -> impl Iterator<Item = Bytes> + Send {
     (0..bytes.len())
-        .step_by(CHUNK_BYTES)
-        .map(move |start| bytes.slice(start..bytes.len().min(start + CHUNK_BYTES)))
+        .step_by(len)
+        .map(move |start| bytes.slice(start..bytes.len().min(start + len)))
 }
 
 /// The messages of one body: its header, then its chunks.

@@ -141,6 +141,10 @@ impl TaskQueue for Counted {
         self.show(&depth);
         Ok(depth)
     }
+
+    fn losses(&self) -> u64 {
+        self.queue.losses()
+    }
 }
 
 #[cfg(test)]

@@ -70,6 +70,12 @@ pub trait TaskQueue: Debug + Send + Sync {
 
     /// How much is in the queue. Some backends answer with a recent estimate.
     async fn depth(&self) -> Result<Depth, QueueError>;
+
+    /// How often the queue has lost all that was in it, and began anew. Who sent it sends it again
+    /// when this changes.
+    fn losses(&self) -> u64 {
+        0
+    }
 }
 
 /// Why a queue did not do as asked.

@@ -18,6 +18,7 @@
 //!   that nobody holds, and has been delivered once more.
 //! - To find that a task is dead before somebody would receive it again.
 
+mod again;
 mod leases;
 mod message;
 mod opening;
@@ -40,6 +41,7 @@ use aws_types::SdkConfig;
 use tokio::time::Instant;
 
 use crate::{Delivery, Depth, LeaseHandle, QueueError, TaskMessage, TaskQueue};
+use again::Again;
 use leases::{Held, Leases, Place};
 
 pub use opening::{OpenError, SqsQueueConfig};
@@ -71,6 +73,7 @@ pub struct SqsQueue {
     attempt: Duration,
     call: Duration,
     leases: Leases,
+    again: Again,
 }
 
 impl SqsQueue {
@@ -116,7 +119,7 @@ impl SqsQueue {
             .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
             .customize()
             .config_override(opening::patient(poll, self.attempt, self.call));
-        let answer = asking.send().await.map_err(|error| unavailable(&error))?;
+        let answer = self.there(asking.send().await).await?;
         let now = Instant::now();
         let deliveries = answer.messages().iter().filter_map(message::received);
         let deliveries = deliveries.map(|received| Delivery {
@@ -166,7 +169,7 @@ impl SqsQueue {
             .attribute_names(QueueAttributeName::ApproximateNumberOfMessages)
             .attribute_names(QueueAttributeName::ApproximateNumberOfMessagesNotVisible)
             .attribute_names(QueueAttributeName::ApproximateNumberOfMessagesDelayed);
-        let answer = asking.send().await.map_err(|error| unavailable(&error))?;
+        let answer = self.there(asking.send().await).await?;
         let number = |name| -> u64 {
             let number = answer.attributes().and_then(|all| all.get(&name));
             number.and_then(|text| text.parse().ok()).unwrap_or(0)
@@ -186,7 +189,12 @@ impl TaskQueue for SqsQueue {
         for message in &messages {
             message.check_size()?;
         }
-        sending::send(&self.client, &self.tasks, &messages).await
+        let sent = sending::send(&self.client, &self.tasks, &messages).await;
+        if sent.is_err() {
+            // Of several batches, the first that failed says why; so the queue is asked.
+            drop(self.count(Place::Tasks).await);
+        }
+        sent
     }
 
     async fn receive(
@@ -261,6 +269,10 @@ impl TaskQueue for SqsQueue {
             oldest_age: None,
         })
     }
+
+    fn losses(&self) -> u64 {
+        self.again.losses()
+    }
 }
 
 /// The client has much to say of itself, and nothing that helps.
@@ -315,6 +327,8 @@ fn lost_or_unavailable<E: Error + ProvideErrorMetadata + 'static, R: fmt::Debug 
 ) -> QueueError {
     let is_lost = match error.code() {
         Some("MessageNotInflight" | "ReceiptHandleIsInvalid" | "InvalidIdFormat") => true,
+        // With the queue, its leases are gone.
+        _ if again::is_gone(error) => true,
         Some("InvalidParameterValue" | "InvalidParameterValueException") => error
             .message()
             .is_some_and(|message| message.contains("ReceiptHandle")),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clock::Clock;
 use proto::engine::Engine;
 use proto::transport::listen::{self, ListenError};
-use proto::transport::{Address, Outgoing, channel};
+use proto::transport::{Address, Outgoing, channel_within};
 use proto::v1::compute_server;
 use proto::v1::worker_message::Hello;
 use seams::Seams;
@@ -96,9 +96,11 @@ impl TrainingWorker {
             host: host_name(),
         };
         let session = Session::new(hello, drain.clone()).through(wiring.seams.clone());
+        let idle_timeout = config.idle_timeout;
+        let compute = channel_within(&wiring.compute, idle_timeout);
         let operations = Operations {
             service: SERVICE,
-            health: Health::new(checks(&session, channel(&wiring.compute)), drain.clone()),
+            health: Health::new(checks(&session, compute), drain.clone()),
             telemetry: wiring.telemetry.clone(),
             also_counted: None,
         };
@@ -113,7 +115,7 @@ impl TrainingWorker {
             operators: operations::start(http, operations).await?,
         };
         let calling = |address| {
-            channel(address)
+            channel_within(address, idle_timeout)
                 .stamped(rpc::stamp)
                 .through(wiring.seams.clone())
         };
@@ -125,7 +127,9 @@ impl TrainingWorker {
         );
         let workshop = Workshop {
             queue: Arc::new(RemoteQueue::new(id, orchestrator.clone())),
-            store: Arc::new(RemoteStore::new(orchestrator.clone())),
+            // A connection of its own: on a slow line, what is large must not hold back what keeps
+            // a lease.
+            store: Arc::new(RemoteStore::new(calling(&wiring.orchestrator))),
             engine: Engine::over(calling(&wiring.compute)),
             session: session.clone(),
             clock: Arc::clone(&wiring.clock),

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
+use proto::transport::IDLE_TIMEOUT;
 use serde::{Deserialize, Serialize};
 use telemetry::config::{ConfigError, HttpConfig, LogConfig, check};
 
@@ -21,6 +22,10 @@ pub struct Config {
     pub compute: String,
     /// Tasks at once, 1 to 1024.
     pub slots: NonZeroU32,
+    /// How long a connection may be silent, 1 s to 1 h, before it is taken for lost. Transfers that
+    /// advance are not silent, however slow they are.
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
     /// Where `/health`, `/ready` and `/metrics` answer.
     pub http: HttpConfig,
     /// How long tasks stay with this worker.
@@ -53,6 +58,7 @@ impl Default for Config {
             orchestrator: "127.0.0.1:50051".to_owned(),
             compute: "127.0.0.1:50053".to_owned(),
             slots: NonZeroU32::MIN,
+            idle_timeout: IDLE_TIMEOUT,
             http: HttpConfig::on_port(8081),
             lease: LeaseConfig::default(),
             log: LogConfig::default(),
@@ -86,6 +92,11 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         let lease = &self.lease;
         check("slots", &self.slots.get(), 1..=1024)?;
+        check(
+            "idle_timeout",
+            &self.idle_timeout,
+            Duration::from_secs(1)..=HOUR,
+        )?;
         check("lease.ttl", &lease.ttl, Duration::from_secs(1)..=12 * HOUR)?;
         check("lease.wait", &lease.wait, Duration::ZERO..=HOUR / 12)?;
         check("lease.drain", &lease.drain, Duration::ZERO..=HOUR)

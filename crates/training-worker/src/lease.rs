@@ -12,7 +12,7 @@ use task_queue::{Delivery, LeaseHandle, QueueError, TaskQueue};
 use telemetry::Telemetry;
 use telemetry::trace::Traced;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, info};
 
 use crate::backoff::Backoff;
 use crate::config::LeaseConfig;
@@ -132,6 +132,12 @@ impl Workshop {
             debug!(error = %error, "the end of a lease was not heard");
         }
         span.set("outcome", outcome.as_str());
+        if outcome == Outcome::Lost {
+            info!(
+                worker = self.session.worker(),
+                "the lease of a task was lost; whoever has it now does it"
+            );
+        }
         self.metrics.tasks_running.dec();
         self.metrics.tasks.of(outcome.as_str()).inc();
         if outcome == Outcome::Judged {

@@ -206,7 +206,7 @@ impl Upload for LocalUpload {
             Ok(partial)
         });
         let partial = self.place.meter.count("write", writing).await;
-        let partial = partial.map_err(io_error(&self.key))?;
+        let partial = partial.map_err(self.place.failed(&self.key))?;
         self.place.meter.count_bytes("write", len);
         self.stage = Stage::Open(partial);
         self.offset = end;
@@ -223,6 +223,7 @@ impl Upload for LocalUpload {
             return Err(self.wrong_length(self.offset));
         }
         let actual = partial.digester.finish();
+        let failed = self.place.failed(&self.key);
         let Place { root, meter } = self.place.clone();
         let path = root.join(self.key.as_str());
         let matches = actual == self.digest;
@@ -234,7 +235,7 @@ impl Upload for LocalUpload {
             }
         });
         let finished = meter.count("finish", finishing).await;
-        finished.map_err(io_error(&self.key))?;
+        finished.map_err(failed)?;
         if matches {
             Ok(())
         } else {

@@ -17,7 +17,8 @@ pub(super) async fn receive<M>(
     data: impl Fn(M) -> Option<Bytes>,
 ) -> Result<NamedTempFile, Status> {
     let failed = |error: std::io::Error| {
-        let message = format!("the file cannot be kept: {error}");
+        let spool = study.spool.display();
+        let message = format!("the file cannot be kept in {spool}: {error}");
         proto::fault::status(Code::ResourceExhausted, "SPOOL_FAILED", message, &[])
     };
     let file = NamedTempFile::new_in(&study.spool).map_err(failed)?;

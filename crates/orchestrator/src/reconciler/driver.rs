@@ -217,7 +217,7 @@ impl Driver {
         };
         if row.state != wanted.0 {
             if let Some(round) = &mut work.round {
-                round.postpone(study.now().after(work.spec.cohort.deadline));
+                round.postpone(study.steady().after(work.spec.cohort.deadline));
             }
             return self.move_to(row, wanted.0, wanted.1).await;
         }
@@ -287,15 +287,14 @@ impl Driver {
             spec.partition.clients.get(),
             &spec.cohort,
         );
-        let now = study.now();
         let plan = Plan {
             number,
             quorum: spec.cohort.quorum_of(cohort.len()),
             cohort,
             base: work.checkpoint.model.parameters.digest,
             update_bytes: work.checkpoint.model.parameters.len,
-            opened_at: now,
-            deadline: now.after(spec.cohort.deadline),
+            opened_at: study.now(),
+            deadline: study.steady().after(spec.cohort.deadline),
         };
         if !study.store.open_round(self.run, &plan).await? {
             return Ok(Next::Step);
@@ -309,7 +308,7 @@ impl Driver {
 
     async fn train(&mut self, row: &RunRow) -> Result<Next, Problem> {
         let study = Arc::clone(&self.study);
-        let now = study.now();
+        let now = study.steady();
         let Some(work) = &mut self.work else {
             return Ok(Next::Step);
         };
@@ -324,7 +323,7 @@ impl Driver {
         if self.idle
             && let Err(error) = study.engine.describe().await
         {
-            round.postpone(study.now().after(work.spec.cohort.deadline));
+            round.postpone(study.steady().after(work.spec.cohort.deadline));
             return Err(error.into());
         }
         match round.tick(now) {

@@ -3,17 +3,23 @@
 //! The binaries must be there: `cargo build --workspace --bins`, which `make test` does first.
 
 mod backends;
+mod backends_away;
 mod calls;
+mod clock_jumps;
 mod disk;
 pub(crate) mod doomed;
 mod endings;
 mod endpoints;
 mod every_call;
 pub(crate) mod fleet;
+mod full_disk;
 mod kills;
+mod linked;
+mod network;
 mod outages;
 mod power;
 mod refusals;
+mod relay;
 mod same;
 pub(crate) mod service;
 mod supervised;

@@ -14,7 +14,7 @@ use aws_types::SdkConfig;
 use thiserror::Error;
 
 use super::message::MESSAGE_BYTES_NEEDED;
-use super::{SqsQueue, leases::Leases, said};
+use super::{SqsQueue, again::Again, leases::Leases, said};
 
 /// Longest wait for a connection. A server that is there takes one in milliseconds.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -137,14 +137,15 @@ pub(super) async fn open(aws: &SdkConfig, queue: SqsQueueConfig) -> Result<SqsQu
         config = config.retry_config(RetryConfig::standard());
     }
     let opening = Opening {
-        aws,
-        region: region.as_ref(),
+        aws: aws.clone(),
+        region: region.to_string(),
         client: Client::from_conf(config.build()),
         queue,
     };
     let (tasks, dead) = opening.pair().await?;
     Ok(SqsQueue {
-        client: opening.client,
+        client: opening.client.clone(),
+        again: Again::new(opening),
         tasks,
         dead,
         attempt: timeouts.operation_attempt_timeout().unwrap_or(ATTEMPT),
@@ -153,16 +154,22 @@ pub(super) async fn open(aws: &SdkConfig, queue: SqsQueueConfig) -> Result<SqsQu
     })
 }
 
-struct Opening<'a> {
-    aws: &'a SdkConfig,
-    region: &'a str,
+/// From which a pair of queues is found or made, at the start and when it is gone.
+pub(super) struct Opening {
+    aws: SdkConfig,
+    region: String,
     client: Client,
     queue: SqsQueueConfig,
 }
 
-impl Opening<'_> {
+impl Opening {
+    /// Whether queues that are not there are made.
+    pub(super) fn creates(&self) -> bool {
+        self.queue.create
+    }
+
     /// The addresses of both queues.
-    async fn pair(&self) -> Result<(String, String), OpenError> {
+    pub(super) async fn pair(&self) -> Result<(String, String), OpenError> {
         let name = &self.queue.name;
         let dead_name = format!("{name}-dead");
         let tasks = self.find(name).await?;
@@ -265,7 +272,7 @@ impl Opening<'_> {
     fn missing(&self, name: &str) -> OpenError {
         OpenError::NoQueue {
             name: name.to_owned(),
-            region: self.region.to_owned(),
+            region: self.region.clone(),
         }
     }
 
@@ -302,7 +309,7 @@ impl Opening<'_> {
         }
         let endpoint = self.aws.endpoint_url();
         OpenError::Unreachable {
-            endpoint: endpoint.map_or_else(|| self.region.to_owned(), str::to_owned),
+            endpoint: endpoint.map_or_else(|| self.region.clone(), str::to_owned),
             message,
         }
     }

@@ -18,8 +18,12 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
+/// Bytes of an update in one message. What arrived of a message that breaks is lost, so that on a
+/// slow line an upload gets on only by messages which the line carries between two breaks.
+const CHUNK_BYTES: usize = 64 * 1024;
+
 /// Chunks on their way, so that reading and sending overlap.
-const CHUNKS_IN_FLIGHT: usize = 4;
+const CHUNKS_IN_FLIGHT: usize = 16;
 
 /// Artifacts as the orchestrator serves them.
 #[derive(Debug, Clone)]
@@ -184,7 +188,7 @@ impl Upload for RemoteUpload {
     }
 
     async fn write(&mut self, bytes: Bytes) -> Result<(), BlobError> {
-        for chunk in body::chunks(bytes) {
+        for chunk in body::chunks_of(CHUNK_BYTES, bytes) {
             let len = chunk.len() as u64;
             if !self.send(put_blob_request::Part::Data(chunk)).await {
                 break;

@@ -26,7 +26,7 @@ pub(crate) enum Kind {
 }
 
 /// Variables that mean the same to programs of others, and so have no prefix of ours.
-const EVERYBODYS: [&str; 5] = ["AWS_", "OTEL_", "SENTRY_", "PROMETHEUS_", "LOG_"];
+const EVERYBODYS: [&str; 6] = ["LD_", "AWS_", "OTEL_", "SENTRY_", "PROMETHEUS_", "LOG_"];
 
 /// A key as in `GRPC__LISTEN`, or a variable of everybody's, and its value.
 pub(crate) type Setting = (&'static str, String);
@@ -35,6 +35,8 @@ pub(crate) type Setting = (&'static str, String);
 #[derive(Debug)]
 pub(crate) struct Service {
     kind: Kind,
+    /// A program that becomes the service, and its arguments; none for the service itself.
+    before: Vec<String>,
     settings: Vec<Setting>,
     log: PathBuf,
     child: Child,
@@ -56,13 +58,25 @@ impl Kind {
 
     /// The process, not started yet. It sees nothing of this one's environment.
     pub(crate) fn command(self, settings: &[Setting]) -> Command {
+        self.command_by(&[], settings)
+    }
+
+    /// A program that becomes the process, which it is told as its last argument.
+    fn command_by(self, before: &[String], settings: &[Setting]) -> Command {
         let path = Path::new(env!("CARGO_BIN_EXE_pangea")).with_file_name(self.binary());
         assert!(
             path.is_file(),
             "{} is not there; `cargo build --workspace --bins` builds it",
             path.display()
         );
-        let mut command = Command::new(path);
+        let mut command = match before {
+            [] => Command::new(path),
+            [program, arguments @ ..] => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(path);
+                command
+            }
+        };
         command.env_clear().stdin(Stdio::null()).kill_on_drop(true);
         self.set(&mut command, settings);
         command
@@ -97,14 +111,30 @@ impl Kind {
 impl Service {
     /// Starts the process and returns when it has announced itself. Its log goes to `log`.
     pub(crate) async fn start(kind: Kind, settings: Vec<Setting>, log: PathBuf) -> Self {
-        let (child, announced) = launch(kind, &settings, &log).await;
+        Self::start_by(Vec::new(), kind, settings, log).await
+    }
+
+    /// Starts a program that becomes the process, which it is told as its last argument.
+    pub(crate) async fn start_by(
+        before: Vec<String>,
+        kind: Kind,
+        settings: Vec<Setting>,
+        log: PathBuf,
+    ) -> Self {
+        let (child, announced) = launch(kind, &before, &settings, &log).await;
         Self {
             kind,
+            before,
             settings,
             log,
             child,
             announced,
         }
+    }
+
+    /// Its number, while it lives.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().expect("it is alive")
     }
 
     /// Where it takes calls.
@@ -134,7 +164,7 @@ impl Service {
 
     /// Asks it to end, as a supervisor does.
     pub(crate) fn ask_to_end(&self) {
-        let id = self.child.id().expect("it is alive").to_string();
+        let id = self.id().to_string();
         let sent = std::process::Command::new("kill")
             .args(["-TERM", &id])
             .status();
@@ -159,7 +189,7 @@ impl Service {
             self.settings.retain(|(other, _)| *other != key);
             self.settings.push((key, address.to_string()));
         }
-        let (child, announced) = launch(self.kind, &self.settings, &self.log).await;
+        let (child, announced) = launch(self.kind, &self.before, &self.settings, &self.log).await;
         assert_eq!(announced, self.announced);
         self.child = child;
     }
@@ -221,8 +251,13 @@ impl Announced {
     }
 }
 
-async fn launch(kind: Kind, settings: &[Setting], log: &Path) -> (Child, Announced) {
-    let mut command = kind.command(settings);
+async fn launch(
+    kind: Kind,
+    before: &[String],
+    settings: &[Setting],
+    log: &Path,
+) -> (Child, Announced) {
+    let mut command = kind.command_by(before, settings);
     let open = || {
         let mut file = OpenOptions::new();
         file.create(true).append(true).open(log).expect("a log")

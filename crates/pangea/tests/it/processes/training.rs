@@ -52,6 +52,11 @@ pub(crate) struct Training {
 impl Training {
     /// Imports the digits and submits the job.
     pub(crate) async fn begin(client: Client, rounds: u32) -> Self {
+        Self::of(client, &format!("{JOB}rounds: {rounds}\n")).await
+    }
+
+    /// Imports the digits and submits a job on them.
+    pub(crate) async fn of(client: Client, job: &str) -> Self {
         let options = ImportOptions {
             name: "digits".to_owned(),
             label: "label".to_owned(),
@@ -62,8 +67,7 @@ impl Training {
         };
         let imported = client.import_dataset(Path::new(DIGITS), &options).await;
         imported.expect("a data set");
-        let text = format!("{JOB}rounds: {rounds}\n");
-        let draft = job_file::parse(&text, "job").expect("a job");
+        let draft = job_file::parse(job, "job").expect("a job");
         let job = job_file::check(draft, "job").expect("a job");
         let submitted = client.submit(&job, random_key()).await.expect("a run");
         let run = submitted.run.run;
@@ -124,11 +128,16 @@ pub(crate) async fn undisturbed() -> &'static Trace {
 
 /// Trains the job in one process.
 pub(crate) async fn in_one_process(rounds: u32) -> Trace {
+    alone(&format!("{JOB}rounds: {rounds}\n")).await
+}
+
+/// Trains any job on the digits in one process.
+pub(crate) async fn alone(job: &str) -> Trace {
     let folder = tempfile::tempdir().expect("a folder");
     let house = House::start(plan(&folder.path().join("data"), 1), unwatched());
     let house = house.await.expect("a house");
     let client = Client::connect(&house.address());
-    let trace = Training::begin(client, rounds).await.finish().await;
+    let trace = Training::of(client, job).await.finish().await;
     house.stop().await;
     trace
 }
