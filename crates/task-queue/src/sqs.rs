@@ -190,11 +190,15 @@ impl TaskQueue for SqsQueue {
             message.check_size()?;
         }
         let sent = sending::send(&self.client, &self.tasks, &messages).await;
-        if sent.is_err() {
-            // Of several batches, the first that failed says why; so the queue is asked.
-            drop(self.count(Place::Tasks).await);
+        match sent {
+            Ok(()) => Ok(()),
+            Err(failure) => {
+                if failure.is_gone {
+                    self.again.gone().await;
+                }
+                Err(failure.error)
+            }
         }
-        sent
     }
 
     async fn receive(

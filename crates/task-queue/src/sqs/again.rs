@@ -39,7 +39,7 @@ impl Again {
     }
 
     /// A queue is gone. What it held counts as lost when it is back.
-    async fn gone(&self) {
+    pub(super) async fn gone(&self) {
         if !self.is_gone.swap(true, Ordering::SeqCst) {
             warn!("a queue of SQS is gone, with all that was in it");
         }

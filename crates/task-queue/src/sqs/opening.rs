@@ -156,10 +156,10 @@ pub(super) async fn open(aws: &SdkConfig, queue: SqsQueueConfig) -> Result<SqsQu
 
 /// From which a pair of queues is found or made, at the start and when it is gone.
 pub(super) struct Opening {
-    aws: SdkConfig,
-    region: String,
-    client: Client,
-    queue: SqsQueueConfig,
+    pub(super) aws: SdkConfig,
+    pub(super) region: String,
+    pub(super) client: Client,
+    pub(super) queue: SqsQueueConfig,
 }
 
 impl Opening {

@@ -4,6 +4,7 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{BatchResultErrorEntry, SendMessageBatchRequestEntry};
 use tokio::task::JoinSet;
 
+use super::again::is_gone;
 use super::message::{Entry, entry};
 use super::unavailable;
 use crate::{QueueError, TaskMessage};
@@ -18,12 +19,28 @@ const BATCH_BYTES: usize = 1024 * 1024;
 /// Batches under way at once: a few connections, and a few megabytes of bodies.
 const BATCHES_AT_ONCE: usize = 4;
 
+/// Why messages were not sent.
+pub(super) struct Failure {
+    pub(super) error: QueueError,
+    /// Whether there is no queue.
+    pub(super) is_gone: bool,
+}
+
+impl From<QueueError> for Failure {
+    fn from(error: QueueError) -> Self {
+        Self {
+            error,
+            is_gone: false,
+        }
+    }
+}
+
 /// Sends all messages, or says why some are perhaps not in the queue.
 pub(super) async fn send(
     client: &Client,
     queue_url: &str,
     messages: &[TaskMessage],
-) -> Result<(), QueueError> {
+) -> Result<(), Failure> {
     let mut waiting = batches(messages)?.into_iter();
     let mut sending = JoinSet::new();
     loop {
@@ -64,7 +81,7 @@ async fn send_batch(
     client: Client,
     queue_url: String,
     batch: Vec<SendMessageBatchRequestEntry>,
-) -> Result<(), QueueError> {
+) -> Result<(), Failure> {
     let mut failed = send_once(&client, &queue_url, batch.clone()).await?;
     if !failed.is_empty() && !failed.iter().any(BatchResultErrorEntry::sender_fault) {
         let again = batch
@@ -76,25 +93,27 @@ async fn send_batch(
         return Ok(());
     };
     let reason = first.message().unwrap_or("no reason given");
-    Err(QueueError::Unavailable {
-        message: format!(
-            "SQS refused {} tasks of a batch, the first of them with {}: {reason}",
-            failed.len(),
-            first.code(),
-        ),
-    })
+    let message = format!(
+        "SQS refused {} tasks of a batch, the first of them with {}: {reason}",
+        failed.len(),
+        first.code(),
+    );
+    Err(QueueError::Unavailable { message }.into())
 }
 
 async fn send_once(
     client: &Client,
     queue_url: &str,
     batch: Vec<SendMessageBatchRequestEntry>,
-) -> Result<Vec<BatchResultErrorEntry>, QueueError> {
+) -> Result<Vec<BatchResultErrorEntry>, Failure> {
     let sending = client
         .send_message_batch()
         .queue_url(queue_url)
         .set_entries(Some(batch));
-    let sent = sending.send().await.map_err(|error| unavailable(&error))?;
+    let sent = sending.send().await.map_err(|error| Failure {
+        is_gone: is_gone(&error),
+        error: unavailable(&error),
+    })?;
     Ok(sent.failed)
 }
 

@@ -221,3 +221,30 @@ fn spans_are_rounded_up_to_what_sqs_can_tell() {
     assert_eq!([0, 1, 1000, 1001].map(rounded), [0, 1, 1, 2]);
     assert_eq!(whole_seconds(Duration::MAX - SECOND), LEASE_MAX);
 }
+
+#[tokio::test]
+async fn a_queue_that_was_deleted_is_made_again_and_counts_as_a_loss() {
+    let Some(queue) = queue().await else { return };
+    queue.send(vec![task(b"lost")]).await.unwrap();
+    let held = receive_now(&queue).await.unwrap();
+    for url in [&queue.tasks, &queue.dead] {
+        let deleting = queue.client.delete_queue().queue_url(url);
+        deleting.send().await.unwrap();
+    }
+    assert_eq!(queue.losses(), 0);
+    let gone = queue.receive(ONE, MINUTE, Duration::ZERO).await;
+    assert!(
+        matches!(gone, Err(QueueError::Unavailable { .. })),
+        "{gone:?}"
+    );
+    assert!(receive_now(&queue).await.is_none());
+    assert_eq!(queue.losses(), 1);
+    let acknowledged = queue.acknowledge(&held.handle).await;
+    assert!(
+        matches!(&acknowledged, Ok(()) | Err(QueueError::LeaseLost { .. })),
+        "{acknowledged:?}"
+    );
+    queue.send(vec![task(b"again")]).await.unwrap();
+    assert_eq!(receive_now(&queue).await.unwrap().body, "again");
+    assert_eq!(queue.losses(), 1);
+}

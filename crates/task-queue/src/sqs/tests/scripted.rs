@@ -32,8 +32,18 @@ async fn serve(answers: impl IntoIterator<Item = (u16, &'static str)>) -> (SqsQu
     });
     let config = aws_sdk_sqs::config::Builder::from(&aws(&endpoint).build());
     let config = config.retry_config(RetryConfig::disabled());
+    let client = Client::from_conf(config.build());
     let queue = SqsQueue {
-        client: Client::from_conf(config.build()),
+        again: Again::new(crate::sqs::opening::Opening {
+            aws: aws(&endpoint).build(),
+            region: "eu-west-2".to_owned(),
+            client: client.clone(),
+            queue: SqsQueueConfig {
+                create: false,
+                ..fresh(contract::MAX_DELIVERIES)
+            },
+        }),
+        client,
         tasks: format!("{endpoint}/tasks"),
         dead: format!("{endpoint}/dead"),
         attempt: SECOND,
