@@ -125,9 +125,8 @@ impl Orchestrator {
         let backends = Box::pin(opening).await?;
         let clock = Arc::clone(&wiring.clock);
         let queue = Counted::new(backends.queue, clock, metrics.queue.clone());
-        let engine = channel_within(&wiring.compute, config.idle_timeout)
-            .stamped(rpc::stamp)
-            .through(seams.clone());
+        let compute = || channel_within(&wiring.compute, config.idle_timeout);
+        let engine = compute().stamped(rpc::stamp).through(seams.clone());
         let study = Arc::new(Study {
             store: backends.store,
             blobs: backends.artifacts,
@@ -145,10 +144,9 @@ impl Orchestrator {
         });
         study.look_on_scrape();
         let closing = CancellationToken::new();
-        let compute = channel_within(&wiring.compute, config.idle_timeout);
         let operations = Operations {
             service: SERVICE,
-            health: Health::new(checks(&study, compute), closing.clone()),
+            health: Health::new(checks(&study, compute()), closing.clone()),
             telemetry: wiring.telemetry.clone(),
             also_counted: None,
         };

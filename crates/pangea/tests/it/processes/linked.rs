@@ -68,7 +68,7 @@ impl Linked {
         settings.push(("GRPC__LISTEN", free_port()));
         let log = folder.path().join("compute.log");
         let compute = Service::start(Kind::ComputeCore, settings, log).await;
-        let engine = Relay::to(compute.grpc()).await;
+        let engine = Relay::to(compute.grpc());
         let mut settings = listen();
         settings.extend([
             ("GRPC__LISTEN", free_port()),
@@ -79,7 +79,7 @@ impl Linked {
         let log = folder.path().join("orchestrator.log");
         let orchestrator = Service::start_by(before(&data), Kind::Orchestrator, settings, log);
         let orchestrator = orchestrator.await;
-        let users = Relay::to(orchestrator.grpc()).await;
+        let users = Relay::to(orchestrator.grpc());
         let mut this = Self {
             workers: Vec::new(),
             orchestrator,
@@ -98,8 +98,8 @@ impl Linked {
 
     async fn add_worker(&mut self, number: usize, mut settings: Vec<Setting>) {
         let lines = Lines {
-            orchestrator: Relay::to(self.orchestrator.grpc()).await,
-            compute: Relay::to(self.compute.grpc()).await,
+            orchestrator: Relay::to(self.orchestrator.grpc()),
+            compute: Relay::to(self.compute.grpc()),
         };
         let name = format!("worker-{number}");
         let log = self.folder.path().join(format!("{name}.log"));

@@ -184,7 +184,7 @@ async fn a_watch_over_a_line_that_breaks_misses_nothing_and_repeats_nothing() {
         while let Some(event) = events.next().await {
             let expected = seen.fetch_add(1, Ordering::SeqCst) + 1;
             assert_eq!(event.expect("an event").sequence, expected);
-            if expected % 7 == 0 {
+            if expected.is_multiple_of(7) {
                 net.users.cut();
             }
         }

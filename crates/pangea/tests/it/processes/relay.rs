@@ -60,7 +60,7 @@ struct Way {
 
 impl Relay {
     /// A line to the server at `server`.
-    pub(crate) async fn to(server: SocketAddr) -> Self {
+    pub(crate) fn to(server: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         // Those that are accepted have the same.
         socket.set_recv_buffer_size(BUFFER).expect("a buffer");
