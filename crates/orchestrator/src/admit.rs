@@ -238,18 +238,16 @@ async fn initial(
         updates: Vec::new(),
         outcome: None,
     };
-    checkpoint::commit(&study.blobs, &manifest).await?;
-    Ok(manifest)
+    Ok(checkpoint::commit(&study.blobs, manifest).await?)
 }
 
 async fn history(study: &Study, run: RunId) -> Result<Vec<RoundMetrics>, Problem> {
     let mut history: Vec<RoundMetrics> = Vec::new();
     loop {
         let after = history.last().map_or(0, |metrics| metrics.round);
-        let rows = study.store.rounds(run, after, PAGE).await?;
-        let full = rows.len() == PAGE as usize;
-        let outcomes = rows.into_iter().filter_map(|row| row.outcome);
-        history.extend(outcomes.map(|outcome| RoundMetrics {
+        let outcomes = study.store.outcomes(run, after, PAGE).await?;
+        let full = outcomes.len() == PAGE as usize;
+        history.extend(outcomes.into_iter().map(|outcome| RoundMetrics {
             round: outcome.round,
             loss: outcome.loss,
             accuracy: outcome.accuracy,

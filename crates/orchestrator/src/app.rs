@@ -1,6 +1,6 @@
 //! The orchestrator as a process: built, recovered, announced, served, drained.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use proto::transport::{Address, Incoming, Outgoing, PipeListener, channel_within
 use proto::v1::compute_server;
 use seams::Seams;
 use task_queue::{Counted, TaskQueue};
+use telemetry::config::GrpcConfig;
 use telemetry::health::{self, Check, Health};
 use telemetry::operations::{self, Operations};
 use telemetry::{Telemetry, rpc};
@@ -110,6 +111,23 @@ pub struct Orchestrator {
     _data_dir: DataDir,
 }
 
+/// Where calls come in.
+struct Doors {
+    grpc: SocketAddr,
+    incoming: Incoming,
+}
+
+impl Doors {
+    async fn open(config: &GrpcConfig) -> Result<Self, ListenError> {
+        let (listener, grpc) = listen::tcp(config.listen, "grpc.listen").await?;
+        let mut incoming = Incoming::default().tcp(listener);
+        if let Some(socket) = listen::unix(&config.unix_socket, "grpc.unix_socket").await? {
+            incoming = incoming.unix(socket);
+        }
+        Ok(Self { grpc, incoming })
+    }
+}
+
 impl Orchestrator {
     /// Opens what an earlier one left, goes on with its runs, and answers.
     ///
@@ -120,47 +138,35 @@ impl Orchestrator {
         let metrics = Metrics::register(&wiring.telemetry.registry)?;
         let data_dir = DataDir::open(&config.data_dir)?;
         let (http_listener, http) = listen::tcp(config.http.listen, "http.listen").await?;
+        let alone = match config.store.url.as_str() {
+            "" => Some(Doors::open(&config.grpc).await?),
+            _ => None,
+        };
         let seams = &wiring.seams;
         let opening = Backends::open(&config, &data_dir, &wiring.clock, &metrics, seams);
         let backends = Box::pin(opening).await?;
-        let clock = Arc::clone(&wiring.clock);
-        let queue = Counted::new(backends.queue, clock, metrics.queue.clone());
-        let compute = || channel_within(&wiring.compute, config.idle_timeout);
-        let engine = compute().stamped(rpc::stamp).through(seams.clone());
-        let study = Arc::new(Study {
-            store: backends.store,
-            blobs: backends.artifacts,
-            spool: data_dir.spool(),
-            queue: queue.through(seams.clone()),
-            engine: Engine::over(engine),
-            fleet: Fleet::new(config.workers.heartbeat),
-            clock: wiring.clock,
-            telemetry: wiring.telemetry.clone(),
-            metrics,
-            threads: config.runs.threads,
-            keep_rounds: config.runs.keep_rounds,
-            keeping: Keeping::within(config.artifacts.budget()),
-            interval: config.runs.interval,
-        });
+        let (study, lease) = study(&config, &wiring, &data_dir, backends, metrics);
         study.look_on_scrape();
         let closing = CancellationToken::new();
+        let compute = channel_within(&wiring.compute, config.idle_timeout);
+        let mut checks = checks(&study, compute);
+        checks.extend(lease.as_ref().map(|_| leads(&study)));
         let operations = Operations {
             service: SERVICE,
-            health: Health::new(checks(&study, compute()), closing.clone()),
+            health: Health::new(checks, closing.clone()),
             telemetry: wiring.telemetry.clone(),
             also_counted: None,
         };
         let operators = operations::start(http_listener, operations).await?;
         // Those that stand by are not listened for: who connects finds the one that leads.
-        if let Some(lease) = &backends.lease {
+        if let Some(lease) = &lease {
             stand_by(&study, lease).await;
             study.blobs.revalidate();
         }
-        let (listener, grpc) = listen::tcp(config.grpc.listen, "grpc.listen").await?;
-        let mut incoming = Incoming::default().tcp(listener);
-        if let Some(socket) = listen::unix(&config.grpc.unix_socket, "grpc.unix_socket").await? {
-            incoming = incoming.unix(socket);
-        }
+        let Doors { grpc, mut incoming } = match alone {
+            Some(doors) => doors,
+            None => Doors::open(&config.grpc).await?,
+        };
         if let Some(pipe) = wiring.pipe {
             incoming = incoming.pipe(pipe);
         }
@@ -175,7 +181,7 @@ impl Orchestrator {
             study,
             closing,
             deposed: CancellationToken::new(),
-            leads: backends.lease.is_some(),
+            leads: lease.is_some(),
             tasks: TaskTracker::new(),
             operators,
             _data_dir: data_dir,
@@ -183,7 +189,7 @@ impl Orchestrator {
         let server = server_within(config.idle_timeout);
         this.serve_calls(server, incoming, &wiring.telemetry)
             .await?;
-        this.keep_on(backends.lease);
+        this.keep_on(lease);
         info!(%grpc, %http, recovered, "orchestrator answers");
         Ok(this)
     }
@@ -275,6 +281,48 @@ impl Orchestrator {
         self.study.store.close().await;
         self.operators.stop().await;
     }
+}
+
+/// What its parts share, and under what name it leads.
+fn study(
+    config: &Config,
+    wiring: &Wiring,
+    data_dir: &DataDir,
+    backends: Backends,
+    metrics: Metrics,
+) -> (Arc<Study>, Option<Lease>) {
+    let seams = &wiring.seams;
+    let clock = Arc::clone(&wiring.clock);
+    let queue = Counted::new(backends.queue, Arc::clone(&clock), metrics.queue.clone());
+    let engine = channel_within(&wiring.compute, config.idle_timeout)
+        .stamped(rpc::stamp)
+        .through(seams.clone());
+    let study = Study {
+        store: backends.store,
+        blobs: backends.artifacts,
+        spool: data_dir.spool(),
+        queue: queue.through(seams.clone()),
+        engine: Engine::over(engine),
+        fleet: Fleet::new(config.workers.heartbeat),
+        clock,
+        telemetry: wiring.telemetry.clone(),
+        metrics,
+        threads: config.runs.threads,
+        keep_rounds: config.runs.keep_rounds,
+        keeping: Keeping::within(config.artifacts.budget()),
+        interval: config.runs.interval,
+    };
+    (Arc::new(study), backends.lease)
+}
+
+/// One that stands by takes no work.
+fn leads(study: &Arc<Study>) -> Check {
+    let study = Arc::clone(study);
+    let leads = move || {
+        let leads = study.metrics.store.leads.get() == 1;
+        ready(leads.then_some(()).ok_or("another orchestrator leads"))
+    };
+    Check::needed("leader", leads)
 }
 
 /// What it depends on. Without a compute-core it still takes jobs and reports, and its runs wait.

@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 
 use artifacts::tensors::{self, Dtype, TensorMeta};
-use artifacts::{BlobError, BlobRef, BlobStore, Key, fetch};
+use artifacts::{ArtifactStore, BlobError, BlobRef, BlobStore, Expected, Key, Swapped, fetch};
 use bytes::Bytes;
 use federation::event::RoundOutcome;
 use federation::model::Architecture;
 use federation::{ClientId, Digest, RunId};
 use proto::{body, v1};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -114,6 +115,12 @@ pub enum CheckpointError {
         /// Why not.
         problem: String,
     },
+    /// Somebody else writes here, and is ahead.
+    #[error("another orchestrator has written {key} in the meantime")]
+    Overtaken {
+        /// What.
+        key: Key,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -169,20 +176,71 @@ pub async fn store_model(
     })
 }
 
-/// Commits a checkpoint whose model is stored.
+/// Commits a checkpoint whose model is stored, and says what stands: the manifest of an attempt
+/// before this one, if that came as far with the same model.
+///
+/// Both writes are conditional: an orchestrator that leads no longer, and whose writes come late,
+/// replaces nothing.
 ///
 /// # Errors
 ///
 /// [`CheckpointError`].
-pub async fn commit(blobs: &dyn BlobStore, manifest: &Manifest) -> Result<(), CheckpointError> {
-    let key = Key::checkpoint_manifest(manifest.run, manifest.round);
-    blobs.put(&key, json(&key, manifest)?).await?;
-    let key = Key::checkpoint_pointer(manifest.run);
+pub async fn commit(
+    blobs: &ArtifactStore,
+    manifest: Manifest,
+) -> Result<Manifest, CheckpointError> {
+    let standing = commit_manifest(blobs, manifest).await?;
+    let key = Key::checkpoint_pointer(standing.run);
     let pointer = Pointer {
-        round: manifest.round,
+        round: standing.round,
     };
-    blobs.put(&key, json(&key, &pointer)?).await?;
-    Ok(())
+    let expected = match blobs.read_version(&key).await? {
+        None => Expected::Absent,
+        Some((bytes, version)) => {
+            let there: Pointer = read(&key, &bytes)?;
+            if there.round > pointer.round {
+                return Err(CheckpointError::Overtaken { key });
+            }
+            Expected::Version(version)
+        }
+    };
+    match blobs.swap(&key, json(&key, &pointer)?, &expected).await? {
+        Swapped::Written(_) => Ok(standing),
+        Swapped::Lost => Err(CheckpointError::Overtaken { key }),
+    }
+}
+
+async fn commit_manifest(
+    blobs: &ArtifactStore,
+    manifest: Manifest,
+) -> Result<Manifest, CheckpointError> {
+    let key = Key::checkpoint_manifest(manifest.run, manifest.round);
+    let bytes = json(&key, &manifest)?;
+    let mut expected = Expected::Absent;
+    loop {
+        if let Swapped::Written(_) = blobs.swap(&key, bytes.clone(), &expected).await? {
+            return Ok(manifest);
+        }
+        let Some((there, version)) = blobs.read_version(&key).await? else {
+            return Err(CheckpointError::Overtaken { key });
+        };
+        let there: Manifest = read(&key, &there)?;
+        if there.model == manifest.model {
+            return Ok(there);
+        }
+        if let Expected::Version(_) = expected {
+            return Err(CheckpointError::Overtaken { key });
+        }
+        // Of an attempt whose round no row took.
+        expected = Expected::Version(version);
+    }
+}
+
+fn read<T: DeserializeOwned>(key: &Key, bytes: &[u8]) -> Result<T, CheckpointError> {
+    serde_json::from_slice(bytes).map_err(|error| CheckpointError::Manifest {
+        key: key.clone(),
+        problem: error.to_string(),
+    })
 }
 
 /// The manifest of `round`, if the round is committed.
@@ -199,11 +257,7 @@ pub async fn manifest(
     let Some(bytes) = small(blobs, &key).await? else {
         return Ok(None);
     };
-    let read = serde_json::from_slice(&bytes);
-    read.map(Some).map_err(|error| CheckpointError::Manifest {
-        key,
-        problem: error.to_string(),
-    })
+    read(&key, &bytes).map(Some)
 }
 
 /// Reads the whole model file and verifies it: bytes that rotted must not become a base.

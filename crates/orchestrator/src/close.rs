@@ -143,9 +143,10 @@ async fn commit(
         ..work.checkpoint.clone()
     };
     let phase = study.metrics.rounds.seconds.of("committing").start();
-    if !write_checkpoint(study, &manifest, &outcome).await? {
+    let Some(manifest) = write_checkpoint(study, manifest).await? else {
         return Ok(());
-    }
+    };
+    let outcome = manifest.outcome.clone().unwrap_or(outcome);
     phase.stop();
     tell(study, work, &outcome);
     let (round, accuracy, loss) = (outcome.round, outcome.accuracy, outcome.loss);
@@ -164,20 +165,20 @@ async fn commit(
     Ok(())
 }
 
-/// Makes the round durable: its manifest, the pointer, its row. Says whether the row takes it.
-async fn write_checkpoint(
-    study: &Study,
-    manifest: &Manifest,
-    outcome: &RoundOutcome,
-) -> Result<bool, Problem> {
-    let span = telemetry::span!("checkpoint", "round" = outcome.round);
+/// Makes the round durable: its manifest, the pointer, its row. Says what stands, if the row takes
+/// it.
+async fn write_checkpoint(study: &Study, manifest: Manifest) -> Result<Option<Manifest>, Problem> {
+    let span = telemetry::span!("checkpoint", "round" = manifest.round);
     let writing = async {
         let timer = study.metrics.rounds.checkpoint_seconds.start();
-        checkpoint::commit(&study.blobs, manifest).await?;
+        let manifest = Box::pin(checkpoint::commit(&study.blobs, manifest)).await?;
         timer.stop();
-        let run = manifest.run;
-        let stands = study.store.commit_round(run, outcome, study.now()).await?;
-        Ok::<_, Problem>(stands)
+        let Some(outcome) = &manifest.outcome else {
+            return Ok(Some(manifest));
+        };
+        let (run, now) = (manifest.run, study.now());
+        let stands = study.store.commit_round(run, outcome, now).await?;
+        Ok::<_, Problem>(stands.then_some(manifest))
     };
     attempt(&span, writing).await
 }

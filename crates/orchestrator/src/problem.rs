@@ -107,6 +107,8 @@ impl From<CheckpointError> for Problem {
     fn from(error: CheckpointError) -> Self {
         match error {
             CheckpointError::Blob(error) => error.into(),
+            // This one ends when it finds that it leads no longer.
+            CheckpointError::Overtaken { .. } => Self::stalled("artifacts", &error),
             error => Self::last(&error),
         }
     }

@@ -93,7 +93,7 @@ pub enum StoreError {
 pub struct Store {
     pool: AnyPool,
     meter: Arc<Meter>,
-    // Counts commits that appended events, so that watchers wait instead of polling.
+    // Counts commits, so that watchers wait instead of polling.
     commits: watch::Sender<u64>,
     fence: Arc<Mutex<Fence>>,
     // Tells its own commits from those of others.

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt::Debug;
 
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use crate::{BlobError, Key};
 
@@ -44,8 +44,19 @@ where
     E: Error + Debug + 'static,
 {
     BlobError::Unavailable {
-        message: format!("S3 cannot {doing}: {}", DisplayErrorContext(error)),
+        message: format!("S3 cannot {doing}: {}", said(error)),
     }
+}
+
+/// What an error says, and what is behind it.
+pub(super) fn said(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
 }
 
 /// The same for an object that the request is about.

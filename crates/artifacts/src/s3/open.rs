@@ -2,14 +2,14 @@
 
 use std::error::Error;
 
-use aws_sdk_s3::error::{DisplayErrorContext, SdkError};
+use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::head_bucket::HeadBucketError;
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use aws_types::SdkConfig;
 use thiserror::Error;
 use tracing::{info, warn};
 
-use super::failure::unavailable;
+use super::failure::{said, unavailable};
 use super::multipart::ABANDONED;
 use super::{S3Place, S3Store};
 use crate::BlobError;
@@ -128,7 +128,7 @@ impl S3Store {
 
     fn explain(&self, error: &SdkError<HeadBucketError>) -> S3OpenError {
         let bucket = self.bucket().to_owned();
-        let message = DisplayErrorContext(error).to_string();
+        let message = said(error);
         let answer = error.raw_response();
         let region = answer.and_then(|answer| answer.headers().get(REGION));
         let asked = self.region();

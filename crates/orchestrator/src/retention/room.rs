@@ -19,7 +19,7 @@ pub enum NoRoom {
     #[error(
         "the artifact store holds {used} bytes, more than its budget of {budget}, and nothing of it \
          can be removed by itself; `pangea gc --older-than 0s` says what of ended runs could go; \
-         otherwise lower runs.keep_rounds or raise retention.budget in the orchestrator's settings"
+         otherwise lower runs.keep_rounds or raise artifacts.budget_gib in the orchestrator's settings"
     )]
     Full {
         /// Bytes that it holds.

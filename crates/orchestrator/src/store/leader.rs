@@ -72,6 +72,10 @@ impl Store {
         lease: Duration,
         now: Timestamp,
     ) -> Result<Standing, StoreError> {
+        // Whoever asks may write after the answer alone, even if that gets lost.
+        if self.fence() == Fence::None {
+            self.set_fence(Fence::StandsBy);
+        }
         let mut write = self.begin().await?;
         let held = self.lease(&mut write).await?;
         let now = self.time(&mut write, now).await?;
@@ -81,7 +85,6 @@ impl Store {
             Fence::None | Fence::StandsBy => {
                 let is_led = !held.holder.is_empty() && held.holder != holder;
                 if is_led && held.expires_at > now {
-                    self.set_fence(Fence::StandsBy);
                     return Ok(Standing::StandsBy {
                         left: Duration::from_millis(held.expires_at - now),
                         leader: held.holder,

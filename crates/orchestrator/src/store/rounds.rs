@@ -263,6 +263,28 @@ impl Store {
         self.commit(write).await
     }
 
+    /// What the run's committed rounds after `after` achieved, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn outcomes(
+        &self,
+        run: RunId,
+        after: u32,
+        limit: u32,
+    ) -> Result<Vec<RoundOutcome>, StoreError> {
+        let query = sqlx::query(
+            "SELECT outcome FROM rounds WHERE run = $1 AND round > $2 AND phase = 'committed'
+             ORDER BY round LIMIT $3",
+        )
+        .bind(run.to_string())
+        .bind(i64::from(after))
+        .bind(i64::from(limit));
+        let rows = self.all(Subject::Round, query).await?;
+        rows.iter().map(|row| json(row, "outcome")).collect()
+    }
+
     /// The run's rounds after `after`, in order.
     ///
     /// # Errors

@@ -1,6 +1,8 @@
 //! The orchestrator at its seams: the run store, the workers' stream, the artifacts.
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+mod backlog;
+mod commits;
 mod home;
 mod relay;
 mod worker;

@@ -3,7 +3,7 @@
 use federation::RunId;
 use federation::event::Event;
 use orchestrator::store::{Store, StoreError, Submission};
-use sqlx::Row;
+use sqlx::{Connection, Row};
 use tokio::time::timeout;
 
 use crate::facts::{NOW, new_run, run, sequences};
@@ -11,8 +11,9 @@ use crate::home::Home;
 use crate::relay::Relay;
 use crate::world::PATIENCE;
 
-/// Ends every session in the database but the one that says so.
-const END_SESSIONS: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+/// Ends every session in the database but the one that says so, and waits until they are gone.
+const END_SESSIONS: &str = "SELECT pg_terminate_backend(pid, 10000)
+    FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()";
 
 /// Submits until it is done, however often the store fails.
@@ -97,13 +98,15 @@ async fn a_session_that_ends_within_a_statement_fails_it_and_leaves_nothing() {
         }
     };
     timeout(PATIENCE, waits).await.unwrap();
-    home.sql(END_SESSIONS).await;
+    home.sql(&format!("{END_SESSIONS} AND wait_event_type = 'Lock'"))
+        .await;
     let failed = waiting.await.unwrap();
     assert!(
         matches!(failed, Err(StoreError::Statement(_))),
         "{failed:?}"
     );
     assert!(store.runs(None, 10).await.unwrap().is_empty());
+    other.close().await.unwrap();
     assert_eq!(submit(&store, 1).await, run(1));
 }
 

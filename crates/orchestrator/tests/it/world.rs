@@ -38,6 +38,7 @@ use telemetry::export::Outbox;
 use telemetry::metrics::{IntCounter, Registry, exposition};
 use telemetry::trace::{Sampler, SpanRecord, Tracer};
 use tempfile::TempDir;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How long something that is bound to happen may take.
@@ -169,11 +170,18 @@ impl World {
 
     /// Stops, lets `meanwhile` do what it wants with the run store's file, and goes on.
     pub(crate) async fn restart(self, meanwhile: &[&'static str]) -> Self {
+        self.restart_timed(meanwhile).await.0
+    }
+
+    /// The same, and when it went on.
+    pub(crate) async fn restart_timed(self, meanwhile: &[&'static str]) -> (Self, Instant) {
         self.closing.cancel();
         self.reconciler.stop().await;
         self.study.store.close().await;
         self.sql(meanwhile).await;
-        Self::open(self.dir, self.compute, self.rules, self.outbox).await
+        let begun = Instant::now();
+        let world = Self::open(self.dir, self.compute, self.rules, self.outbox).await;
+        (world, begun)
     }
 
     /// Stops, and goes on with another budget.

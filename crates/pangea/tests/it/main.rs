@@ -7,6 +7,7 @@ mod damage;
 mod demo;
 mod keeping;
 mod learning;
+mod load;
 mod processes;
 mod program;
 mod recovery;

@@ -24,3 +24,5 @@ mod same;
 pub(crate) mod service;
 mod supervised;
 mod training;
+
+pub(crate) use kills::long_form;

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::fleet::{Fleet, Shape, free_port};
 use super::outages::dead_address;
-use super::service::{Kind, Service, Setting, until_logged};
+use super::service::{Kind, Service, Setting, get, until_logged};
 use super::training::{ROUNDS, Training, undisturbed};
 use client::{Address, Client};
 
@@ -84,11 +84,12 @@ async fn an_orchestrator_that_stands_by_takes_over_from_one_that_dies() {
     let compute = vec![("GRPC__LISTEN", free_port()), ("HTTP__LISTEN", free_port())];
     let compute = Service::start(Kind::ComputeCore, compute, path("compute.log")).await;
     let ports = [dead_address(), dead_address()];
+    let operators = [dead_address(), dead_address()];
     let orchestrators = format!("{},{}", ports[0], ports[1]);
     let start = |number: usize| {
         let mut settings = vec![
             ("GRPC__LISTEN", ports[number].clone()),
-            ("HTTP__LISTEN", free_port()),
+            ("HTTP__LISTEN", operators[number].clone()),
             ("COMPUTE", compute.grpc().to_string()),
             (
                 "DATA_DIR",
@@ -106,6 +107,9 @@ async fn an_orchestrator_that_stands_by_takes_over_from_one_that_dies() {
     let mut second = Kind::Orchestrator.command(&settings);
     let _second = second.stdout(file).spawn().unwrap();
     until_logged(&log, "this one stands by").await;
+    let (head, told) = get(operators[1].parse().unwrap(), "/ready").await;
+    assert!(head.starts_with("HTTP/1.1 503"), "{head}");
+    assert!(told.contains("leader"), "{told}");
     let mut workers = Vec::new();
     for number in 1..=2 {
         let settings = vec![

@@ -67,6 +67,10 @@ pub(super) fn read(trace: &str, root: &Path) -> Vec<Made> {
         let (thread, rest) = line.split_once(' ').expect("a thread and its call");
         let thread: u64 = thread.parse().expect("a thread");
         let rest = rest.trim_start();
+        // The process was killed in it.
+        if rest.ends_with(" = ?") {
+            continue;
+        }
         let whole = if let Some(beginning) = rest.strip_suffix(" <unfinished ...>") {
             begun.insert(thread, beginning);
             push(&mut all, thread, beginning, None, root);

@@ -56,7 +56,7 @@ async fn dies_before_every_call(victim: Kind) {
         (died, told) = (died + deaths, told + 1);
     }
     // A run may take a few calls less than another: who waits less often asks less often.
-    assert!(died * 4 >= told * 3, "{died} deaths in {told} houses");
+    assert!(died * 2 > told, "{died} deaths in {told} houses");
 }
 
 #[tokio::test(flavor = "multi_thread")]

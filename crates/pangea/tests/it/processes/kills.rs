@@ -79,7 +79,7 @@ async fn kills_at_any_moment_change_nothing() {
 }
 
 #[expect(clippy::disallowed_methods, reason = "long forms are asked for there")]
-pub(super) fn long_form() -> bool {
+pub(crate) fn long_form() -> bool {
     std::env::var("PANGEA_PROOF").is_ok_and(|asked| asked == "1")
 }
 

@@ -10,12 +10,12 @@ use std::path::Path;
 use futures::{StreamExt, stream};
 use tempfile::TempDir;
 use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::calls::{self, Made};
 use super::disk::{Disk, Kept};
 use super::kills::long_form;
-use super::service::{Kind, Setting};
+use super::service::{Kind, LOOK, Setting};
 use super::supervised::Supervised;
 use crate::scene::A_MINUTE;
 
@@ -29,18 +29,10 @@ const SAMPLES: usize = 8;
 fn traced(settings: &[Setting], trace: &Path) -> Command {
     let plain = Kind::Orchestrator.command(settings);
     let mut command = Command::new("strace");
+    // Detached: what is started, and killed, is the orchestrator itself.
     command
-        .args([
-            "-f",
-            "-y",
-            "-xx",
-            "-s",
-            "100000000",
-            "--seccomp-bpf",
-            "-e",
-            calls::TRACED,
-            "-o",
-        ])
+        .args(["-D", "-f", "-y", "-xx", "-s", "100000000", "--seccomp-bpf"])
+        .args(["-e", calls::TRACED, "-o"])
         .arg(trace)
         .arg(plain.as_std().get_program())
         .env_clear()
@@ -64,9 +56,22 @@ async fn undisturbed() -> (Vec<Made>, TempDir, String) {
         .expect("a model in time");
     assert_eq!(house.deaths(), 0, "{}", house.logs());
     let folder = house.end().await;
-    let trace = fs::read_to_string(trace).expect("a trace");
+    let trace = timeout(A_MINUTE, whole(&trace));
+    let trace = trace.await.expect("the end of the trace");
     let calls = calls::read(&trace, &folder.path().join("data"));
     (calls, folder, model)
+}
+
+/// The trace, when it tells of the process's end.
+async fn whole(trace: &Path) -> String {
+    loop {
+        let text = fs::read_to_string(trace).expect("a trace");
+        let first = text.split(' ').next().expect("the process's first thread");
+        if text.contains(&format!("\n{first} +++ killed by SIGKILL +++")) {
+            return text;
+        }
+        sleep(LOOK).await;
+    }
 }
 
 /// A house on what the power has left of another one's disk.

@@ -56,7 +56,12 @@ impl Supervised {
             (Kind::TrainingWorker, "worker-1"),
             (Kind::TrainingWorker, "worker-2"),
         ];
+        // One that is watched has no other beside it that might do its work.
+        let alone = matches!(first, Some((Kind::TrainingWorker, _)));
         for (kind, name) in parts {
+            if alone && name == "worker-2" {
+                continue;
+            }
             let settings = house.settings(kind, name);
             let begun = match first.take_if(|(its, _)| *its == kind) {
                 Some((_, start)) => start(kind, &settings),
