@@ -301,6 +301,17 @@ mod tests {
     use super::*;
     use crate::contract::{self, Harness};
 
+    #[test]
+    fn a_disk_that_is_full_is_named() {
+        let (store, dir) = store();
+        let key = "models/a".parse().unwrap();
+        let full = io::Error::from_raw_os_error(28);
+        let told = store.place().failed(&key)(full).to_string();
+        let root = dir.path().join("artifacts");
+        let expected = format!("no room on the disk of {}: No space left", root.display());
+        assert!(told.contains(&expected), "{told}");
+    }
+
     fn store() -> (LocalStore, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
         let store = LocalStore::open(dir.path().join("artifacts")).unwrap();

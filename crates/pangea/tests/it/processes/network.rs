@@ -244,9 +244,15 @@ async fn a_long_transfer_over_a_slow_line_is_not_failed() {
     for lines in &net.lines {
         lines.orchestrator.throttle(SLOW);
     }
-    // 3 MB, so 24 s each way: longer than a connection may be silent.
-    let job = WIDE.replace("[2048]", "[10000]");
+    // 2.6 MB, so 21 s each way: longer than a connection may be silent.
+    let job = WIDE.replace("[2048]", "[8500]");
+    let bytes = WIDE_BYTES / 2048 * 8500;
     let mut training = Training::of(net.client(), &job).await;
-    training.until_committed(1).await;
+    for lines in &net.lines {
+        lines.orchestrator.until_down(bytes).await;
+    }
+    for lines in &net.lines {
+        lines.orchestrator.until_up(bytes / 10 * 9).await;
+    }
     assert_eq!(training.finish().await, alone(&job).await);
 }

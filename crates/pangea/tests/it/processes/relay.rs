@@ -127,9 +127,12 @@ impl Relay {
 
     /// Returns when so many bytes have passed to the server.
     pub(crate) async fn until_up(&self, bytes: u64) {
-        let mut passed = self.link.up.passed.subscribe();
-        let waited = timeout(PATIENCE, passed.wait_for(|passed| *passed >= bytes)).await;
-        drop(waited.expect("they pass in time").expect("a relay"));
+        self.link.up.until(bytes).await;
+    }
+
+    /// Returns when so many bytes have passed from the server.
+    pub(crate) async fn until_down(&self, bytes: u64) {
+        self.link.down.until(bytes).await;
     }
 
     /// Returns when there were so many connections.
@@ -225,6 +228,13 @@ impl Link {
 }
 
 impl Direction {
+    /// Returns when so many bytes have passed.
+    async fn until(&self, bytes: u64) {
+        let mut passed = self.passed.subscribe();
+        let waited = timeout(PATIENCE, passed.wait_for(|passed| *passed >= bytes)).await;
+        drop(waited.expect("they pass in time").expect("a relay"));
+    }
+
     /// When so many bytes have passed that come now.
     fn due(&self, way: Way, count: usize) -> Instant {
         let now = Instant::now();
