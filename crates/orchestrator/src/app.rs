@@ -105,7 +105,6 @@ pub struct Orchestrator {
     reconciler: Reconciler,
     closing: CancellationToken,
     deposed: CancellationToken,
-    leads: bool,
     tasks: TaskTracker,
     operators: operations::Answering,
     _data_dir: DataDir,
@@ -181,7 +180,6 @@ impl Orchestrator {
             study,
             closing,
             deposed: CancellationToken::new(),
-            leads: lease.is_some(),
             tasks: TaskTracker::new(),
             operators,
             _data_dir: data_dir,
@@ -271,9 +269,7 @@ impl Orchestrator {
             () = self.tasks.wait() => {}
             () = patience => warn!("stopped before every call was answered"),
         }
-        if self.leads
-            && let Err(error) = self.study.store.step_down().await
-        {
+        if let Err(error) = self.study.store.step_down().await {
             warn!(error = %error, "the next orchestrator has to wait until the lease runs out");
         }
         // What is not up yet goes up when it starts again.

@@ -38,6 +38,7 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName};
 use aws_types::SdkConfig;
+use telemetry::Causes;
 use tokio::time::Instant;
 
 use crate::{Delivery, Depth, LeaseHandle, QueueError, TaskMessage, TaskQueue};
@@ -301,20 +302,9 @@ fn int(number: u64) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
-/// What an error says, and what is behind it.
-fn said(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
-}
-
-fn unavailable(error: &dyn Error) -> QueueError {
+fn unavailable(error: &(dyn Error + 'static)) -> QueueError {
     QueueError::Unavailable {
-        message: said(error),
+        message: Causes(error).to_string(),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! What every service has in common for the people who run it. It knows nothing of runs and rounds.
 
+mod causes;
 pub mod config;
 pub mod export;
 pub mod health;
@@ -16,5 +17,6 @@ pub mod rpc;
 mod service;
 pub mod trace;
 
+pub use causes::Causes;
 pub use host::{Host, Household};
 pub use service::Telemetry;

@@ -5,6 +5,8 @@ use std::fmt::Debug;
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
+use telemetry::Causes;
+
 use crate::{BlobError, Key};
 
 /// What can be told from an answer, whichever request it was to.
@@ -44,19 +46,8 @@ where
     E: Error + Debug + 'static,
 {
     BlobError::Unavailable {
-        message: format!("S3 cannot {doing}: {}", said(error)),
+        message: format!("S3 cannot {doing}: {}", Causes(error)),
     }
-}
-
-/// What an error says, and what is behind it.
-pub(super) fn said(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 /// The same for an object that the request is about.

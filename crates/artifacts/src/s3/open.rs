@@ -9,7 +9,9 @@ use aws_types::SdkConfig;
 use thiserror::Error;
 use tracing::{info, warn};
 
-use super::failure::{said, unavailable};
+use telemetry::Causes;
+
+use super::failure::unavailable;
 use super::multipart::ABANDONED;
 use super::{S3Place, S3Store};
 use crate::BlobError;
@@ -128,7 +130,7 @@ impl S3Store {
 
     fn explain(&self, error: &SdkError<HeadBucketError>) -> S3OpenError {
         let bucket = self.bucket().to_owned();
-        let message = said(error);
+        let message = Causes(error).to_string();
         let answer = error.raw_response();
         let region = answer.and_then(|answer| answer.headers().get(REGION));
         let asked = self.region();

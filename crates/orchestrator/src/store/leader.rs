@@ -119,8 +119,11 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError`]. A term that is over already is none.
+    /// [`StoreError`]. A term that is over already, or that never was, is none.
     pub async fn step_down(&self) -> Result<(), StoreError> {
+        if !matches!(self.fence(), Fence::Term(_)) {
+            return Ok(());
+        }
         let mut write = self.begin().await?;
         let held = self.lease(&mut write).await?;
         if self.fence() != Fence::Term(held.epoch) {

@@ -13,8 +13,10 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use aws_types::SdkConfig;
 use thiserror::Error;
 
+use telemetry::Causes;
+
 use super::message::MESSAGE_BYTES_NEEDED;
-use super::{SqsQueue, again::Again, leases::Leases, said};
+use super::{SqsQueue, again::Again, leases::Leases};
 
 /// Longest wait for a connection. A server that is there takes one in milliseconds.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -285,7 +287,7 @@ impl Opening {
         name: &str,
         error: SdkError<E, R>,
     ) -> OpenError {
-        let message = said(&error);
+        let message = Causes(&error).to_string();
         if matches!(error, SdkError::ServiceError(_)) {
             return OpenError::Refused {
                 action,
@@ -303,7 +305,7 @@ impl Opening {
                 return OpenError::NoCredentials { message };
             };
             if let Err(error) = credentials.provide_credentials().await {
-                let message = said(&error);
+                let message = Causes(&error).to_string();
                 return OpenError::NoCredentials { message };
             }
         }

@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 
 use tracing::field::{Field, Visit};
 
+use crate::Causes;
 use crate::trace::Value;
 
 /// Most bytes of one text. Docker cuts lines at 16 KiB, and half a JSON object is none.
@@ -95,21 +96,6 @@ impl Visit for Said {
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.text(field, bounded(format_args!("{value:?}")));
-    }
-}
-
-/// An error and what caused it.
-struct Causes<'a>(&'a (dyn Error + 'static));
-
-impl fmt::Display for Causes<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut error = self.0;
-        while let Some(cause) = error.source() {
-            write!(f, ": {cause}")?;
-            error = cause;
-        }
-        Ok(())
     }
 }
 
