@@ -127,7 +127,7 @@ impl LocalStore {
     pub async fn adopt(&self, key: &Key, path: PathBuf) -> Result<(), BlobError> {
         let (root, target) = (Arc::clone(&self.root), self.path_of(key));
         let adopting = blocking(move || files::commit(&root, &File::open(&path)?, &path, &target));
-        let adopted = self.meter.count("adopt", adopting).await;
+        let adopted = self.meter.count("adopt", key, adopting).await;
         adopted.map_err(self.place().failed(key))
     }
 
@@ -145,7 +145,10 @@ impl LocalStore {
         offset: u64,
     ) -> Result<Option<Box<dyn Upload>>, BlobError> {
         let resuming = upload::resume(self.place(), key, len, *digest, offset);
-        let upload = self.meter.count("upload", resuming).await;
+        let upload = self
+            .meter
+            .count("upload", &(key, len, digest, offset), resuming)
+            .await;
         let upload = upload.map_err(self.place().failed(key))?;
         Ok(upload.map(|upload| -> Box<dyn Upload> { Box::new(upload) }))
     }
@@ -168,9 +171,9 @@ impl LocalStore {
 impl BlobStore for LocalStore {
     async fn put(&self, key: &Key, bytes: Bytes) -> Result<(), BlobError> {
         let (root, path) = (Arc::clone(&self.root), self.path_of(key));
-        let len = bytes.len();
+        let (len, said) = (bytes.len(), (key, bytes.clone()));
         let putting = blocking(move || files::replace(&root, &path, &bytes));
-        let put = self.meter.count("put", putting).await;
+        let put = self.meter.count("put", &said, putting).await;
         put.map_err(self.place().failed(key))?;
         self.meter.count_bytes("put", len);
         Ok(())
@@ -183,7 +186,10 @@ impl BlobStore for LocalStore {
         digest: &Digest,
     ) -> Result<Box<dyn Upload>, BlobError> {
         let beginning = upload::begin(self.place(), key, len, *digest);
-        let upload = self.meter.count("upload", beginning).await;
+        let upload = self
+            .meter
+            .count("upload", &(key, len, digest), beginning)
+            .await;
         Ok(Box::new(upload.map_err(self.place().failed(key))?))
     }
 
@@ -194,7 +200,7 @@ impl BlobStore for LocalStore {
     ) -> Result<BoxStream<'static, Result<Bytes, BlobError>>, BlobError> {
         let path = self.path_of(key);
         let opening = blocking(move || open_object(&path));
-        let opened = self.meter.count("get", opening).await;
+        let opened = self.meter.count("get", key, opening).await;
         let (file, len) = opened
             .map_err(io_error(key))?
             .ok_or_else(|| BlobError::NotFound { key: key.clone() })?;
@@ -218,21 +224,21 @@ impl BlobStore for LocalStore {
                 .filter(fs::Metadata::is_file)
                 .map(|file| file.len()))
         });
-        let len = self.meter.count("head", looking).await;
+        let len = self.meter.count("head", key, looking).await;
         len.map_err(io_error(key))
     }
 
     async fn delete(&self, key: &Key) -> Result<(), BlobError> {
         let path = self.path_of(key);
         let deleting = blocking(move || absent_is_none(fs::remove_file(path)));
-        let deleted = self.meter.count("delete", deleting).await;
+        let deleted = self.meter.count("delete", key, deleting).await;
         deleted.map(|_removed_or_absent| ()).map_err(io_error(key))
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Key>, BlobError> {
         let (root, wanted) = (Arc::clone(&self.root), prefix.to_owned());
         let listing = blocking(move || files::keys_under(&root, &wanted));
-        let listed = self.meter.count("list", listing).await;
+        let listed = self.meter.count("list", &prefix, listing).await;
         listed.map_err(|source| BlobError::List {
             prefix: prefix.to_owned(),
             source,
@@ -271,7 +277,7 @@ fn chunks(
                 file.read_exact_at(&mut chunk, start)?;
                 Ok(Bytes::from(chunk))
             });
-            let chunk = meter.count("read", reading).await;
+            let chunk = meter.count("read", &(&key, start, len), reading).await;
             let chunk = chunk.map_err(io_error(&key))?;
             meter.count_bytes("read", len);
             Ok(Some((chunk, start + len as u64..range.end)))

@@ -1,5 +1,7 @@
 //! Every metric of this crate.
 
+use std::fmt::Debug;
+use std::io;
 use std::sync::Arc;
 
 use seams::{Seam, Seams};
@@ -93,13 +95,24 @@ impl Meter {
         Self { seams, ..self }
     }
 
-    /// Counts `work`, one operation.
-    pub(crate) async fn count<T, E>(
+    /// Counts `work`, one operation, which is made with `arguments`.
+    pub(crate) async fn count<T, E: From<io::Error>>(
+        &self,
+        operation: &'static str,
+        arguments: &(dyn Debug + Sync),
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let counted = self.count_made(operation, work);
+        self.seams
+            .make(Seam::Artifacts, operation, arguments, counted)
+            .await
+    }
+
+    async fn count_made<T, E>(
         &self,
         operation: &'static str,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
-        self.seams.pass(Seam::Artifacts, operation);
         let Some(counted) = self.operation(operation) else {
             return work.await;
         };

@@ -1,6 +1,7 @@
 //! The seam: what every store does.
 
 use std::fmt::Debug;
+use std::io;
 use std::ops::Range;
 
 use async_trait::async_trait;
@@ -112,7 +113,7 @@ pub enum BlobError {
         /// Which object.
         key: Key,
         /// What the disk said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The objects under a prefix cannot be listed.
     #[error("objects under {prefix:?} cannot be listed: {source}")]
@@ -120,7 +121,7 @@ pub enum BlobError {
         /// Which prefix.
         prefix: String,
         /// What the disk said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The store cannot be reached or cannot answer; later it may.
     #[error("the store is not available: {message}")]
@@ -128,4 +129,12 @@ pub enum BlobError {
         /// What the backend said.
         message: String,
     },
+}
+
+impl From<io::Error> for BlobError {
+    fn from(error: io::Error) -> Self {
+        Self::Unavailable {
+            message: error.to_string(),
+        }
+    }
 }

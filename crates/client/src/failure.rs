@@ -152,6 +152,18 @@ impl Client {
     }
 }
 
+impl ClientError {
+    /// Whether the same call may succeed later: nobody was there, or it was not kept.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Broken { .. } => true,
+            Self::Refused { code, .. } => fault::is_transient(&Status::new(*code, "")),
+            _ => false,
+        }
+    }
+}
+
 /// Whether the same call may succeed later: the other side was not there, or the way to it broke.
 pub(crate) fn is_transient(status: &Status) -> bool {
     status.source().is_some() || fault::is_transient(status)

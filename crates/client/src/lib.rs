@@ -18,8 +18,13 @@ mod workers;
 #[cfg(test)]
 mod server;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use clock::{Clock, SystemClock};
 use proto::transport;
 use proto::transport::Outgoing;
+use seams::Seams;
 
 pub use datasets::ImportOptions;
 pub use failure::ClientError;
@@ -40,6 +45,7 @@ const PAGE_SIZE: u32 = 500;
 pub struct Client {
     address: Address,
     channel: Outgoing,
+    clock: Arc<dyn Clock>,
 }
 
 impl Client {
@@ -49,9 +55,33 @@ impl Client {
     /// Must be called inside a tokio runtime.
     #[must_use]
     pub fn connect(address: &Address) -> Self {
+        Self::connect_within(address, transport::IDLE_TIMEOUT)
+    }
+
+    /// A client that takes a connection for lost which is silent for `idle_timeout`.
+    ///
+    /// Must be called inside a tokio runtime.
+    #[must_use]
+    pub fn connect_within(address: &Address, idle_timeout: Duration) -> Self {
         Self {
             address: address.clone(),
-            channel: transport::channel(address),
+            channel: transport::channel_within(address, idle_timeout),
+            clock: Arc::new(SystemClock::default()),
+        }
+    }
+
+    /// The same client, on whose waits `clock` decides.
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// The same client, whose calls pass through `seams`.
+    #[must_use]
+    pub fn through(self, seams: Seams) -> Self {
+        Self {
+            channel: self.channel.through(seams),
+            ..self
         }
     }
 

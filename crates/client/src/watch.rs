@@ -5,7 +5,6 @@ use std::time::Duration;
 use futures::{Stream, stream};
 use proto::v1;
 use proto::v1::event::Kind;
-use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
 use crate::failure::is_transient;
@@ -73,13 +72,13 @@ struct Watch {
 
 struct Connection {
     events: Streaming<v1::Event>,
-    opened_at: Instant,
+    opened_at: Duration,
     /// Whether the run had ended before the stream was opened.
     complete: bool,
 }
 
 struct Silence {
-    began_at: Instant,
+    began_at: Duration,
     next_wait: Duration,
 }
 
@@ -101,7 +100,7 @@ impl Watch {
             Some(connection) => connection,
             none => none.insert(Connection {
                 events: open(&self.client, &self.run, self.cursor).await?,
-                opened_at: Instant::now(),
+                opened_at: self.client.clock.elapsed(),
                 complete: self.ended,
             }),
         };
@@ -162,9 +161,9 @@ impl Watch {
         if !is_transient(status) {
             return Err(self.client.failed(status));
         }
-        let now = Instant::now();
+        let now = self.client.clock.elapsed();
         if let Some(connection) = self.connection.take()
-            && now.duration_since(connection.opened_at) > self.patience.longest_wait
+            && now.saturating_sub(connection.opened_at) > self.patience.longest_wait
         {
             // A stream that lasted was contact, even when nothing happened in the run.
             self.silence = None;
@@ -173,7 +172,7 @@ impl Watch {
             began_at: now,
             next_wait: self.patience.first_wait,
         });
-        let lasted = now.duration_since(silence.began_at);
+        let lasted = now.saturating_sub(silence.began_at);
         if lasted >= self.patience.silence {
             return Err(ClientError::ContactLost {
                 run: self.run.clone(),
@@ -184,7 +183,7 @@ impl Watch {
         }
         let wait = silence.next_wait.min(self.patience.longest_wait);
         silence.next_wait = wait * 2;
-        tokio::time::sleep(wait).await;
+        self.client.clock.sleep(wait).await;
         Ok(())
     }
 }

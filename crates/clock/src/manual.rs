@@ -50,6 +50,13 @@ impl ManualClock {
         }
     }
 
+    /// When the next sleeper is due, on [`elapsed`](Clock::elapsed)'s scale; none while nobody sleeps.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Duration> {
+        let state = self.state();
+        state.sleepers.keys().next().map(|&(due, _)| due)
+    }
+
     /// Returns once at least `count` sleepers wait for the clock to move.
     ///
     /// What a test awaits before [`advance`](Self::advance), where the sleepers are other tasks.

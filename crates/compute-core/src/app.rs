@@ -167,6 +167,7 @@ impl ComputeCore {
         self.closing.cancel();
         self.tasks.close();
         tokio::select! {
+            biased;
             () = self.tasks.wait() => {}
             () = patience => warn!("stopped before every call was answered"),
         }

@@ -18,7 +18,7 @@ use proto::v1::{
     HasRequest, HasResponse, InitRequest, PredictRequest, PutResponse, TensorMeta, TrainReply,
     TrainRequest,
 };
-use seams::{Seam, Seams};
+use seams::{Seam, Seams, away};
 use telemetry::metrics::Raised;
 use telemetry::trace::{Span, Traced};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -96,7 +96,7 @@ impl Service {
         work: impl FnOnce() -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
         let turn = self.turn().await?;
-        self.seams.pass(Seam::Service, op);
+        let _passage = self.seams.pass(Seam::Service, op, &()).await;
         let timer = self.metrics.processing.of(op).start();
         // The turn goes with the work, which does not end when its caller leaves.
         let work = move || {
@@ -105,7 +105,7 @@ impl Service {
         };
         let done = on_a_thread(&Span::none(), work).await?;
         timer.stop();
-        self.seams.pass(Seam::Service, "answer");
+        let _passage = self.seams.pass(Seam::Service, "answer", &()).await;
         Ok(done)
     }
 
@@ -148,7 +148,7 @@ impl Service {
     }
 
     async fn hold(&self, chunks: Streaming<BodyChunk>) -> Result<String, Status> {
-        self.seams.pass(Seam::Service, "put");
+        let _passage = self.seams.pass(Seam::Service, "put", &()).await;
         let timer = self.metrics.processing.of("put").start();
         let (header, bytes) = body::receive(chunks).await.map_err(fault::body)?;
         let digest = fault::digest("header.digest", &header.digest)?;
@@ -315,7 +315,7 @@ async fn on_a_thread<T: Send + 'static>(
         Some(place) => place.run(work),
         None => work(),
     };
-    let joined = tokio::task::spawn_blocking(work).await;
+    let joined = away::block(work).await;
     joined.unwrap_or_else(|error| Err(fault::broken(&error)))
 }
 

@@ -21,6 +21,12 @@ impl Digest {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
+    /// The hash alone.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The 64 hex digits without the algorithm, as used in object keys.
     #[must_use]
     pub fn hex(&self) -> String {

@@ -18,7 +18,7 @@ use crate::admit::Work;
 use crate::checkpoint::{self, Manifest, ModelFile};
 use crate::store::Receipt;
 use crate::study::Study;
-use crate::trace::spawn_blocking;
+use crate::trace::block;
 use measured::Measured;
 
 /// Updates whose files are kept open while they are folded. A process may often open no more than
@@ -114,7 +114,7 @@ pub async fn fold_into(
         output: output.to_owned(),
         stop: stop.clone(),
     };
-    let folded = spawn_blocking(move || fold.run(key)).await;
+    let folded = block(move || fold.run(key)).await;
     folded.map_err(|panicked| at(output, io::Error::other(panicked)))?
 }
 

@@ -62,6 +62,8 @@ pub struct Wiring {
     pub compute: Address,
     /// Where callers in the same process connect, besides the port.
     pub pipe: Option<PipeListener>,
+    /// The queue, in place of the one that the configuration names.
+    pub queue: Option<Arc<dyn TaskQueue>>,
     /// Who hears of its calls.
     pub seams: Seams,
 }
@@ -203,6 +205,7 @@ impl Orchestrator {
         let closing = self.closing.clone();
         self.tasks.spawn(async move {
             tokio::select! {
+                biased;
                 () = keep(&study, &lease) => deposed.cancel(),
                 () = closing.cancelled() => {}
             }
@@ -266,6 +269,7 @@ impl Orchestrator {
         self.reconciler.stop().await;
         self.tasks.close();
         tokio::select! {
+            biased;
             () = self.tasks.wait() => {}
             () = patience => warn!("stopped before every call was answered"),
         }
@@ -289,7 +293,8 @@ fn study(
 ) -> (Arc<Study>, Option<Lease>) {
     let seams = &wiring.seams;
     let clock = Arc::clone(&wiring.clock);
-    let queue = Counted::new(backends.queue, Arc::clone(&clock), metrics.queue.clone());
+    let queue = wiring.queue.clone().unwrap_or(backends.queue);
+    let queue = Counted::new(queue, Arc::clone(&clock), metrics.queue.clone());
     let engine = channel_within(&wiring.compute, config.idle_timeout)
         .stamped(rpc::stamp)
         .through(seams.clone());

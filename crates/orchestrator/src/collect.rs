@@ -18,7 +18,7 @@ use crate::admit::Work;
 use crate::problem::Problem;
 use crate::store::{Receipt, StoreError, Verdict};
 use crate::study::Study;
-use crate::trace::spawn_blocking;
+use crate::trace::block;
 
 /// Bytes read at a time while an update is inspected.
 const BUFFER: usize = 1024 * 1024;
@@ -293,7 +293,7 @@ pub async fn inspect(blobs: &ArtifactStore, update: &BlobRef) -> Result<Verdict,
     };
     let key = update.key.clone();
     let update = update.clone();
-    let inspected = spawn_blocking(move || inspect_file(&path, &update));
+    let inspected = block(move || inspect_file(&path, &update));
     let inspected = inspected
         .await
         .unwrap_or_else(|panicked| Err(io::Error::other(panicked)));

@@ -38,6 +38,7 @@ async fn live(config: Config, telemetry: Telemetry) -> anyhow::Result<()> {
         clock: Arc::new(SystemClock::default()),
         compute: config.compute.parse().context("compute")?,
         pipe: None,
+        queue: None,
         seams: Seams::default(),
     };
     // Listened for before the process announces itself, so that whoever waited for that can end it.

@@ -40,8 +40,9 @@ pub async fn bury(study: &Study, reconciler: &Reconciler, closing: &Cancellation
         // A broker that does not answer now is asked again.
         drop(study.queue.depth().await);
         tokio::select! {
-            () = study.clock.sleep(study.interval) => {}
+            biased;
             () = closing.cancelled() => return,
+            () = study.clock.sleep(study.interval) => {}
         }
     }
 }

@@ -154,6 +154,7 @@ impl Reconciler {
         let this = self.clone();
         self.tasks.spawn(async move {
             let driven = tokio::select! {
+                biased;
                 driven = AssertUnwindSafe(driver.drive()).catch_unwind() => driven,
                 () = this.stop.cancelled() => Ok(()),
             };

@@ -23,7 +23,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use seams::Seams;
+use seams::{Seams, away};
 use sqlx::any::{AnyPoolOptions, AnyRow, install_default_drivers};
 use sqlx::{AnyConnection, AnyPool, ConnectOptions, Row, raw_sql};
 use thiserror::Error;
@@ -110,6 +110,7 @@ impl Store {
     /// [`StoreError::Open`] and [`StoreError::Migrate`].
     pub async fn open(place: &Place, metrics: metrics::store::Store) -> Result<Self, StoreError> {
         install_default_drivers();
+        let _away = away::go().await;
         let pool = connect(place).await.map_err(|source| StoreError::Open {
             place: place.to_string(),
             source: Box::new(source),

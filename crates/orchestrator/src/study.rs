@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use artifacts::ArtifactStore;
 use clock::Clock;
-use federation::{RunId, Timestamp};
+use federation::{Digest, RunId, Timestamp};
 use proto::engine::Engine;
 use task_queue::Counted;
 use telemetry::Telemetry;
@@ -90,11 +90,12 @@ impl Study {
             .set(whole(census.registered));
     }
 
-    /// A new run's id: a `UUIDv7`, so that ids sort by the time of submission.
+    /// A new run's id: a `UUIDv7`, so that ids sort by the time of submission. What is chance in it
+    /// comes from the caller's key, of which there is one for each run.
     #[must_use]
-    pub fn new_run_id(&self) -> RunId {
+    pub fn new_run_id(&self, key: &str) -> RunId {
         let mut chance = [0_u8; 10];
-        chance.copy_from_slice(&Uuid::new_v4().as_bytes()[6..]);
+        chance.copy_from_slice(&Digest::of(key.as_bytes()).bytes()[..10]);
         RunId(uuid::Builder::from_unix_timestamp_millis(self.now().0, &chance).into_uuid())
     }
 

@@ -167,7 +167,7 @@ async fn submit_from(
         ..
     } = check(&study.store, spec).await?;
     let new = NewRun {
-        run: study.new_run_id(),
+        run: study.new_run_id(&key),
         idempotency_key: key.clone(),
         job: pinned,
         job_digest: spec.digest(),

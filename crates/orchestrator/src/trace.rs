@@ -7,9 +7,10 @@ use std::fmt::Display;
 
 use federation::RunId;
 use proto::v1;
+use seams::away;
 use telemetry::Telemetry;
 use telemetry::trace::{self, Scope, Span, SpanId, TraceContext, TraceId, Traced, current};
-use tokio::task::JoinHandle;
+use tokio::task::JoinError;
 
 use crate::store::RunRow;
 
@@ -146,12 +147,17 @@ pub async fn attempt<T, E: Display>(
 }
 
 /// Works on a thread that may block, where the caller is.
-pub fn spawn_blocking<T: Send + 'static>(
+///
+/// # Errors
+///
+/// [`JoinError`] when the work panics.
+pub async fn block<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
-) -> JoinHandle<T> {
+) -> Result<T, JoinError> {
     let place = current();
-    tokio::task::spawn_blocking(move || match place {
+    let work = move || match place {
         Some(place) => place.run(work),
         None => work(),
-    })
+    };
+    away::block(work).await
 }

@@ -249,6 +249,7 @@ async fn start_orchestrator(
         clock: Arc::clone(clock),
         compute: Address::Pipe(compute.clone()),
         pipe: Some(own.listen()),
+        queue: None,
         seams: Seams::default(),
     };
     Ok(Orchestrator::start(config, wiring).await?)

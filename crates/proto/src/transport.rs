@@ -1,5 +1,6 @@
 //! How calls travel: TCP, Unix sockets, and pipes inside one process, all with the same settings.
 
+mod heard;
 pub mod listen;
 mod outgoing;
 mod pipe;

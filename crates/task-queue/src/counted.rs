@@ -88,8 +88,12 @@ impl Counted {
 #[async_trait]
 impl TaskQueue for Counted {
     async fn send(&self, messages: Vec<TaskMessage>) -> Result<(), QueueError> {
-        self.seams.pass(Seam::Queue, "send");
-        self.queue.send(messages).await
+        let bodies: Vec<_> = messages
+            .iter()
+            .map(|message| message.body.clone())
+            .collect();
+        let sending = self.queue.send(messages);
+        self.seams.make(Seam::Queue, "send", &bodies, sending).await
     }
 
     async fn receive(
@@ -98,8 +102,10 @@ impl TaskQueue for Counted {
         lease_ttl: Duration,
         wait: Duration,
     ) -> Result<Vec<Delivery>, QueueError> {
-        self.seams.pass(Seam::Queue, "receive");
-        let deliveries = self.queue.receive(max, lease_ttl, wait).await?;
+        let receiving = self.queue.receive(max, lease_ttl, wait);
+        let asked = (max, lease_ttl, wait);
+        let received = self.seams.make(Seam::Queue, "receive", &asked, receiving);
+        let deliveries = received.await?;
         for delivery in &deliveries {
             self.count_delivery(delivery);
         }
@@ -111,27 +117,35 @@ impl TaskQueue for Counted {
         max: NonZeroUsize,
         lease_ttl: Duration,
     ) -> Result<Vec<Delivery>, QueueError> {
-        self.seams.pass(Seam::Queue, "receive_dead");
-        self.queue.receive_dead(max, lease_ttl).await
+        let receiving = self.queue.receive_dead(max, lease_ttl);
+        let asked = (max, lease_ttl);
+        self.seams
+            .make(Seam::Queue, "receive_dead", &asked, receiving)
+            .await
     }
 
     async fn extend(&self, handle: &LeaseHandle, lease_ttl: Duration) -> Result<(), QueueError> {
-        self.seams.pass(Seam::Queue, "extend");
-        let extended = self.queue.extend(handle, lease_ttl).await;
+        let extending = self.queue.extend(handle, lease_ttl);
+        let asked = (handle, lease_ttl);
+        let extended = self.seams.make(Seam::Queue, "extend", &asked, extending);
+        let extended = extended.await;
         self.count(&extended, EXTENDED);
         extended
     }
 
     async fn give_back(&self, handle: &LeaseHandle, delay: Duration) -> Result<(), QueueError> {
-        self.seams.pass(Seam::Queue, "give_back");
-        let given = self.queue.give_back(handle, delay).await;
+        let giving = self.queue.give_back(handle, delay);
+        let asked = (handle, delay);
+        let given = self.seams.make(Seam::Queue, "give_back", &asked, giving);
+        let given = given.await;
         self.count(&given, GIVEN_BACK);
         given
     }
 
     async fn acknowledge(&self, handle: &LeaseHandle) -> Result<(), QueueError> {
-        self.seams.pass(Seam::Queue, "acknowledge");
-        let acknowledged = self.queue.acknowledge(handle).await;
+        let ending = self.queue.acknowledge(handle);
+        let ended = self.seams.make(Seam::Queue, "acknowledge", handle, ending);
+        let acknowledged = ended.await;
         self.count(&acknowledged, ACKNOWLEDGED);
         acknowledged
     }

@@ -96,6 +96,7 @@ impl TaskQueue for MemoryQueue {
             }
             let wake = next_return.map_or(deadline, |due| due.min(deadline));
             tokio::select! {
+                biased;
                 () = changed => {}
                 () = self.clock.sleep(wake.saturating_sub(now.elapsed)) => {}
             }

@@ -1,6 +1,7 @@
 //! The seam: what every queue does.
 
 use std::fmt::Debug;
+use std::io;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
@@ -107,4 +108,12 @@ pub enum QueueError {
         /// What the backend said.
         message: String,
     },
+}
+
+impl From<io::Error> for QueueError {
+    fn from(error: io::Error) -> Self {
+        Self::Unavailable {
+            message: error.to_string(),
+        }
+    }
 }

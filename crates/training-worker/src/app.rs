@@ -159,6 +159,7 @@ impl TrainingWorker {
         self.drain.cancel();
         self.slots.close();
         tokio::select! {
+            biased;
             () = self.slots.wait() => {}
             () = patience => {
                 warn!("tasks in hand are given back");
@@ -176,6 +177,7 @@ impl TrainingWorker {
         let closing = self.closing.clone();
         self.tasks.spawn(async move {
             tokio::select! {
+                biased;
                 () = work => {}
                 () = closing.cancelled() => {}
             }

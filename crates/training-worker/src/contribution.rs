@@ -34,6 +34,7 @@ impl Workshop {
         let _at_work = self.session.working_on(task.id.to_string());
         let run = task.id.run.to_string();
         tokio::select! {
+            biased;
             outcome = self.contribute(&task, &run, delivery.epoch) => outcome,
             () = self.session.cancelled(&run) => Outcome::Dropped,
         }

@@ -77,6 +77,7 @@ impl Workshop {
         let mut backoff = Backoff::default();
         while !drain.is_cancelled() {
             let ready = tokio::select! {
+                biased;
                 ready = self.lease_one().in_scope(Some(self.telemetry.tracer.aside("lease", None))) => ready,
                 () = drain.cancelled() => return,
             };
@@ -91,6 +92,7 @@ impl Workshop {
                     debug!(problem, "cannot lease");
                     self.metrics.retries.of("lease").inc();
                     tokio::select! {
+                        biased;
                         () = backoff.wait(self.clock.as_ref()) => {}
                         () = drain.cancelled() => return,
                     }
@@ -121,6 +123,7 @@ impl Workshop {
         // On the heap, so that a slot that waits is not as large as all that a task may be doing.
         let work = Box::pin(self.execute(&delivery, &span));
         let outcome = tokio::select! {
+            biased;
             outcome = work.in_scope(span.scope()) => outcome,
             // Aside: a long task is kept a thousand times.
             () = self.keep(handle).in_scope(Some(aside)) => Outcome::Lost,

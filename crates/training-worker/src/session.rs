@@ -164,14 +164,18 @@ impl Session {
 
     async fn talk(&self, mut stream: Streaming<OrchestratorMessage>, clock: &dyn Clock) -> Status {
         let mut interval = HEARTBEAT;
+        let mut beat_at = clock.elapsed();
         loop {
+            let rest = (beat_at + interval).saturating_sub(clock.elapsed());
             let told = tokio::select! {
-                told = stream.message() => told,
-                () = clock.sleep(interval) => {
+                biased;
+                () = clock.sleep(rest) => {
                     let tasks = self.at_work().iter().cloned().collect();
                     self.say(Said::Heartbeat(Heartbeat { tasks }));
+                    beat_at = clock.elapsed();
                     continue;
                 }
+                told = stream.message() => told,
             };
             match told {
                 Ok(Some(OrchestratorMessage {
@@ -248,14 +252,16 @@ impl Session {
                 verdict,
             };
             self.reports().insert(task.to_owned(), report);
-            self.shared.seams.pass(Seam::Service, "report");
+            // What becomes of a message in a stream is what becomes of the stream.
+            let _passage = self.shared.seams.pass(Seam::Service, "report", &said).await;
             let outbox = self.shared.outbox.borrow().clone();
             if let Some(outbox) = outbox {
                 // If the stream broke just now, the next one begins with this report.
                 drop(outbox.send(message(said.clone())).await);
             }
             if let Ok(verdict) = answer.await {
-                self.shared.seams.pass(Seam::Service, "verdict");
+                let heard = self.shared.seams.pass(Seam::Service, "verdict", &verdict);
+                let _passage = heard.await;
                 return verdict;
             }
         }

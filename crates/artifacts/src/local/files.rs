@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use federation::digest::{Digest, Digester};
+use seams::away;
 
 use super::absent_is_none;
 use crate::Key;
@@ -27,7 +28,7 @@ const HASH_BUFFER: usize = 256 * 1024;
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    match tokio::task::spawn_blocking(work).await {
+    match away::block(work).await {
         Ok(result) => result,
         Err(panicked) => Err(io::Error::other(panicked)),
     }

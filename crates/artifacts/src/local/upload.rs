@@ -200,12 +200,13 @@ impl Upload for LocalUpload {
             Stage::Broken => return Err(self.broken()),
         };
         let (offset, len) = (self.offset, bytes.len());
+        let said = (self.key.clone(), offset, bytes.clone());
         let writing = blocking(move || {
             partial.file.write_all_at(&bytes, offset)?;
             partial.digester.update(&bytes);
             Ok(partial)
         });
-        let partial = self.place.meter.count("write", writing).await;
+        let partial = self.place.meter.count("write", &said, writing).await;
         let partial = partial.map_err(self.place.failed(&self.key))?;
         self.place.meter.count_bytes("write", len);
         self.stage = Stage::Open(partial);
@@ -234,7 +235,7 @@ impl Upload for LocalUpload {
                 fs::remove_file(&partial.path)
             }
         });
-        let finished = meter.count("finish", finishing).await;
+        let finished = meter.count("finish", &self.key, finishing).await;
         finished.map_err(failed)?;
         if matches {
             Ok(())

@@ -11,7 +11,9 @@ impl S3Store {
     ///
     /// [`BlobError::Unavailable`].
     pub async fn list(&self, prefix: &str) -> Result<Vec<Key>, BlobError> {
-        self.meter.count("list", self.list_all(prefix)).await
+        self.meter
+            .count("list", &prefix, self.list_all(prefix))
+            .await
     }
 
     async fn list_all(&self, prefix: &str) -> Result<Vec<Key>, BlobError> {
@@ -43,7 +45,7 @@ impl S3Store {
     ///
     /// [`BlobError::Unavailable`].
     pub async fn delete(&self, key: &Key) -> Result<(), BlobError> {
-        self.meter.count("delete", self.remove(key)).await
+        self.meter.count("delete", key, self.remove(key)).await
     }
 
     async fn remove(&self, key: &Key) -> Result<(), BlobError> {

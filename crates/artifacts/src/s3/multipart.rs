@@ -43,12 +43,15 @@ impl S3Store {
         digest: &Digest,
     ) -> Result<Version, BlobError> {
         let beginning = self.begin(key, digest);
-        let mut unfinished = self.meter.count("upload", beginning).await?;
+        let mut unfinished = self
+            .meter
+            .count("upload", &(key, len, digest), beginning)
+            .await?;
         let put = async {
             let (parts, actual) = self.send_parts(key, &unfinished, source, len).await?;
             check(key, digest, actual)?;
             let completing = self.complete(key, &unfinished, parts, len, digest);
-            self.meter.count("finish", completing).await
+            self.meter.count("finish", key, completing).await
         };
         let put = put.await;
         if put.is_err() {
@@ -122,7 +125,7 @@ impl S3Store {
                 .await?;
             digester.update(&piece);
             let sending = self.send_part(key, unfinished, number, piece);
-            under_way.push(self.meter.count("write", sending));
+            under_way.push(self.meter.count("write", key, sending));
         }
         while let Some(part) = under_way.next().await {
             sent.push(part?);

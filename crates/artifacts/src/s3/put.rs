@@ -132,7 +132,7 @@ impl S3Store {
                 _ => Err(error),
             })
         };
-        let put = self.meter.count("put", putting).await?;
+        let put = self.meter.count("put", key, putting).await?;
         self.meter.count_bytes("put", len);
         Ok(put)
     }

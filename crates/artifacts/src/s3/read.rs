@@ -23,7 +23,7 @@ impl S3Store {
     ///
     /// [`BlobError::Unavailable`].
     pub async fn head(&self, key: &Key) -> Result<Option<Head>, BlobError> {
-        self.meter.count("head", self.look(key)).await
+        self.meter.count("head", key, self.look(key)).await
     }
 
     pub(super) async fn look(&self, key: &Key) -> Result<Option<Head>, BlobError> {
@@ -57,7 +57,7 @@ impl S3Store {
         key: &Key,
         range: Option<Range<u64>>,
     ) -> Result<BoxStream<'static, Result<Bytes, BlobError>>, BlobError> {
-        let looked = self.meter.count("get", self.look(key)).await?;
+        let looked = self.meter.count("get", key, self.look(key)).await?;
         let Head { len, version, .. } =
             looked.ok_or_else(|| BlobError::NotFound { key: key.clone() })?;
         let range = range.unwrap_or(0..len);
@@ -84,10 +84,10 @@ impl S3Store {
             .map(move |piece| {
                 let (store, key, version) = (store.clone(), key.clone(), version.clone());
                 async move {
-                    let reading = store.piece(&key, &version, piece);
-                    let read = store.meter.count("read", reading).await?;
+                    let reading = store.piece(&key, &version, piece.clone());
+                    let read = store.meter.count("read", &(&key, &piece), reading).await?;
                     store.meter.count_bytes("read", read.len());
-                    Ok(stream::iter(chunks(read).map(Ok)))
+                    Ok::<_, BlobError>(stream::iter(chunks(read).map(Ok)))
                 }
             })
             .buffered(AT_ONCE)

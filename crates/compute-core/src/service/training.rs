@@ -43,19 +43,23 @@ impl Service {
     /// Trains when its turn has come, unless the caller has left by then.
     pub(super) async fn train_in_turn(&self, training: Training, replies: Replies) {
         let turn = tokio::select! {
-            turn = self.turn() => turn,
+            biased;
             () = replies.closed() => return,
+            turn = self.turn() => turn,
         };
         let Ok(_turn) = turn else {
             return;
         };
-        self.seams.pass(Seam::Service, "train");
+        let _passage = self
+            .seams
+            .pass(Seam::Service, "train", &training.seed)
+            .await;
         let timer = self.metrics.processing.of("train").start();
         let read = training.num_bytes();
         let span = span_of(&training);
         let progress = replies.clone();
         let trained = on_a_thread(&span, move || training.run(&progress)).await;
-        self.seams.pass(Seam::Service, "answer");
+        let _passage = self.seams.pass(Seam::Service, "answer", &()).await;
         tell(&span, &trained);
         drop(span);
         match self.metrics.counted(trained) {

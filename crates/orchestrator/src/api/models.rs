@@ -22,7 +22,7 @@ use super::{Api, page, status, upload};
 use crate::datasets::table::{KnownLabels, Rows, read_rows};
 use crate::evaluate::stored;
 use crate::store::ModelRow;
-use crate::trace::spawn_blocking;
+use crate::trace::block;
 
 #[tonic::async_trait]
 impl Models for Api {
@@ -192,7 +192,7 @@ impl Asked {
     async fn rows(&self, labelled: bool) -> Result<Rows, Status> {
         let manifest = self.model.manifest.clone();
         let path = self.file.path().to_owned();
-        let read = spawn_blocking(move || {
+        let read = block(move || {
             let file = File::open(&path).map_err(|error| Err(error.to_string()))?;
             let known = KnownLabels {
                 column: &manifest.label,

@@ -35,6 +35,7 @@ impl Tasks for Api {
         let wait = Duration::from_millis(request.wait_ms).min(WAIT_MAX);
         let lease_ttl = lease_ttl(request.lease_ttl_ms)?;
         let deliveries = tokio::select! {
+            biased;
             deliveries = self.study.queue.receive(max, lease_ttl, wait) => {
                 deliveries.map_err(status::queue)?
             }

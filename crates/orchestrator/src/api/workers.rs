@@ -82,8 +82,9 @@ impl Workers for Api {
                 judging,
             };
             tokio::select! {
-                () = api.listen(said, &talk) => {}
+                biased;
                 () = talk.ending.cancelled() => {}
+                () = api.listen(said, &talk) => {}
             }
             drop(talk);
             api.study.metrics.agents.look(api.study.now());

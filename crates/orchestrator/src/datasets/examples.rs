@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::trace::spawn_blocking;
+use crate::trace::block;
 use artifacts::tensors::{self, Dtype, TensorError, TensorMeta};
 use artifacts::{BlobError, BlobRef, BlobStore, Key, Kind, fetch};
 use bytes::Bytes;
@@ -93,7 +93,7 @@ impl Examples {
         ];
         let (file, data) = {
             let parts = parts.clone();
-            let digested = spawn_blocking(move || digests(&parts)).await;
+            let digested = block(move || digests(&parts)).await;
             digested.map_err(|panicked| BlobError::Unavailable {
                 message: panicked.to_string(),
             })?

@@ -15,7 +15,7 @@ use super::scaling::Scaling;
 use super::split::{SplitError, split};
 use super::table::{Table, TableError, read_table};
 use crate::store::{DatasetRow, Store, StoreError};
-use crate::trace::spawn_blocking;
+use crate::trace::block;
 
 /// How a table becomes a data set.
 #[derive(Debug, Clone)]
@@ -104,7 +104,7 @@ pub async fn import(
     }
     let prepared = {
         let (path, options) = (path.to_owned(), options.clone());
-        spawn_blocking(move || prepare(&path, &options)).await
+        block(move || prepare(&path, &options)).await
     };
     let prepared = prepared.map_err(|panicked| ImportError::Spool(panicked.into()))??;
     let replace = options.replace;

@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::Manifest;
 use super::examples::{Examples, ExamplesError, ExamplesRef};
 use crate::store::{Store, StoreError};
-use crate::trace::spawn_blocking;
+use crate::trace::block;
 
 /// Why shards could not be made.
 #[derive(Debug, Error)]
@@ -96,7 +96,7 @@ pub async fn deal(
     let classes = u32::try_from(dataset.classes.len()).unwrap_or(u32::MAX);
     let partition = *partition;
     // Off the runtime's threads: there may be millions of rows.
-    let dealing = spawn_blocking(move || {
+    let dealing = block(move || {
         let assignment = assign(&all.labels, classes, &partition)?;
         Ok((all, assignment))
     });

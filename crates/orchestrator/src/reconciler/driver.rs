@@ -375,7 +375,7 @@ impl Driver {
             .store
             .abandon_round(self.run, number, &reason, self.study.now())
             .await?;
-        let message = format!("round {number} was abandoned: {reason}");
-        Err(Problem::Fatal { message })
+        // Its run has failed with it.
+        Ok(Next::Step)
     }
 }

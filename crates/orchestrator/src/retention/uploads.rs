@@ -10,7 +10,7 @@ use federation::Timestamp;
 
 use super::Sum;
 use super::rules::has_passed;
-use crate::trace::spawn_blocking;
+use crate::trace::block;
 
 /// How long an upload that broke can be gone on with, as when the store is opened.
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -27,14 +27,14 @@ pub(super) async fn find(blobs: &ArtifactStore, now: Timestamp) -> io::Result<(S
     let Some(dir) = place(blobs) else {
         return Ok(Default::default());
     };
-    let found = spawn_blocking(move || find_in(&dir, now)).await;
+    let found = block(move || find_in(&dir, now)).await;
     found.unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
 }
 
 /// Removes those that nobody has taken up since; gives the size of each.
 pub(super) async fn remove(uploads: &[Partial], now: Timestamp) -> io::Result<Vec<u64>> {
     let paths: Vec<_> = uploads.iter().map(|upload| upload.path.clone()).collect();
-    let removed = spawn_blocking(move || {
+    let removed = block(move || {
         let removed = paths.iter().map(|path| remove_one(path, now));
         removed.filter_map(Result::transpose).collect()
     });

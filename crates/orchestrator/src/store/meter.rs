@@ -1,15 +1,31 @@
 //! What is counted of statements and their connections, by what is done to what.
 
+use std::fmt::{self, Debug};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use seams::{Seam, Seams};
-use sqlx::AnyPool;
+use sqlx::any::AnyArguments;
 use sqlx::error::DatabaseError;
+use sqlx::{Any, AnyPool, Execute};
 use telemetry::metrics::{Histogram, IntCounter, IntGauge, Raised};
 use tokio::time::timeout;
 
 use crate::metrics::store as metrics;
+
+/// A statement with its arguments. An `Option<f64>` is none of them: the driver declares an absent
+/// one as a number of four bytes, and PostgreSQL then refuses the next one of eight.
+pub(super) type Query<'q> = sqlx::query::Query<'q, Any, AnyArguments>;
+
+/// What a statement says, for those who listen.
+#[derive(Default)]
+pub(super) struct Statement(String);
+
+impl Debug for Statement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// What is done.
 #[derive(Debug, Clone, Copy)]
@@ -78,6 +94,42 @@ impl Meter {
         }
     }
 
+    /// A statement, with what it says for those who listen.
+    pub(super) fn hear<'q>(&self, mut query: Query<'q>) -> (Query<'q>, Statement) {
+        if !self.seams.are_heard() {
+            return (query, Statement::default());
+        }
+        let arguments = query.take_arguments().ok().flatten().unwrap_or_default();
+        let sql = query.sql();
+        let said = format!("{} {:?}", sql.as_str(), arguments.values.0);
+        (sqlx::query_with(sql, arguments), Statement(said))
+    }
+
+    /// Does `work`, a statement and what it takes to have a connection for it, through the seams.
+    pub(super) async fn make<T>(
+        &self,
+        operation: Operation,
+        statement: &Statement,
+        work: impl Future<Output = sqlx::Result<T>>,
+    ) -> sqlx::Result<T> {
+        self.seams
+            .make(Seam::Store, operation.as_str(), statement, work)
+            .await
+    }
+
+    /// Does `work`, a statement of a transaction, through the seams.
+    pub(super) async fn make_within<T>(
+        &self,
+        operation: Operation,
+        statement: &Statement,
+        work: impl Future<Output = sqlx::Result<T>>,
+    ) -> sqlx::Result<T> {
+        self.seams
+            .within()
+            .make(Seam::Store, operation.as_str(), statement, work)
+            .await
+    }
+
     /// Counts `work`, one statement.
     pub(super) async fn count<T>(
         &self,
@@ -85,7 +137,6 @@ impl Meter {
         subject: Subject,
         work: impl Future<Output = sqlx::Result<T>>,
     ) -> sqlx::Result<T> {
-        self.seams.pass(Seam::Store, operation.as_str());
         let handles = self.handles(operation, subject);
         handles.queries.inc();
         let timer = handles.seconds.start();

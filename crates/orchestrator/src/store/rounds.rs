@@ -228,7 +228,8 @@ impl Store {
         Ok(true)
     }
 
-    /// Notes, once, that a round ended without a model.
+    /// Notes, once, that a round ended without a model, and that its run has failed with it: a run
+    /// that went on could not open the round again.
     ///
     /// # Errors
     ///
@@ -260,6 +261,8 @@ impl Store {
             reason: reason.to_owned(),
         };
         events::append(&mut write, run, now, &event).await?;
+        let reason = format!("round {round} was abandoned: {reason}");
+        runs::fail(&mut write, run, &reason, now).await?;
         self.commit(write).await
     }
 

@@ -182,12 +182,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        // The state alone: the rest of the row may be what does not read.
-        let query = sqlx::query("SELECT state FROM runs WHERE run = $1").bind(run.to_string());
-        let row = write.one(Subject::Run, query).await?;
-        let state: Option<RunState> = row.as_ref().map(|row| text(row, "state")).transpose()?;
-        if let Some(state) = state.filter(|state| !state.is_final()) {
-            set_state(&mut write, run, state, RunState::Failed, reason, now).await?;
+        if fail(&mut write, run, reason, now).await? {
             self.commit(write).await?;
         }
         Ok(())
@@ -224,6 +219,24 @@ impl Store {
         self.commit(write).await?;
         Ok(row.map(Ok))
     }
+}
+
+/// Ends a run as failed. Says whether it had not ended.
+pub(super) async fn fail(
+    write: &mut Write,
+    run: RunId,
+    reason: &str,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    // The state alone: the rest of the row may be what does not read.
+    let query = sqlx::query("SELECT state FROM runs WHERE run = $1").bind(run.to_string());
+    let row = write.one(Subject::Run, query).await?;
+    let state: Option<RunState> = row.as_ref().map(|row| text(row, "state")).transpose()?;
+    let Some(state) = state.filter(|state| !state.is_final()) else {
+        return Ok(false);
+    };
+    set_state(write, run, state, RunState::Failed, reason, now).await?;
+    Ok(true)
 }
 
 async fn insert(write: &mut Write, new: &NewRun, now: Timestamp) -> Result<(), StoreError> {

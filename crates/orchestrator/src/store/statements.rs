@@ -6,18 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::any::{AnyArguments, AnyRow};
+use seams::away::{self, Away};
+use sqlx::any::AnyRow;
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, raw_sql};
 use tokio::time::timeout;
 
-use super::meter::{Meter, is_lost};
+use super::meter::{Meter, Query, Statement, is_lost};
 pub(super) use super::meter::{Operation, Subject};
 use super::{Store, StoreError};
-
-/// A statement with its arguments. An `Option<f64>` is none of them: the driver declares an absent
-/// one as a number of four bytes, and PostgreSQL then refuses the next one of eight.
-type Query<'q> = sqlx::query::Query<'q, Any, AnyArguments>;
 
 /// How long a connection may take to forget a transaction. One that is closed forgets it, too.
 const ROLLBACK: Duration = Duration::from_secs(5);
@@ -29,10 +26,15 @@ impl Store {
         subject: Subject,
         query: Query<'_>,
     ) -> Result<Option<AnyRow>, StoreError> {
-        let mut held = self.held().await?;
-        let fetching = query.fetch_optional(held.start());
-        let fetched = self.meter.count(Operation::Select, subject, fetching).await;
-        Ok(held.done(Use::None, fetched)?)
+        let (query, statement) = self.meter.hear(query);
+        let fetching = async {
+            let mut held = self.held().await?;
+            let fetching = query.fetch_optional(held.start());
+            let fetched = self.meter.count(Operation::Select, subject, fetching).await;
+            held.done(Use::None, fetched)
+        };
+        let made = self.meter.make(Operation::Select, &statement, fetching);
+        Ok(made.await?)
     }
 
     /// All rows.
@@ -41,10 +43,15 @@ impl Store {
         subject: Subject,
         query: Query<'_>,
     ) -> Result<Vec<AnyRow>, StoreError> {
-        let mut held = self.held().await?;
-        let fetching = query.fetch_all(held.start());
-        let fetched = self.meter.count(Operation::Select, subject, fetching).await;
-        Ok(held.done(Use::None, fetched)?)
+        let (query, statement) = self.meter.hear(query);
+        let fetching = async {
+            let mut held = self.held().await?;
+            let fetching = query.fetch_all(held.start());
+            let fetched = self.meter.count(Operation::Select, subject, fetching).await;
+            held.done(Use::None, fetched)
+        };
+        let made = self.meter.make(Operation::Select, &statement, fetching);
+        Ok(made.await?)
     }
 
     /// A change that is a transaction of its own.
@@ -61,12 +68,14 @@ impl Store {
 
     async fn held(&self) -> sqlx::Result<Held> {
         let _waiting = self.meter.wait();
+        let away = away::go().await;
         let acquired = self.pool.acquire().await;
         acquired
             .inspect_err(|error| self.meter.count_error(Operation::Acquire, error))
             .map(|connection| Held {
                 connection: Some(connection),
                 in_use: Use::None,
+                away,
             })
     }
 
@@ -80,10 +89,6 @@ impl Store {
     /// A transaction, whoever leads. On a server it does not hold the writers' lock yet.
     pub(super) async fn begin(&self) -> Result<Write, StoreError> {
         let _waiting = self.meter.wait();
-        let mut write = Write {
-            held: self.held().await?,
-            meter: Arc::clone(&self.meter),
-        };
         // In a file, IMMEDIATE takes the write lock at once; a transaction that read first and
         // wrote later could find its reading outdated and fail. On a server, each statement must
         // see what was committed before it, since the writers' lock is taken by the first one.
@@ -92,13 +97,22 @@ impl Store {
         } else {
             "BEGIN IMMEDIATE"
         };
-        let beginning = raw_sql(statement).execute(write.held.start());
-        let count = self
-            .meter
-            .count(Operation::Begin, Subject::Transaction, beginning);
-        let begun = count.await;
-        write.held.done(Use::Transaction, begun)?;
-        Ok(write)
+        let beginning = async {
+            let mut held = self.held().await?;
+            let beginning = raw_sql(statement).execute(held.start());
+            let count = self
+                .meter
+                .count(Operation::Begin, Subject::Transaction, beginning);
+            let begun = count.await;
+            held.done(Use::Transaction, begun)?;
+            Ok(held)
+        };
+        let bare = Statement::default();
+        let made = self.meter.make(Operation::Begin, &bare, beginning);
+        Ok(Write {
+            held: made.await?,
+            meter: Arc::clone(&self.meter),
+        })
     }
 
     /// Makes what was written last. An error leaves open whether it does, when the connection was
@@ -108,9 +122,12 @@ impl Store {
         let count = self
             .meter
             .count(Operation::Commit, Subject::Transaction, committing);
-        let committed = count.await;
-        write.held.done(Use::None, committed)?;
+        let bare = Statement::default();
+        let made = self.meter.make_within(Operation::Commit, &bare, count);
+        let committed = made.await;
+        // Those who wait for it look, also when it is not known whether it was made.
         self.commits.send_modify(|count| *count += 1);
+        write.held.done(Use::None, committed)?;
         Ok(())
     }
 }
@@ -129,8 +146,11 @@ impl Write {
         subject: Subject,
         query: Query<'_>,
     ) -> Result<Option<AnyRow>, StoreError> {
+        let (query, statement) = self.meter.hear(query);
         let fetching = query.fetch_optional(self.held.start());
-        let fetched = self.meter.count(Operation::Select, subject, fetching).await;
+        let count = self.meter.count(Operation::Select, subject, fetching);
+        let made = self.meter.make_within(Operation::Select, &statement, count);
+        let fetched = made.await;
         Ok(self.held.done(Use::Transaction, fetched)?)
     }
 
@@ -141,8 +161,11 @@ impl Write {
         subject: Subject,
         query: Query<'_>,
     ) -> Result<u64, StoreError> {
+        let (query, statement) = self.meter.hear(query);
         let changing = query.execute(self.held.start());
-        let changed = self.meter.count(operation, subject, changing).await;
+        let count = self.meter.count(operation, subject, changing);
+        let made = self.meter.make_within(operation, &statement, count);
+        let changed = made.await;
         let changed = self.held.done(Use::Transaction, changed)?;
         Ok(changed.rows_affected())
     }
@@ -154,8 +177,11 @@ impl Write {
         subject: Subject,
         query: Query<'_>,
     ) -> Result<AnyRow, StoreError> {
+        let (query, statement) = self.meter.hear(query);
         let changing = query.fetch_one(self.held.start());
-        let changed = self.meter.count(operation, subject, changing).await;
+        let count = self.meter.count(operation, subject, changing);
+        let made = self.meter.make_within(operation, &statement, count);
+        let changed = made.await;
         Ok(self.held.done(Use::Transaction, changed)?)
     }
 }
@@ -167,6 +193,8 @@ struct Held {
     // None only while it is dropped.
     connection: Option<PoolConnection<Any>>,
     in_use: Use,
+    // Until the pool has it back.
+    away: Away,
 }
 
 /// What a connection is in.
@@ -203,18 +231,23 @@ impl Drop for Held {
         let Some(mut connection) = self.connection.take() else {
             return;
         };
-        match self.in_use {
-            Use::None => {}
-            Use::Statement => connection.close_on_drop(),
-            Use::Transaction => {
-                tokio::spawn(async move {
+        let (in_use, away) = (self.in_use, std::mem::take(&mut self.away));
+        tokio::spawn(async move {
+            let is_known = match in_use {
+                Use::None => true,
+                Use::Statement => false,
+                Use::Transaction => {
                     let rolling = raw_sql("ROLLBACK").execute(&mut *connection);
-                    let rolled = timeout(ROLLBACK, rolling).await;
-                    if !matches!(rolled, Ok(Ok(_))) {
-                        connection.close_on_drop();
-                    }
-                });
+                    matches!(timeout(ROLLBACK, rolling).await, Ok(Ok(_)))
+                }
+            };
+            if is_known {
+                // As when it is dropped, but awaited.
+                connection.return_to_pool().await;
+            } else {
+                drop(timeout(ROLLBACK, connection.close()).await);
             }
-        }
+            drop(away);
+        });
     }
 }

@@ -48,6 +48,7 @@ async fn an_orchestrators_port_that_somebody_has_is_named_with_its_key() {
             clock: Arc::new(SystemClock::default()),
             compute: Address::Pipe(Pipe::default()),
             pipe: None,
+            queue: None,
             seams: Seams::default(),
         };
         let refusal = Orchestrator::start(config, wiring).await.unwrap_err();

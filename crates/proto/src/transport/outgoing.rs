@@ -1,12 +1,17 @@
 //! The caller's side of a connection.
 
+use std::fmt;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use seams::{Seam, Seams};
+use futures::future::BoxFuture;
+use seams::Seams;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
 use tonic::transport::Channel;
 use tonic::transport::channel::ResponseFuture;
+
+use super::heard;
 
 /// Writes into a call's metadata what the callee should know, such as the caller's place in a
 /// trace.
@@ -48,17 +53,47 @@ impl Outgoing {
 impl Service<http::Request<Body>> for Outgoing {
     type Response = http::Response<Body>;
     type Error = tonic::transport::Error;
-    type Future = ResponseFuture;
+    type Future = Calling;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.channel.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: http::Request<Body>) -> ResponseFuture {
+    fn call(&mut self, mut request: http::Request<Body>) -> Calling {
         if let Some(stamp) = self.stamp {
             stamp(request.headers_mut());
         }
-        self.seams.pass(Seam::Service, request.uri().path());
-        self.channel.call(request)
+        if !self.seams.are_heard() {
+            return Calling::Free(self.channel.call(request));
+        }
+        // The channel that is ready is the one that is called.
+        let fresh = self.channel.clone();
+        let channel = std::mem::replace(&mut self.channel, fresh);
+        Calling::Heard(Box::pin(heard::call(self.seams.clone(), channel, request)))
+    }
+}
+
+/// A call under way.
+pub enum Calling {
+    /// As it is.
+    Free(ResponseFuture),
+    /// In the hands of who listens.
+    Heard(BoxFuture<'static, Result<http::Response<Body>, tonic::transport::Error>>),
+}
+
+impl fmt::Debug for Calling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Calling")
+    }
+}
+
+impl Future for Calling {
+    type Output = Result<http::Response<Body>, tonic::transport::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Free(calling) => Pin::new(calling).poll(cx),
+            Self::Heard(calling) => calling.as_mut().poll(cx),
+        }
     }
 }

@@ -22,14 +22,15 @@ impl Driver {
         let turns = Arc::clone(&self.turns);
         self.idle = false;
         let signal = tokio::select! {
+            biased;
             signal = self.inbox.recv() => signal,
-            () = clock.sleep(span) => {
-                self.idle = true;
+            turn = turns.acquire_owned(), if for_turn => {
+                self.turn = turn.ok();
                 None
             }
             changed = self.sessions.changed() => changed.err().and(None),
-            turn = turns.acquire_owned(), if for_turn => {
-                self.turn = turn.ok();
+            () = clock.sleep(span) => {
+                self.idle = true;
                 None
             }
         };

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clock::SystemClock;
-use seams::{Call, Listener, Seams};
+use seams::{Call, Listener, Seams, Waiting};
 use telemetry::config::environment::Environment;
 use telemetry::logs::Output;
 use telemetry::process::asked_to_end;
@@ -62,7 +62,7 @@ struct Listening {
 }
 
 impl Listener for Listening {
-    fn hear(&self, call: Call<'_>) {
+    fn hear(&self, call: Call<'_>) -> Option<Waiting> {
         let number = 1 + self.heard.fetch_add(1, Ordering::Relaxed);
         if Some(number) == self.before {
             // Nothing is flushed, closed or said: as `kill -9`, on the dot.
@@ -71,6 +71,7 @@ impl Listener for Listening {
         let line = format!("{:?} {}\n", call.seam, call.operation);
         let mut calls = &self.calls;
         calls.write_all(line.as_bytes()).expect("a line");
+        None
     }
 }
 
@@ -122,6 +123,7 @@ async fn orchestrate(seams: Seams) -> anyhow::Result<()> {
         clock: Arc::new(SystemClock::default()),
         compute: config.compute.parse()?,
         pipe: None,
+        queue: None,
         seams,
     };
     let ended = asked_to_end()?;

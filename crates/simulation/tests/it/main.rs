@@ -1,0 +1,5 @@
+//! The simulation, and the parts of it that fail.
+
+mod contracts;
+mod patient;
+mod seeds;
