@@ -7,6 +7,7 @@
 )]
 
 mod arrows;
+mod dashboards;
 mod proto;
 mod sizes;
 
@@ -27,6 +28,19 @@ struct Cli {
 enum Chore {
     /// Hold the crates' dependencies against the table in ARCHITECTURE.md.
     Arrows,
+    /// Write Grafana's dashboards from their descriptions in grafana/panels.
+    Dashboards {
+        /// Write nothing; fail when a committed dashboard is not what its description makes.
+        #[arg(long, conflicts_with = "against")]
+        check: bool,
+        /// Write nothing; execute every query and variable against the Prometheus at this address,
+        /// and fail when one yields nothing or what is not a number.
+        #[arg(long, value_name = "URL")]
+        against: Option<String>,
+        /// A job that this Prometheus does not scrape; what only it shows must be absent.
+        #[arg(long, value_name = "JOB", requires = "against")]
+        without: Vec<String>,
+    },
     /// Generate the Rust code of proto/pangea/v1.
     Proto {
         /// Write nothing; fail when the committed code is not what the protos generate.
@@ -51,6 +65,13 @@ fn run(chore: &Chore) -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     match chore {
         Chore::Arrows => arrows::run(&root),
+        Chore::Dashboards {
+            against: Some(url),
+            without,
+            ..
+        } => dashboards::execute(&root, url, without),
+        Chore::Dashboards { check: true, .. } => dashboards::check(&root),
+        Chore::Dashboards { .. } => dashboards::write(&root),
         Chore::Proto { check: false } => proto::write(&root),
         Chore::Proto { check: true } => proto::check(&root),
         Chore::Sizes => sizes::run(&root),
