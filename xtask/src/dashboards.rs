@@ -24,6 +24,7 @@ use catalogue::Catalogue;
 use description::Dashboard;
 
 const DESCRIPTIONS: &str = "grafana/panels";
+const UNSHOWN: &str = "grafana/unshown.yaml";
 const FILES: &str = "grafana/dashboards";
 
 pub(crate) fn write(root: &Path) -> anyhow::Result<()> {
@@ -75,6 +76,9 @@ fn generate(root: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     let catalogue = Catalogue::read(root)?;
     let dashboards = described(root)?;
     let mut links = review::review(&dashboards, &catalogue)?;
+    let unshown: BTreeMap<String, String> = serde_yaml_ng::from_str(&text(root, UNSHOWN)?)
+        .with_context(|| format!("read {UNSHOWN}"))?;
+    review::review_coverage(&dashboards, &catalogue, &unshown)?;
     let file = |dashboard: &Dashboard| {
         let mut links = links.remove(&dashboard.uid).unwrap_or_default();
         let json = in_order(grafana::file(dashboard, &mut links));
@@ -101,6 +105,10 @@ fn described(root: &Path) -> anyhow::Result<Vec<Dashboard>> {
     };
     let named = |path: &PathBuf| read(path).with_context(|| format!("read {}", path.display()));
     paths.iter().map(named).collect()
+}
+
+fn text(root: &Path, name: &str) -> anyhow::Result<String> {
+    fs::read_to_string(root.join(name)).with_context(|| format!("read {name}"))
 }
 
 /// The names of the files in the folder of dashboards.
@@ -152,27 +160,34 @@ mod tests {
         assert!(first.contains_key("pangea-metrics.json"));
     }
 
+    /// What an annotation asks for, in a house whose catalogue has no more than it must.
+    const STARTS: &str = "pangea-oven: {process_start_time_seconds: gauge seconds}\n";
+
+    fn put(root: &Path, name: &str, text: &str) {
+        let path = root.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
     #[test]
     fn a_dashboard_that_was_edited_is_named_with_the_command_that_mends_it() {
         let root = tempfile::tempdir().unwrap();
-        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        for name in [
-            "docs/metrics.md",
-            "grafana/exporters.yaml",
-            "grafana/panels/oven.yaml",
+        for (name, text) in [
+            (
+                "docs/metrics.md",
+                "| `pangea_build_info` | gauge | count | `service`: …; `version`: …; `revision`: … | . | every process | |",
+            ),
+            ("grafana/unshown.yaml", "{}"),
+            (
+                "grafana/panels/oven.yaml",
+                "{uid: oven, title: Oven, says: It bakes., range: 1h, rows: []}",
+            ),
         ] {
-            let path = root.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            let from = here.join(name);
-            match from.exists() {
-                true => drop(fs::copy(from, path).unwrap()),
-                false => fs::write(
-                    path,
-                    "{uid: oven, title: Oven, says: It bakes., range: 1h, rows: []}",
-                )
-                .unwrap(),
-            }
+            put(root.path(), name, text);
         }
+        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let others = text(&here, "grafana/exporters.yaml").unwrap();
+        put(root.path(), "grafana/exporters.yaml", &(others + STARTS));
         write(root.path()).unwrap();
         check(root.path()).unwrap();
         let file = root.path().join(FILES).join("oven.json");

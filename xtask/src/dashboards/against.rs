@@ -7,7 +7,6 @@
 mod prometheus;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
@@ -17,6 +16,7 @@ use super::description::{Dashboard, Kind};
 use super::grafana::ANNOTATIONS;
 use super::query::{filled, needs_one_of};
 use super::review::label_values;
+use super::text;
 use prometheus::{Answer, Prometheus};
 
 const EMPTY: &str = "grafana/empty.yaml";
@@ -50,9 +50,8 @@ pub(super) fn run(
             "{job} is scraped there; leave out `--without {job}`"
         );
     }
-    let text = fs::read_to_string(root.join(EMPTY)).with_context(|| format!("read {EMPTY}"))?;
     let mut excuses: Excuses =
-        serde_yaml_ng::from_str(&text).with_context(|| format!("read {EMPTY}"))?;
+        serde_yaml_ng::from_str(&text(root, EMPTY)?).with_context(|| format!("read {EMPTY}"))?;
 
     let (mut fine, mut left_out, mut failed) = (0, 0, 0);
     for query in queries(dashboards) {

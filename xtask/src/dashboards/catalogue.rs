@@ -2,13 +2,13 @@
 //! grafana/exporters.yaml; and those that recording rules make of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
 
 use super::query::Shape;
 use super::recorded;
+use super::text;
 use super::unit::Unit;
 
 const OURS: &str = "docs/metrics.md";
@@ -65,6 +65,8 @@ pub(super) enum Series<'a> {
 
 #[derive(Debug, Default)]
 pub(super) struct Catalogue {
+    /// All names of each metric of ours.
+    ours: Vec<Vec<String>>,
     metrics: BTreeMap<String, Metric>,
     recorded: BTreeMap<String, Shape>,
 }
@@ -102,10 +104,16 @@ impl Catalogue {
                 .split("Also as `")
                 .nth(1)
                 .and_then(|rest| rest.split("`.").next());
-            for alias in aliases.into_iter().flat_map(|names| names.split("`, `")) {
-                self.add(alias, metric.clone());
+            let aliases = aliases.into_iter().flat_map(|names| names.split("`, `"));
+            let names: Vec<String> = [name.trim_matches('`')]
+                .into_iter()
+                .chain(aliases)
+                .map(str::to_owned)
+                .collect();
+            for name in &names {
+                self.add(name, metric.clone());
             }
-            self.add(name.trim_matches('`'), metric);
+            self.ours.push(names);
         }
         if self.metrics.is_empty() {
             bail!("it lists no metric");
@@ -135,6 +143,21 @@ impl Catalogue {
             }
         }
         Ok(())
+    }
+
+    /// Each metric of ours of whose names none is among `series`, by its first name.
+    pub(super) fn ours_not_in(&self, series: &BTreeSet<String>) -> impl Iterator<Item = &str> {
+        let is_among = |name: &String| {
+            let suffixes = ["", "_bucket", "_sum", "_count"];
+            suffixes
+                .iter()
+                .any(|suffix| series.contains(&format!("{name}{suffix}")))
+        };
+        let unseen = move |names: &&Vec<String>| !names.iter().any(is_among);
+        self.ours
+            .iter()
+            .filter(unseen)
+            .map(|names| names[0].as_str())
     }
 
     /// Several rules may record one name, with other labels.
@@ -182,10 +205,6 @@ impl Catalogue {
     pub(super) fn nearest(&self, name: &str) -> String {
         nearest(name, self.metrics.keys().chain(self.recorded.keys()))
     }
-}
-
-fn text(root: &Path, name: &str) -> anyhow::Result<String> {
-    fs::read_to_string(root.join(name)).with_context(|| format!("read {name}"))
 }
 
 fn kind_named(word: &str) -> anyhow::Result<Kind> {

@@ -170,7 +170,7 @@ fn panel_at(panel: &Panel, id: usize, at: &Value, links: Vec<Link>) -> Value {
     value["type"] = json!(kind);
     value["options"] = options;
     if panel.kind == Kind::Table {
-        value["transformations"] = columns();
+        value["transformations"] = columns(panel);
     }
     let mut defaults = json!({
         "unit": panel.unit,
@@ -183,12 +183,11 @@ fn panel_at(panel: &Panel, id: usize, at: &Value, links: Vec<Link>) -> Value {
     if let Some(max) = &panel.max {
         (defaults["min"], defaults["max"]) = (json!(0), json!(max));
     }
-    value["fieldConfig"] = json!({ "defaults": defaults, "overrides": [] });
+    value["fieldConfig"] = json!({ "defaults": defaults, "overrides": overrides(panel) });
     value
 }
 
 fn targets(panel: &Panel) -> Vec<Value> {
-    let names = ('A'..='Z').map(String::from);
     let target = |(name, (legend, query)): (String, (&str, &str))| {
         let at_once = matches!(panel.kind, Kind::Table | Kind::Bars);
         json!({
@@ -203,7 +202,12 @@ fn targets(panel: &Panel) -> Vec<Value> {
             "exemplar": !at_once && query.contains("histogram_quantile"),
         })
     };
-    names.zip(panel.queries.iter()).map(target).collect()
+    ref_ids().zip(panel.queries.iter()).map(target).collect()
+}
+
+/// What Grafana calls the queries of a panel.
+fn ref_ids() -> impl Iterator<Item = String> {
+    ('A'..='Z').map(String::from)
 }
 
 fn has_limits(panel: &Panel) -> bool {
@@ -316,12 +320,34 @@ fn last_number() -> Value {
     json!({ "calcs": ["lastNotNull"], "fields": "", "values": false })
 }
 
-/// Of a table, the time is that of the dashboard and says nothing.
-fn columns() -> Value {
+/// Of a table, the time is that of the dashboard and says nothing. Grafana calls a lone column of
+/// numbers `Value`, and several `Value #A`, `Value #B` and so on.
+fn columns(panel: &Panel) -> Value {
+    let alone = panel.queries.iter().count() == 1;
+    let named = |(name, (legend, _)): (String, (&str, &str))| {
+        let column = if alone {
+            "Value".to_owned()
+        } else {
+            format!("Value #{name}")
+        };
+        (column, json!(legend))
+    };
+    let names: serde_json::Map<String, Value> =
+        ref_ids().zip(panel.queries.iter()).map(named).collect();
+    let hidden = json!({ "Time": true, "__name__": true });
     json!([
         { "id": "merge", "options": {} },
-        { "id": "organize", "options": { "excludeByName": { "Time": true, "__name__": true } } },
+        { "id": "organize", "options": { "excludeByName": hidden, "renameByName": names } },
     ])
+}
+
+/// Of a table with limits, the numbers are coloured and the labels are not.
+fn overrides(panel: &Panel) -> Value {
+    if panel.kind != Kind::Table || !has_limits(panel) {
+        return json!([]);
+    }
+    let coloured = json!({ "id": "custom.cellOptions", "value": { "type": "color-background" } });
+    json!([{ "matcher": { "id": "byType", "options": "number" }, "properties": [coloured] }])
 }
 
 fn alerts() -> Value {

@@ -178,15 +178,31 @@ pub(super) fn filled(query: &str) -> String {
 /// For each selector of a query, the jobs of which at least one must be scraped for it to have
 /// series; none where that cannot be said.
 pub(super) fn needs_one_of(query: &str, catalogue: &Catalogue) -> Vec<Vec<String>> {
+    asked(query, catalogue)
+        .into_iter()
+        .map(|asked| asked.jobs)
+        .collect()
+}
+
+/// The names of the series that a query asks for.
+pub(super) fn series_in(query: &str, catalogue: &Catalogue) -> Vec<String> {
+    asked(query, catalogue)
+        .into_iter()
+        .flat_map(|asked| asked.names)
+        .collect()
+}
+
+/// What each selector of a query asks for; nothing where the query does not parse.
+fn asked(query: &str, catalogue: &Catalogue) -> Vec<selector::Asked> {
     let Ok(parsed) = promql_parser::parser::parse(&filled(query)) else {
         return Vec::new();
     };
-    let mut needs = selector::Needs {
+    let mut selectors = selector::Selectors {
         catalogue,
-        jobs: Vec::new(),
+        asked: Vec::new(),
     };
-    match walk_expr(&mut needs, &parsed) {
-        Ok(_) => needs.jobs,
+    match walk_expr(&mut selectors, &parsed) {
+        Ok(_) => selectors.asked,
         Err(never) => match never {},
     }
 }

@@ -8,7 +8,7 @@ use super::catalogue::Catalogue;
 use super::description::{Dashboard, Kind, Limits, Panel};
 use super::grafana::ANNOTATIONS;
 use super::links::{From, Link, link};
-use super::query::{FILLED, Labels, Rigour, Shape, check};
+use super::query::{FILLED, Labels, Rigour, Shape, check, series_in};
 use super::unit::Unit;
 
 /// By uid and title of the panel.
@@ -37,6 +37,35 @@ pub(super) fn review<'a>(
         Ok((dashboard.uid.clone(), links))
     };
     dashboards.iter().map(of).collect()
+}
+
+/// Refuses metrics of ours that no dashboard shows, and reasons for those that one does show.
+/// `unshown` are the names of those that need not be shown.
+pub(super) fn review_coverage(
+    dashboards: &[Dashboard],
+    catalogue: &Catalogue,
+    unshown: &BTreeMap<String, String>,
+) -> anyhow::Result<()> {
+    let panels = dashboards
+        .iter()
+        .flat_map(|dashboard| &dashboard.rows)
+        .flat_map(|row| &row.panels);
+    let queries = panels.flat_map(|panel| panel.queries.iter().map(|(_, query)| query));
+    let annotations = ANNOTATIONS.into_iter().map(|[_, _, query, ..]| query);
+    let shown = queries
+        .chain(annotations)
+        .flat_map(|query| series_in(query, catalogue))
+        .collect();
+    let missing: BTreeSet<&str> = catalogue.ours_not_in(&shown).collect();
+    if let Some(name) = missing.iter().find(|name| !unshown.contains_key(**name)) {
+        bail!("no dashboard shows {name}; add a panel, or say why none in grafana/unshown.yaml");
+    }
+    match unshown.keys().find(|name| !missing.contains(name.as_str())) {
+        None => Ok(()),
+        Some(name) => {
+            bail!("grafana/unshown.yaml names {name}, which a dashboard shows or nobody exports")
+        }
+    }
 }
 
 fn review_dashboard<'a>(

@@ -89,13 +89,20 @@ impl Reader<'_> {
     }
 }
 
-/// Collects which jobs the selectors of a query need.
-pub(super) struct Needs<'a> {
-    pub(super) catalogue: &'a Catalogue,
-    pub(super) jobs: Vec<Vec<String>>,
+/// What a selector asks for.
+pub(super) struct Asked {
+    pub(super) names: Vec<String>,
+    /// The jobs that may show it; none where that cannot be said.
+    pub(super) jobs: Vec<String>,
 }
 
-impl ExprVisitor for Needs<'_> {
+/// Collects the selectors of a query.
+pub(super) struct Selectors<'a> {
+    pub(super) catalogue: &'a Catalogue,
+    pub(super) asked: Vec<Asked>,
+}
+
+impl ExprVisitor for Selectors<'_> {
     type Error = Infallible;
 
     fn pre_visit(&mut self, expr: &Expr) -> Result<bool, Infallible> {
@@ -108,8 +115,9 @@ impl ExprVisitor for Needs<'_> {
         let job = matchers.iter().find(|matcher| matcher.name == "job");
         let named = job.filter(|job| job.op == MatchOp::Equal);
         let mut jobs = BTreeSet::new();
-        for name in names(selector, self.catalogue) {
-            match self.catalogue.series(&name) {
+        let names = names(selector, self.catalogue);
+        for name in &names {
+            match self.catalogue.series(name) {
                 Some(
                     Series::Plain(metric)
                     | Series::Bucket(metric)
@@ -123,7 +131,10 @@ impl ExprVisitor for Needs<'_> {
                 None => {}
             }
         }
-        self.jobs.push(jobs.into_iter().collect());
+        self.asked.push(Asked {
+            names,
+            jobs: jobs.into_iter().collect(),
+        });
         Ok(true)
     }
 }

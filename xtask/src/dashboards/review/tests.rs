@@ -126,3 +126,28 @@ fn limits_rise_where_more_is_worse() {
         "limits need investigate or critical",
     );
 }
+
+#[test]
+fn a_metric_of_ours_is_on_a_dashboard_or_says_why_not() {
+    let mut catalogue = Catalogue::default();
+    catalogue.add_exporters(EXPORTERS).unwrap();
+    let page = "| `plates_total` | counter | count | `shelf`: … | Plates. | orchestrator |  |\n\
+                | `heat_bytes` | gauge | bytes |  | Heat. Also as `warmth_bytes`. | orchestrator |  |";
+    catalogue.add_ours(page).unwrap();
+    let dashboards: Vec<Dashboard> = vec![serde_yaml_ng::from_str(DASHBOARD).unwrap()];
+    let told = |unshown: &[&str]| {
+        let unshown = unshown
+            .iter()
+            .map(|name| ((*name).to_owned(), String::new()))
+            .collect();
+        review_coverage(&dashboards, &catalogue, &unshown).map_err(|error| error.to_string())
+    };
+    assert!(
+        told(&[])
+            .unwrap_err()
+            .starts_with("no dashboard shows heat_bytes; add a panel")
+    );
+    assert_eq!(told(&["heat_bytes"]), Ok(()));
+    let superfluous = told(&["heat_bytes", "plates_total"]).unwrap_err();
+    assert!(superfluous.starts_with("grafana/unshown.yaml names plates_total"));
+}
