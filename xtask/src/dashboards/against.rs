@@ -12,7 +12,7 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 
 use super::catalogue::Catalogue;
-use super::description::{Dashboard, Kind};
+use super::description::Dashboard;
 use super::grafana::ANNOTATIONS;
 use super::query::{filled, needs_one_of};
 use super::review::label_values;
@@ -133,7 +133,7 @@ fn queries(dashboards: &[Dashboard]) -> Vec<Query> {
                 queries.push(Query {
                     name: format!("{}/{}/{legend}", dashboard.uid, panel.title),
                     text: with_all(text, dashboard),
-                    over_time: !matches!(panel.kind, Kind::Table | Kind::Bars),
+                    over_time: !panel.kind.is_of_now(),
                 });
             }
         }

@@ -57,18 +57,26 @@ pub(super) struct Panel {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Kind {
-    /// The last number, large.
+    /// The number of now, large.
     Stat,
     /// Numbers over time.
     Lines,
     /// Numbers over time, whose sum says something.
     Stacked,
-    /// The last number of each series, as a bar.
+    /// The number of each series now, as a bar.
     Bars,
-    /// The last numbers, with their labels as columns.
+    /// The numbers of now, with their labels as columns.
     Table,
     /// Alerts that fire or are about to.
     Alerts,
+}
+
+impl Kind {
+    /// Whether it shows one moment. The last number of a stretch of time would still be shown when
+    /// the process that told it is long gone.
+    pub(super) fn is_of_now(self) -> bool {
+        matches!(self, Self::Stat | Self::Bars | Self::Table)
+    }
 }
 
 #[derive(Debug, Clone, serde::Deserialize)]

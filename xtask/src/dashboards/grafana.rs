@@ -189,7 +189,7 @@ fn panel_at(panel: &Panel, id: usize, at: &Value, links: Vec<Link>) -> Value {
 
 fn targets(panel: &Panel) -> Vec<Value> {
     let target = |(name, (legend, query)): (String, (&str, &str))| {
-        let at_once = matches!(panel.kind, Kind::Table | Kind::Bars);
+        let at_once = panel.kind.is_of_now();
         json!({
             "refId": name,
             "datasource": source(),
@@ -297,7 +297,7 @@ fn lines() -> Value {
 fn stat(panel: &Panel) -> Value {
     json!({
         "colorMode": if has_limits(panel) { "background" } else { "value" },
-        "graphMode": "area",
+        "graphMode": "none",
         "justifyMode": "auto",
         "orientation": "auto",
         "textMode": "auto",

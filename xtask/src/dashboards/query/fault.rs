@@ -32,6 +32,10 @@ pub(in crate::dashboards) enum Fault {
         value: String,
         nearest: String,
     },
+    #[error(
+        "le=\"{0}\" is a whole number, which Prometheus 2 and 3 store differently; take an edge such as 0.2"
+    )]
+    WholeEdge(String),
     #[error("{0} is a histogram; take {0}_bucket, {0}_sum or {0}_count")]
     BareHistogram(String),
     #[error("{0} is a counter, whose value says nothing; take rate() or increase() of it")]

@@ -177,6 +177,10 @@ fn check_matcher(
     matcher: &Matcher,
 ) -> Result<(), Fault> {
     let label = &matcher.name;
+    let is_whole = |edge: f64| edge.is_finite() && edge.fract().abs() == 0.0;
+    if label == "le" && matcher.value.parse().is_ok_and(is_whole) {
+        return Err(Fault::WholeEdge(matcher.value.clone()));
+    }
     let Some(values) = labels.get(label) else {
         return Err(Fault::NoLabelOf {
             metric: metric.to_owned(),

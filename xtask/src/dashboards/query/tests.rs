@@ -141,6 +141,20 @@ fn a_quantile_is_of_a_rate_of_buckets_and_not_of_nothing() {
 }
 
 #[test]
+fn an_edge_is_stored_alike_by_all_versions() {
+    refused(
+        r#"sum(rate(heat_seconds_bucket{le="2"}[5m]))"#,
+        "is a whole number",
+    );
+    refused(
+        r#"sum(rate(heat_seconds_bucket{le="2.0"}[5m]))"#,
+        "is a whole number",
+    );
+    shape(r#"sum(rate(heat_seconds_bucket{le="0.5"}[5m]))"#);
+    shape(r#"sum(rate(heat_seconds_bucket{le="+Inf"}[5m]))"#);
+}
+
+#[test]
 fn a_divisor_cannot_be_zero() {
     let rate = "sum(rate(plates_total[5m]))";
     refused(&format!("{rate} / {rate}"), "divides by what may be 0");
