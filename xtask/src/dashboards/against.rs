@@ -189,3 +189,52 @@ fn annotations(prometheus: &Prometheus) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(series: usize, not_finite: Option<&str>, excuse: Option<&str>) -> String {
+        let answer = Answer {
+            series,
+            not_finite: not_finite.map(str::to_owned),
+        };
+        let verdict = judge(&Ok(answer), excuse.map(str::to_owned));
+        verdict
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default()
+    }
+
+    #[test]
+    fn an_excuse_holds_as_long_as_nothing_comes() {
+        assert_eq!(told(1, None, None), "");
+        assert_eq!(told(0, None, None), "nothing comes of it");
+        assert_eq!(told(0, None, Some("no oven")), "");
+        let there = "there is data, and grafana/empty.yaml says: no oven; remove the line";
+        assert_eq!(told(1, None, Some("no oven")), there);
+        assert_eq!(told(1, Some("{oven}"), None), "not a finite number: {oven}");
+    }
+
+    #[test]
+    fn what_one_selector_lacks_the_query_lacks() {
+        let mut catalogue = Catalogue::default();
+        let yaml = "oven: {heat: gauge count}\nstove: {flame: gauge count}\n";
+        catalogue.add_exporters(yaml).unwrap();
+        let without = ["stove".to_owned()];
+        assert!(is_scraped("heat", &without, &catalogue));
+        assert!(!is_scraped("heat + flame", &without, &catalogue));
+    }
+
+    #[test]
+    fn all_stands_for_each_variable_and_for_no_part_of_one() {
+        let yaml = "{uid: a, title: A, says: A., range: 1h, rows: [], \
+                    variables: {run: 'label_values(a, run)', run_id: 'label_values(a, run)'}}";
+        let dashboard: Dashboard = serde_yaml_ng::from_str(yaml).unwrap();
+        let query = with_all(
+            "rate(a{r=~\"$run\", i=~\"$run_id\"}[$__rate_interval])",
+            &dashboard,
+        );
+        assert_eq!(query, "rate(a{r=~\".*\", i=~\".*\"}[1m])");
+    }
+}

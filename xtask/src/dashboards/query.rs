@@ -257,14 +257,10 @@ impl Reader<'_> {
                 ..Shape::vector(grouped, Some(Unit::ONE))
             },
             token::T_COUNT_VALUES => return Err(Fault::NotUnderstood("count_values".to_owned())),
-            _ => {
-                let measured = shape.measured.filter(|_| grouped.has("le"));
-                Shape {
-                    labels: grouped,
-                    measured,
-                    ..shape
-                }
-            }
+            _ => Shape {
+                labels: grouped,
+                ..shape
+            },
         })
     }
 

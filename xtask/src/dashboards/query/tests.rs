@@ -163,6 +163,10 @@ fn a_divisor_cannot_be_zero() {
         "divides by what may be 0",
     );
     refused(&format!("{rate} / 0"), "divides by what may be 0");
+    refused(
+        &format!("{rate} / clamp_min({rate}, 0)"),
+        "divides by what may be 0",
+    );
     for divisor in [
         format!("({rate} > 0)"),
         format!("clamp_min({rate}, 0.1)"),
