@@ -30,6 +30,7 @@ pub(super) struct Answer {
 }
 
 impl Prometheus {
+    /// The one at `url`, if it answers.
     pub(super) fn at(url: &str) -> anyhow::Result<Self> {
         let address = url
             .strip_prefix("http://")
@@ -39,7 +40,9 @@ impl Prometheus {
             true => address.to_owned(),
             false => format!("{address}:80"),
         };
-        Ok(Self { address })
+        let prometheus = Self { address };
+        prometheus.now()?;
+        Ok(prometheus)
     }
 
     pub(super) fn instant(&self, query: &str) -> anyhow::Result<Answer> {
