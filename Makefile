@@ -1,6 +1,6 @@
 # An index: each target is one line, and the work is in the script or chore that it names.
 .DEFAULT_GOAL := help
-.PHONY: demo test check tools local fmt proto dashboards docs bench audit proof help
+.PHONY: demo test alert-test check tools local fmt proto dashboards docs bench audit proof help
 
 demo: ## Train a model on the digits with the whole house in one process
 	@cargo run --release -p pangea -- demo
@@ -10,6 +10,9 @@ local: ## Run the three services as separate processes, with three workers
 
 test: ## Run every test, and name those skipped for want of a tool
 	@scripts/test.sh
+
+alert-test: ## Hold alerts and their routes against promtool and amtool
+	@scripts/alert-test.sh
 
 check: ## Formatting, lints, generated code, dashboards, arrows, sizes, licences
 	@scripts/check.sh
@@ -41,4 +44,4 @@ proof: ## Run the tests in their long form
 	@scripts/prove-sentry.sh
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
