@@ -1,6 +1,6 @@
 # An index: each target is one line, and the work is in the script or chore that it names.
 .DEFAULT_GOAL := help
-.PHONY: demo test check tools local fmt proto docs bench audit proof help
+.PHONY: demo test alert-test check tools local fmt proto dashboards docs bench audit proof help
 
 demo: ## Train a model on the digits with the whole house in one process
 	@cargo run --release -p pangea -- demo
@@ -11,7 +11,10 @@ local: ## Run the three services as separate processes, with three workers
 test: ## Run every test, and name those skipped for want of a tool
 	@scripts/test.sh
 
-check: ## Formatting, lints, generated code, arrows, sizes, licences
+alert-test: ## Hold alerts and their routes against promtool and amtool
+	@scripts/alert-test.sh
+
+check: ## Formatting, lints, generated code, dashboards, arrows, sizes, licences
 	@scripts/check.sh
 
 tools: ## Set up the pinned tools that check and test use
@@ -22,6 +25,9 @@ fmt: ## Format the code
 
 proto: ## Generate the code of the wire from proto/pangea/v1
 	@cargo xtask proto
+
+dashboards: ## Write grafana/dashboards from grafana/panels
+	@cargo xtask dashboards
 
 docs: ## Write docs/metrics.md from what the services register
 	@PANGEA_WRITE_DOCS=1 cargo test --quiet -p pangea --test it catalogue
@@ -38,4 +44,4 @@ proof: ## Run the tests in their long form
 	@scripts/prove-sentry.sh
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile

@@ -15,6 +15,9 @@ step cargo fmt --all --check
 step cargo xtask sizes
 step cargo xtask arrows
 step cargo xtask proto --check
+step cargo xtask slo --check
+step cargo xtask alerts
+step cargo xtask dashboards --check
 step cargo clippy --quiet --workspace --all-targets -- -D warnings
 
 if command -v cargo-deny >/dev/null; then

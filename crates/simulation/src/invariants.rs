@@ -141,8 +141,8 @@ impl Invariants {
             return Ok(());
         };
         let round = pointer.trim_matches(|c: char| !c.is_ascii_digit()).parse();
-        let round: u32 =
-            round.map_err(|_none| Broken::because(format_args!("run {run} points to {pointer:?}")))?;
+        let round: u32 = round
+            .map_err(|_none| Broken::because(format_args!("run {run} points to {pointer:?}")))?;
         let manifest = self.manifest(run, round)?;
         let parameters = &manifest.model.parameters;
         let model = fs::metadata(self.path(&parameters.key));

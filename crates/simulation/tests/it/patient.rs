@@ -148,7 +148,8 @@ impl PatientUpload {
             }
             let done = self.upload.offset() - self.begun_at;
             let rest = self.written.clone().freeze();
-            let rest = rest.slice(usize::try_from(done).map_or(rest.len(), |done| done.min(rest.len()))..);
+            let rest =
+                rest.slice(usize::try_from(done).map_or(rest.len(), |done| done.min(rest.len()))..);
             match self.upload.write(rest).await {
                 Err(BlobError::Unavailable { .. }) => {}
                 written => return written,
