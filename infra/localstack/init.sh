@@ -13,7 +13,8 @@ dead_seconds=1209600   # the dead are kept as long as SQS allows
 export AWS_DEFAULT_REGION="$region" AWS_PAGER=
 
 aws() {
-  if command -v awslocal >/dev/null; then awslocal "$@"; else command aws "$@"; fi
+  # In the image; elsewhere AWS_ENDPOINT_URL says where LocalStack is.
+  if [[ -z "${AWS_ENDPOINT_URL:-}" ]]; then awslocal "$@"; else command aws "$@"; fi
 }
 
 attribute() { # queue's address, attribute
