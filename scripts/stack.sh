@@ -1,4 +1,6 @@
 #!/usr/bin/env bash
+# shellcheck disable=SC2034 # of the variables, some are for scripts/stack/*.sh
+#
 # Runs the stack of docker-compose.yml as plain processes, with the same configuration files: real
 # programs from `make tools`, our three services, three workers. Says in a table what runs and what
 # was left out, and ends everything when it ends.
@@ -13,6 +15,7 @@
 #   PANGEA_BINARIES         a folder with the services' binaries; else they are built, for release
 #   STACK_DIR               where everything is kept; else in a folder that is gone afterwards
 #   STACK_SCRAPE_INTERVAL   instead of 15s
+#   STACK_SECRETS           Alertmanager's, instead of infra/alertmanager/secrets
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

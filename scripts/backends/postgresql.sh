@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs PostgreSQL in the foreground: `postgresql.sh DIR PORT [OPTION…]`. It listens at 127.0.0.1:PORT, where
-# the superuser `pangea` needs no password, and keeps its data in DIR, which is set up at first use
-# and carries on at the next. The process is the server's own: SIGINT stops it and its sessions,
-# SIGKILL is a crash.
+# Runs PostgreSQL in the foreground: `postgresql.sh DIR PORT [OPTION…]`. It listens at
+# 127.0.0.1:PORT, where the superuser `pangea` needs no password, and keeps its data in DIR, which is
+# set up at first use and carries on at the next. The process is the server's own: SIGINT stops it
+# and its sessions, SIGKILL is a crash.
 set -euo pipefail
 (($# >= 2)) || { echo "usage: postgresql.sh DIR PORT [OPTION…]" >&2; exit 2; }
 

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154 # `dir` and `ports` are scripts/stack.sh's
+# shellcheck shell=bash disable=SC2004,SC2034,SC2154 # variables are scripts/stack.sh's
 #
 # The stack's configuration files, as they are but for what a container gives and a process does
 # not: names of hosts, ports of its own, folders.
@@ -45,8 +45,9 @@ write_configs() {
       -e "s#\\(scrape\\|evaluation\\)_interval: 15s#\\1_interval: ${STACK_SCRAPE_INTERVAL:-15s}#" \
       -e "s#scrape_timeout: 10s#scrape_timeout: ${STACK_SCRAPE_INTERVAL:-10s}#" \
       >"$dir/prometheus.yml"
-  sed "s#/etc/alertmanager/#$PWD/infra/alertmanager/#" infra/alertmanager/alertmanager.yml \
-    >"$dir/alertmanager.yml"
+  sed -e "s#/etc/alertmanager/secrets/#${STACK_SECRETS:-$PWD/infra/alertmanager/secrets}/#" \
+    -e "s#^  - templates/#  - $PWD/infra/alertmanager/templates/#" \
+    infra/alertmanager/alertmanager.yml >"$dir/alertmanager.yml"
   listens jaeger <infra/jaeger/config.yaml | addresses |
     sed "s#: /tmp/#: $dir/jaeger/#" >"$dir/jaeger.yaml"
   listens otel-collector <infra/otel-collector/config.yaml | addresses |

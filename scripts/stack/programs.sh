@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154 # what is used here is scripts/stack.sh's
+# shellcheck shell=bash disable=SC2004,SC2034,SC2154 # variables are scripts/stack.sh's
 #
 # Which parts there are, where each listens, and how its program is started.
 

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154 # what is used here is scripts/stack.sh's
+# shellcheck shell=bash disable=SC2004,SC2034,SC2154 # variables are scripts/stack.sh's
 #
 # Starting a part, waiting until it is well, and saying how it went.
 
@@ -45,7 +45,7 @@ answers() { # name:port, path
 memory_mib() { # part: the resident memory of it and all that it started
   local pid total=0 kib
   for pid in $(pgrep --pgroup "${pids[$1]}"); do
-    [[ "$(cat "/proc/$pid/cmdline" 2>/dev/null | tr '\0' ' ')" == *container_log.py* ]] && continue
+    if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q container_log.py; then continue; fi
     # Pages shared between processes count for each in its part.
     kib="$(awk '/^Pss:/ { print $2 }' "/proc/$pid/smaps_rollup" 2>/dev/null)" || continue
     total=$((total + ${kib:-0}))

@@ -4,6 +4,8 @@
 # downloads and compiles is thrown away afterwards.
 
 GRPCURL=1.9.3
+# Debian's would look for its templates in /usr/share.
+ALERTMANAGER=0.34.0
 JAEGER=2.13.0
 # Jaeger 1 and 2 are made of one source, and only the tag of Jaeger 1 is a version to Go.
 JAEGER_MODULE=github.com/jaegertracing/jaeger@v1.76.0
@@ -17,6 +19,8 @@ go_programs() {
   local collector
   collector="$(sed -n 's/^  version: //p' "$COLLECTOR_MANIFEST")"
   go_program grpcurl "$GRPCURL" build_grpcurl
+  go_program amtool "$ALERTMANAGER" build_alertmanager
+  go_program alertmanager "$ALERTMANAGER" build_alertmanager
   go_program jaeger "$JAEGER" build_jaeger
   go_program otelcol "$collector" build_collector "$(sha256sum <"$COLLECTOR_MANIFEST" | cut -c1-12)"
   go_program loki "$LOKI" build_loki
@@ -46,7 +50,7 @@ go_program() { # program, version, what builds it into $tools/go/bin, what else 
 
 # In a shell of its own, where a failing command ends it, and at low priority.
 go_build() { # what builds, version
-  export -f go_source build_grpcurl build_jaeger build_collector build_loki
+  export -f go_source build_grpcurl build_alertmanager build_jaeger build_collector build_loki
   export JAEGER_MODULE LOKI_PUSH COLLECTOR_MANIFEST
   local go="$tools/go"
   mkdir -p "$go/bin"
@@ -67,6 +71,15 @@ go_source() { # module@version, folder
 
 build_grpcurl() { # version, scratch
   go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@v$1"
+}
+
+build_alertmanager() { # version, scratch
+  go_source "github.com/prometheus/alertmanager@v$1" "$2/alertmanager"
+  # Its pages are built by another tool, and only its API is asked here.
+  mkdir -p ui/app/dist
+  echo "alertmanager $1" >ui/app/dist/index.html
+  go build -ldflags "-s -w -X github.com/prometheus/common/version.Version=$1" -o "$2/bin/" \
+    ./cmd/alertmanager ./cmd/amtool
 }
 
 build_jaeger() { # version, scratch

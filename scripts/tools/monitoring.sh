@@ -9,8 +9,6 @@ SUITES=(sid trixie bookworm)
 MONITORING=(
   "prometheus prometheus usr/bin/prometheus"
   "promtool promtool usr/bin/promtool"
-  "alertmanager prometheus-alertmanager usr/bin/prometheus-alertmanager"
-  "amtool prometheus-alertmanager usr/bin/amtool"
   "node_exporter prometheus-node-exporter usr/bin/prometheus-node-exporter"
   "postgres_exporter prometheus-postgres-exporter usr/bin/prometheus-postgres-exporter"
   "docker-compose docker-compose usr/libexec/docker/cli-plugins/docker-compose"
