@@ -30,6 +30,8 @@ command=
 order=()                                        # parts, as they were started
 declare -A pids=() ports=() ready=() left_out=() # by part, or by NAME:PORT of the compose file
 
+# shellcheck source=scripts/settings.sh
+. scripts/settings.sh
 for part in programs configs waiting; do
   # shellcheck source=/dev/null # one of scripts/stack/*.sh
   . "scripts/stack/$part.sh"

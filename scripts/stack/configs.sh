@@ -41,7 +41,7 @@ write_configs() {
     /^    static_configs:/ { while ((getline line < block) > 0) print line; close(block) }
     { print }' prometheus.yml |
     sed -e "s#infra/prometheus/rules/#$PWD/&#" \
-      -e "s#\"alertmanager:9093\"#\"127.0.0.1:${ports[alertmanager:9093]}\"#" \
+      -e "0,/alertmanager:9093/s#alertmanager:9093#127.0.0.1:${ports[alertmanager:9093]:-1}#" \
       -e "s#\\(scrape\\|evaluation\\)_interval: 15s#\\1_interval: ${STACK_SCRAPE_INTERVAL:-15s}#" \
       -e "s#scrape_timeout: 10s#scrape_timeout: ${STACK_SCRAPE_INTERVAL:-10s}#" \
       >"$dir/prometheus.yml"

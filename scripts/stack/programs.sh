@@ -29,6 +29,8 @@ otel-collector:4318 OTLP_HTTP_PORT 4318
 otel-collector:8888 COLLECTOR_METRICS_PORT 8888
 otel-collector:8889 - -
 otel-collector:13133 - -
+grafana:3000 GRAFANA_PORT 3000
+cadvisor:8080 CADVISOR_PORT 8088
 node-exporter:9100 NODE_EXPORTER_PORT 9100
 postgres-exporter:9187 POSTGRES_EXPORTER_PORT 9187
 "
@@ -54,14 +56,10 @@ choose_ports() { # free or usual
   needs postgres "$tools/postgresql/bin/postgres"
   [[ -e "$tools/localstack/wanted" ]] || left_out[localstack]="it is not there; \`make tools\` sets it up"
   if [[ -n "${left_out[postgres]:-}" ]]; then left_out[postgres-exporter]="there is no postgres"; fi
-  if [[ -f .env && $1 == usual ]]; then
-    # shellcheck source=/dev/null # the reader's own
-    set -a && . ./.env && set +a
-  fi
   while read -r name variable usual; do
     [[ -n "$name" && -z "${left_out[${name%:*}]:-}" ]] || continue
     if [[ "$1" == usual && "$variable" != - ]]; then
-      port="${!variable:-$usual}"
+      port="$(setting "$variable" "$usual")"
       if listening "$port"; then taken+=("$port ($variable, for $name)"); fi
     else
       port="$(free_port)"
@@ -152,8 +150,8 @@ start_monitoring() {
   if runs postgres-exporter; then await postgres-exporter answers postgres-exporter:9187 /; fi
   if runs localstack; then
     await localstack answers localstack:4566 /_localstack/health
-    AWS_ENDPOINT_URL="http://127.0.0.1:${ports[localstack:4566]}" AWS_ACCESS_KEY_ID=test \
-      AWS_SECRET_ACCESS_KEY=test PATH="$tools/localstack/bin:$PATH" infra/localstack/init.sh
+    AWS_ENDPOINT_URL="http://127.0.0.1:${ports[localstack:4566]}" \
+      "$tools/localstack/bin/python" infra/localstack/init.py
   fi
 }
 
