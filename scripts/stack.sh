@@ -41,13 +41,16 @@ done
 set -m
 
 clean_up() {
-  local part
+  local part now
   trap '' INT TERM HUP
   exec 2>/dev/null # or bash tells of each process that it ended
   if [[ -n "$command" ]]; then end TERM "$command"; fi
   # Workers first, as in `make local`: a task in hand can be reported only while the others are there.
   for ((i = ${#order[@]} - 1; i >= 0; i--)); do
     part="${order[i]}"
+    # It may have been started again since.
+    now="$(sed -n "s/^$part:.* //p" "$dir/addresses" | head -n 1)"
+    pids[$part]="${now:-${pids[$part]}}"
     case "$part" in
       localstack) end KILL "${pids[$part]}" ;; # it has nothing to put away
       postgres) end INT "${pids[$part]}" ;;    # at SIGTERM it would wait for its sessions
@@ -69,6 +72,7 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
+rm -f "$dir/addresses"
 choose_ports "$(if (($#)); then echo free; else echo usual; fi)"
 mkdir -p "$dir/containers" "$dir/otelcol" "$dir/jaeger" "$dir/loki"
 write_configs
@@ -86,10 +90,5 @@ if (($#)); then
   wait "$command"
 else
   echo "stack: Ctrl-C ends all of them"
-  status=0
-  wait -n "${pids[@]}" || status=$?
-  fell="$(for part in "${order[@]}"; do kill -0 "${pids[$part]}" 2>/dev/null || echo "$part"; done)"
-  echo "stack: $fell ended with status $status; its last lines:" >&2
-  lines_of "${fell%%$'\n'*}" 10 >&2
-  exit 1
+  watch
 fi

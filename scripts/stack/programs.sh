@@ -132,13 +132,15 @@ start_monitoring() {
       --collector.long_running_transactions --log.level=warn \
       --web.listen-address="127.0.0.1:${ports[postgres-exporter:9187]}"
   fi
+  if runs node-exporter; then await node-exporter answers node-exporter:9100 /; fi
+  if runs postgres-exporter; then await postgres-exporter answers postgres-exporter:9187 /; fi
+  if runs alertmanager; then await alertmanager answers alertmanager:9093 /-/ready; fi
   if runs jaeger; then await jaeger answers jaeger:13133 /status; fi
   if runs loki; then await loki answers loki:3100 /ready; fi
   if runs otel-collector; then
     launch otel-collector otelcol --config="$dir/otelcol.yaml"
     await otel-collector answers otel-collector:13133 /
   fi
-  if runs alertmanager; then await alertmanager answers alertmanager:9093 /-/ready; fi
   if runs prometheus; then
     launch prometheus prometheus --config.file="$dir/prometheus.yml" \
       --storage.tsdb.path="$dir/prometheus" --storage.tsdb.retention.time=15d \
@@ -146,8 +148,6 @@ start_monitoring() {
       --web.listen-address="127.0.0.1:${ports[prometheus:9090]}"
     await prometheus answers prometheus:9090 /-/ready
   fi
-  if runs node-exporter; then await node-exporter answers node-exporter:9100 /; fi
-  if runs postgres-exporter; then await postgres-exporter answers postgres-exporter:9187 /; fi
   if runs localstack; then
     await localstack answers localstack:4566 /_localstack/health
     AWS_ENDPOINT_URL="http://127.0.0.1:${ports[localstack:4566]}" \

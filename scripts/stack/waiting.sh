@@ -6,7 +6,10 @@
 launch() { # part, command…
   local part="$1" log="$dir/containers/$1/$1-json.log"
   shift
-  mkdir -p "$dir/containers/$part"
+  mkdir -p "$dir/containers/$part" "$dir/launched"
+  # How, for scripts/stack/part.sh.
+  printf '%s\0' "$@" >"$dir/launched/$part.arguments"
+  env -0 >"$dir/launched/$part.environment"
   started[$part]="$(date +%s%N)"
   "$@" > >(exec python3 scripts/stack/container_log.py "$part" "$log") 2>&1 </dev/null &
   pids[$part]=$!
@@ -40,6 +43,20 @@ await() { # part, what must succeed…
 
 answers() { # name:port, path
   curl --silent --fail --output /dev/null --max-time 5 "http://127.0.0.1:${ports[$1]}$2"
+}
+
+# Until a part ends that nobody ended.
+watch() {
+  local part
+  while sleep 1; do
+    for part in "${order[@]}"; do
+      [[ ! -e "$dir/launched/$part.ended" ]] || continue
+      kill -0 "$(sed -n "s/^$part:.* //p" "$dir/addresses" | head -n 1)" 2>/dev/null && continue
+      echo "stack: $part ended; its last lines:" >&2
+      lines_of "$part" 10 >&2
+      exit 1
+    done
+  done
 }
 
 memory_mib() { # part: the resident memory of it and all that it started
