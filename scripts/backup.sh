@@ -46,7 +46,9 @@ echo "backup: series, $(du -sh "$work/prometheus" | cut -f1)"
 
 cp grafana/dashboards/*.json "$work/dashboards" 2>/dev/null || echo "backup: grafana/dashboards has no dashboards"
 # What people made in Grafana; the ones above are provisioned, and come from the repository.
-if curl --silent --fail --output /dev/null --max-time 5 "$grafana/api/health"; then
+if native; then
+  echo "backup: a native stack has no Grafana"
+elif curl --silent --fail --output /dev/null --max-time 5 "$grafana/api/health"; then
   login="$(setting GRAFANA_ADMIN_USER admin):$(setting GRAFANA_ADMIN_PASSWORD admin)"
   found="$(curl --silent --fail --user "$login" "$grafana/api/search?type=dash-db")" || {
     echo "backup: Grafana refuses $login; is the password in .env the one that it was started with?" >&2
