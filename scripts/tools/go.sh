@@ -22,7 +22,7 @@ go_programs() {
   go_program amtool "$ALERTMANAGER" build_alertmanager
   go_program alertmanager "$ALERTMANAGER" build_alertmanager
   go_program jaeger "$JAEGER" build_jaeger
-  go_program otelcol "$collector" build_collector "$(sha256sum <"$COLLECTOR_MANIFEST" | cut -c1-12)"
+  go_program otelcol "$collector" build_collector "$(grep -v '^ *#' "$COLLECTOR_MANIFEST" | sha256sum | cut -c1-12)"
   go_program loki "$LOKI" build_loki
   # Go makes what it downloads read-only.
   if [[ -d "$tools/go" ]]; then chmod -R u+w "$tools/go" && rm -rf "$tools/go"; fi
