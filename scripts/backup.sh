@@ -31,7 +31,10 @@ work="$(cd "$work" && pwd)"
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/artifacts" "$work/prometheus" "$work/dashboards" "$work/dashboards-of-users"
 
-in_postgres pg_dump --format=custom --dbname="$DATABASE" >"$work/runs.pgdump"
+if ! in_postgres pg_dump --format=custom --dbname="$DATABASE" >"$work/runs.pgdump"; then
+  echo "backup: the run store cannot be read; does the stack run? \`make health\` says" >&2
+  exit 1
+fi
 echo "backup: runs, $(du -h "$work/runs.pgdump" | cut -f1)"
 
 echo "backup: artifacts, $(objects out "$work/artifacts")"

@@ -96,7 +96,7 @@ look_at_ports() {
     if (: <"/dev/tcp/$address/$port") 2>/dev/null && [[ "$ours" != *" $port "* ]]; then
       owner="$(ss --listening --tcp --numeric --processes "sport = :$port" 2>/dev/null |
         sed -n 's/.*users:(("\([^"]*\)",pid=\([0-9]*\).*/, by \1 (pid \2)/p' | head -n 1)"
-      fail "port $port is taken$owner; end that, or set another port in .env ($(port_variable "$port"))"
+      fail "port $port is taken$owner; end that, or set another $(port_variable "$port") in .env"
       taken=1
     fi
   done < <(scripts/compose.sh config | awk '
@@ -108,7 +108,8 @@ look_at_ports() {
 port_variable() { # port
   local line
   line="$(cat tools/.env .env .env.example 2>/dev/null | grep -E "^[A-Z0-9_]+_PORT=$1\$" | head -n 1)"
-  echo "${line%%=*}"
+  line="${line%%=*}"
+  echo "${line:-port}"
 }
 
 look_at_memory() {

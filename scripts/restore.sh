@@ -3,7 +3,7 @@
 # and series that came after the backup are gone afterwards, which is what --yes says.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-[[ $# -eq 2 && "$1" == --yes ]] || {
+[[ $# -eq 2 && "$1" == --yes && -n "$2" ]] || {
   echo "usage: restore.sh --yes FOLDER; what is there now is replaced" >&2
   exit 2
 }

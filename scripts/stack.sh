@@ -73,6 +73,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 rm -f "$dir/addresses"
+find_binaries
 choose_ports "$(if (($#)); then echo free; else echo usual; fi)"
 mkdir -p "$dir/containers" "$dir/otelcol" "$dir/jaeger" "$dir/loki"
 write_configs

@@ -155,9 +155,22 @@ start_monitoring() {
   fi
 }
 
+# Before anything starts, since building may fail.
+find_binaries() {
+  local name
+  binaries="${PANGEA_BINARIES:-${CARGO_TARGET_DIR:-target}/release}"
+  [[ -n "${PANGEA_BINARIES:-}" ]] ||
+    cargo build --release -p orchestrator -p compute-core -p training-worker -p pangea --bins
+  for name in pangea-orchestrator pangea-compute-core pangea-training-worker; do
+    if [[ ! -x "$binaries/$name" ]]; then
+      echo "stack: $binaries has no $name; PANGEA_BINARIES must name a folder with all three" >&2
+      exit 1
+    fi
+  done
+}
+
 start_services() {
-  local n binaries="${PANGEA_BINARIES:-${CARGO_TARGET_DIR:-target}/release}"
-  local orchestrator="127.0.0.1:${ports[orchestrator:50051]}" compute="127.0.0.1:${ports[compute-core:50053]}"
+  local n orchestrator="127.0.0.1:${ports[orchestrator:50051]}" compute="127.0.0.1:${ports[compute-core:50053]}"
   local backends=()
   if runs postgres; then
     backends+=("PANGEA_ORCHESTRATOR__STORE__URL=postgres://pangea@127.0.0.1:${ports[postgres:5432]}/pangea")
@@ -169,8 +182,6 @@ start_services() {
       PANGEA_ORCHESTRATOR__ARTIFACTS__CREATE=true
       PANGEA_ORCHESTRATOR__QUEUE__NAME=pangea-tasks PANGEA_ORCHESTRATOR__QUEUE__CREATE=true)
   fi
-  [[ -n "${PANGEA_BINARIES:-}" ]] ||
-    cargo build --release -p orchestrator -p compute-core -p training-worker -p pangea --bins
   export OTEL_LOGS_EXPORTER=none
   if runs otel-collector; then
     export OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:${ports[otel-collector:4317]}"
