@@ -21,7 +21,7 @@ if [[ -e "$target" ]]; then
   echo "backup: $target is there already; name a folder that is not" >&2
   exit 2
 fi
-prometheus="http://$(at prometheus:9090 PROMETHEUS_PORT 9090)"
+prometheus="http://$(at prometheus:9090 PROMETHEUS_SERVER_PORT 9090)"
 grafana="http://$(at grafana:3000 GRAFANA_PORT 3000)"
 
 # Under another name until it is whole: one that was broken off is not taken for a backup.

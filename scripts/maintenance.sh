@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 . scripts/settings.sh
 # shellcheck source=scripts/backup/reach.sh
 . scripts/backup/reach.sh
-prometheus="http://$(at prometheus:9090 PROMETHEUS_PORT 9090)"
+prometheus="http://$(at prometheus:9090 PROMETHEUS_SERVER_PORT 9090)"
 
 post() { # path, argument of curl…
   local said path="$1"

@@ -20,7 +20,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 READY_SECONDS=90 # LocalStack's first start on a busy machine; all the others take a second or two
-STOP_SECONDS=20  # a worker may finish its task for ten seconds
+STOP_SECONDS=20  # a worker may finish its task for ten seconds; what takes longer is killed
 
 tools="${PANGEA_TOOLS:-$HOME/.cache/pangea/tools}"
 export PATH="$tools/bin:$tools/postgresql/bin:$PATH"
@@ -41,30 +41,41 @@ done
 set -m
 
 clean_up() {
-  local part now
   trap '' INT TERM HUP
+  set +e # what cannot be ended does not keep the others alive
   exec 2>/dev/null # or bash tells of each process that it ended
-  if [[ -n "$command" ]]; then end TERM "$command"; fi
+  if [[ -n "$command" ]]; then
+    pids[command]="$command"
+    end command
+  fi
   # Workers first, as in `make local`: a task in hand can be reported only while the others are there.
-  for ((i = ${#order[@]} - 1; i >= 0; i--)); do
-    part="${order[i]}"
-    # It may have been started again since.
-    now="$(sed -n "s/^$part:.* //p" "$dir/addresses" | head -n 1)"
-    pids[$part]="${now:-${pids[$part]}}"
-    case "$part" in
-      localstack) end KILL "${pids[$part]}" ;; # it has nothing to put away
-      postgres) end INT "${pids[$part]}" ;;    # at SIGTERM it would wait for its sessions
-      *) end TERM "${pids[$part]}" ;;
-    esac
-  done
+  # What watches them ends last, and so hears of it.
+  end training-worker-{1..3}
+  end orchestrator compute-core
+  end "${order[@]}"
   [[ -n "${STACK_DIR:-}" ]] || rm -rf "$dir"
 }
 
-end() { # signal, leader of a process group
-  local until=$((SECONDS + STOP_SECONDS))
-  kill "-$1" -- "-$2" || return 0 # it has ended by itself
-  while kill -0 -- "-$2" && ((SECONDS < until)); do sleep 0.05; done
-  kill -KILL -- "-$2" || true
+end() { # part…
+  local part now until=$((SECONDS + STOP_SECONDS))
+  for part in "$@"; do
+    [[ "${pids[$part]:-}" != gone ]] || continue
+    # It may have been started again since.
+    now="$(sed -n "s/^$part:.* //p" "$dir/addresses" | head -n 1)"
+    pids[$part]="${now:-${pids[$part]:-}}"
+    [[ -n "${pids[$part]}" ]] || continue
+    case "$part" in
+      localstack) kill -KILL -- "-${pids[$part]}" ;; # it has nothing to put away
+      postgres) kill -INT -- "-${pids[$part]}" ;;    # at SIGTERM it would wait for its sessions
+      *) kill -TERM -- "-${pids[$part]}" ;;
+    esac
+  done
+  for part in "$@"; do
+    [[ "${pids[$part]:-gone}" != gone ]] || continue
+    while kill -0 -- "-${pids[$part]}" && ((SECONDS < until)); do sleep 0.05; done
+    kill -KILL -- "-${pids[$part]}"
+    pids[$part]=gone
+  done
 }
 
 trap clean_up EXIT

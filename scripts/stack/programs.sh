@@ -14,7 +14,7 @@ training-worker-2:8081 WORKER_2_PORT 8082
 training-worker-3:8081 WORKER_3_PORT 8083
 postgres:5432 POSTGRES_PORT 5432
 localstack:4566 LOCALSTACK_PORT 4566
-prometheus:9090 PROMETHEUS_PORT 9090
+prometheus:9090 PROMETHEUS_SERVER_PORT 9090
 alertmanager:9093 ALERTMANAGER_PORT 9093
 jaeger:16686 JAEGER_PORT 16686
 jaeger:16685 - -
@@ -182,6 +182,7 @@ start_services() {
       PANGEA_ORCHESTRATOR__ARTIFACTS__CREATE=true
       PANGEA_ORCHESTRATOR__QUEUE__NAME=pangea-tasks PANGEA_ORCHESTRATOR__QUEUE__CREATE=true)
   fi
+  unset PROMETHEUS_PORT # their metrics are where prometheus.yml has them
   export OTEL_LOGS_EXPORTER=none
   if runs otel-collector; then
     export OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:${ports[otel-collector:4317]}"
