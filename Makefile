@@ -1,6 +1,6 @@
 # An index: each target is one line, and the work is in the script or chore that it names.
 .DEFAULT_GOAL := help
-.PHONY: demo test alert-test check tools local fmt proto dashboards docs bench audit proof help
+.PHONY: demo test alert-test check tools local stack up down logs health doctor backup restore maintenance fmt proto dashboards docs bench audit proof help
 
 demo: ## Train a model on the digits with the whole house in one process
 	@cargo run --release -p pangea -- demo
@@ -19,6 +19,33 @@ check: ## Formatting, lints, generated code, dashboards, arrows, sizes, licences
 
 tools: ## Set up the pinned tools that check and test use
 	@scripts/tools.sh
+
+stack: ## Run the whole stack as plain processes, from the files of docker-compose.yml
+	@scripts/stack.sh
+
+up: ## Start the whole stack in containers, and wait until it is well
+	@scripts/up.sh
+
+down: ## End the containers; what they keep stays
+	@scripts/compose.sh --profile '*' down
+
+logs: ## Follow what the containers print
+	@scripts/compose.sh logs --follow --tail 100
+
+health: ## Ask every part of the running stack how it is
+	@scripts/health.sh
+
+doctor: ## Look whether the stack can start here, and say what to do where it cannot
+	@scripts/doctor.sh
+
+backup: ## Copy runs, artifacts, series and dashboards to backups/DATE, or to TO
+	@scripts/backup.sh $(TO)
+
+restore: ## Put the backup FROM in the place of what the running stack has
+	@scripts/restore.sh --yes "$(FROM)"
+
+maintenance: ## Reload, vacuum, free what was deleted, back up, and look that all is well
+	@scripts/maintenance.sh
 
 fmt: ## Format the code
 	@cargo fmt --all
@@ -44,4 +71,4 @@ proof: ## Run the tests in their long form
 	@scripts/prove-sentry.sh
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile

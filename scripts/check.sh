@@ -28,4 +28,8 @@ elif [[ "${REQUIRE_TOOLS:-}" == 1 ]]; then
 else
   echo "SKIPPED: cargo deny: cargo-deny is not there; \`make tools\` sets it up" >&2
 fi
+step scripts/check-stack.sh
+if command -v shellcheck >/dev/null; then
+  step shellcheck --external-sources --severity=warning scripts/*.sh scripts/*/*.sh infra/*/*.sh infra/docker/probe
+fi
 echo "check: passed"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Runs PostgreSQL in the foreground: `postgresql.sh DIR PORT`. It listens at 127.0.0.1:PORT, where
-# the superuser `pangea` needs no password, and keeps its data in DIR, which is set up at first use
-# and carries on at the next. The process is the server's own: SIGINT stops it and its sessions,
-# SIGKILL is a crash.
+# Runs PostgreSQL in the foreground: `postgresql.sh DIR PORT [OPTION…]`. It listens at
+# 127.0.0.1:PORT, where the superuser `pangea` needs no password, and keeps its data in DIR, which is
+# set up at first use and carries on at the next. The process is the server's own: SIGINT stops it
+# and its sessions, SIGKILL is a crash.
 set -euo pipefail
-(($# == 2)) || { echo "usage: postgresql.sh DIR PORT" >&2; exit 2; }
+(($# >= 2)) || { echo "usage: postgresql.sh DIR PORT [OPTION…]" >&2; exit 2; }
 
 bin="${PANGEA_TOOLS:-$HOME/.cache/pangea/tools}/postgresql/bin"
 [[ -x "$bin/postgres" ]] || { echo "PostgreSQL is not there; \`make tools\` sets it up" >&2; exit 1; }
@@ -34,4 +34,4 @@ settings=(
   -c max_connections=200
   -c jit=off # its library is not unpacked, and tests' statements are short
 )
-exec "${as[@]}" "$bin/postgres" -D "$dir/data" "${settings[@]}"
+exec "${as[@]}" "$bin/postgres" -D "$dir/data" "${settings[@]}" "${@:3}"
