@@ -320,7 +320,7 @@ fn study(
 fn leads(study: &Arc<Study>) -> Check {
     let study = Arc::clone(study);
     let leads = move || {
-        let leads = study.metrics.store.leads.get() == 1;
+        let leads = study.store.leads();
         ready(leads.then_some(()).ok_or("another orchestrator leads"))
     };
     Check::needed("leader", leads)

@@ -65,7 +65,7 @@ impl Store {
     /// # Errors
     ///
     /// [`StoreError::Deposed`] if it led before and its term is over: what was begun in that term
-    /// must not go on in another, so that takes [`Store::for_another_term`].
+    /// must not go on in another, which takes a store that was opened anew.
     pub async fn lead(
         &self,
         holder: &str,
@@ -99,6 +99,13 @@ impl Store {
         Ok(Standing::Leads(epoch))
     }
 
+    /// Whether it has led since it was opened. Whether it still does is known to the next
+    /// transaction.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        matches!(self.fence(), Fence::Term(_))
+    }
+
     /// Goes on leading for as long as `lease` from now on.
     ///
     /// # Errors
@@ -121,7 +128,7 @@ impl Store {
     ///
     /// [`StoreError`]. A term that is over already, or that never was, is none.
     pub async fn step_down(&self) -> Result<(), StoreError> {
-        if !matches!(self.fence(), Fence::Term(_)) {
+        if !self.leads() {
             return Ok(());
         }
         let mut write = self.begin().await?;
@@ -131,15 +138,6 @@ impl Store {
         }
         set_lease(&mut write, "", Epoch(held.epoch.0 + 1), 0).await?;
         self.commit(write).await
-    }
-
-    /// The same store for another term. What this one has under way stays refused.
-    #[must_use]
-    pub fn for_another_term(&self) -> Self {
-        Self {
-            fence: std::sync::Arc::new(std::sync::Mutex::new(Fence::StandsBy)),
-            ..self.clone()
-        }
     }
 
     /// Makes sure that this process may write, and, on a server, that no other one does meanwhile.

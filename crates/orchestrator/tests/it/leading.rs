@@ -103,7 +103,7 @@ async fn a_deposed_leader_commits_nothing(home: Home) {
 
     // It may lead again, but what it had under way stays refused.
     b.step_down().await.unwrap();
-    let again = a.for_another_term();
+    let again = home.open().await;
     led(&again, "a").await;
     again.tell(run, NOW, &told(String::new())).await.unwrap();
     let late = under_way.tell(run, NOW, &told(String::new())).await;
@@ -141,9 +141,9 @@ async fn a_process_that_comes_back_need_not_wait_for_itself(home: Home) {
 }
 
 /// Takes over again and again, and tells after each time in which term.
-async fn contend(mut store: Store, name: &str) {
+async fn contend(home: &Home, name: &str) {
     for _ in 0..12 {
-        store = store.for_another_term();
+        let store = home.open().await;
         // No lease at all: whoever asks next leads.
         let standing = store.lead(name, Duration::ZERO, NOW).await.unwrap();
         let Standing::Leads(epoch) = standing else {
@@ -163,14 +163,11 @@ async fn contend(mut store: Store, name: &str) {
 async fn no_term_commits_after_a_later_one(home: Home) {
     let store = with_round(&home).await;
     let from = sequences(&store, 1).await.len() as u64;
-    let mut rivals = Vec::new();
-    for name in ["a", "b", "c"] {
-        let store = home.open().await;
-        rivals.push(tokio::spawn(async move { contend(store, name).await }));
-    }
-    for rival in rivals {
-        rival.await.unwrap();
-    }
+    tokio::join!(
+        contend(&home, "a"),
+        contend(&home, "b"),
+        contend(&home, "c")
+    );
     let events = store.events_after(run(1), from).await.unwrap();
     let terms = events.iter().map(|stored| match &stored.event {
         Event::RoundAbandoned { reason, .. } => {
