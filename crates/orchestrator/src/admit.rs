@@ -42,6 +42,9 @@ pub struct Work {
     pub history: Vec<RoundMetrics>,
     /// The round that has not ended.
     pub round: Option<Round>,
+    /// Whether receipts may be stored that the round does not know of: the store did not say
+    /// whether it kept one.
+    pub is_behind: bool,
     /// The model of the closed round, until it is committed.
     pub folded: Option<ModelFile>,
     /// Work that must be queued, each in this attempt.
@@ -81,6 +84,7 @@ pub async fn admit(study: &Study, row: &RunRow) -> Result<Work, Problem> {
         folded: None,
         to_dispatch: Vec::new(),
         losses: study.queue.losses(),
+        is_behind: false,
         dispatching: None,
         span: Span::none(),
         shown: Shown::new(&study.metrics.rounds, row.run),

@@ -144,7 +144,8 @@ impl Judged {
 ///
 /// # Errors
 ///
-/// [`Problem::Stalled`] when the receipt cannot be kept; then nothing has changed.
+/// [`Problem::Stalled`] when it is not known whether the receipt is kept. The work is behind then,
+/// until it [catches up](catch_up).
 pub async fn collect(
     study: &Study,
     work: &mut Work,
@@ -164,16 +165,40 @@ pub async fn collect(
     let effect = next
         .as_mut()
         .and_then(|round| apply(round, incoming, &verdict));
-    keep(
+    let keeping = keep(
         study,
         work.spec.strategy,
         incoming,
         &verdict,
         effect.as_ref(),
-    )
-    .await?;
+    );
+    work.is_behind = true;
+    keeping.await?;
+    work.is_behind = false;
     work.round = next;
     Ok((Judged::first(verdict), effect))
+}
+
+/// Brings the round of a work that is behind to what the store knows of it. Otherwise an update that
+/// was kept unheard would stand against every other one of its client.
+///
+/// # Errors
+///
+/// [`Problem::Stalled`].
+pub async fn catch_up(study: &Study, work: &mut Work) -> Result<Option<Effect>, Problem> {
+    let Some(round) = work.round.as_ref().filter(|_| work.is_behind) else {
+        return Ok(None);
+    };
+    let mut next = round.clone();
+    let mut effect = None;
+    for receipt in study.store.accepted(work.run, next.number()).await? {
+        if !next.has_update(receipt.client) {
+            effect = next.receive(receipt.client).or(effect);
+        }
+    }
+    work.round = Some(next);
+    work.is_behind = false;
+    Ok(effect)
 }
 
 /// Keeps the receipt of a report that no run in work takes.

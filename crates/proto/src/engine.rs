@@ -83,6 +83,17 @@ pub struct Engine {
     on_behalf_of: Arc<str>,
 }
 
+/// What is heard of a training that goes on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum TrainWord {
+    /// It waits for its turn.
+    Queued,
+    /// It has taken steps.
+    Progress(TrainProgress),
+    /// It is done, and its delta is on the way.
+    Delta,
+}
+
 impl Engine {
     /// The compute-core at the other end.
     #[must_use]
@@ -144,7 +155,7 @@ impl Engine {
         inputs: Inputs<'_>,
         local: &LocalTraining,
         seed: u64,
-        on_progress: &mut (dyn FnMut(TrainProgress) + Send),
+        on_word: &mut (dyn FnMut(TrainWord) + Send),
     ) -> Result<(TrainResult, Bytes), EngineError> {
         let request = TrainRequest {
             model: Some(model.into()),
@@ -155,7 +166,7 @@ impl Engine {
             client: self.on_behalf_of.to_string(),
         };
         for _ in 0..ATTEMPTS {
-            match self.train_once(request.clone(), on_progress).await {
+            match self.train_once(request.clone(), on_word).await {
                 Err(EngineError::Call(status)) if forgot(&status) => self.hold(&inputs).await?,
                 answer => return answer,
             }
@@ -166,20 +177,25 @@ impl Engine {
     async fn train_once(
         &self,
         request: TrainRequest,
-        on_progress: &mut (dyn FnMut(TrainProgress) + Send),
+        on_word: &mut (dyn FnMut(TrainWord) + Send),
     ) -> Result<(TrainResult, Bytes), EngineError> {
         let mut client = self.client.clone();
         let mut replies = client.train(request).await?.into_inner();
         let mut announced: Option<(TrainResult, Assembly)> = None;
         while let Some(reply) = replies.message().await? {
             match (reply.part, &mut announced) {
-                (Some(train_reply::Part::Progress(progress)), None) => on_progress(progress),
+                (Some(train_reply::Part::Queued(_)), None) => on_word(TrainWord::Queued),
+                (Some(train_reply::Part::Progress(progress)), None) => {
+                    on_word(TrainWord::Progress(progress));
+                }
                 (Some(train_reply::Part::Result(result)), None) => {
+                    on_word(TrainWord::Delta);
                     let header = result.delta.as_ref().ok_or(BodyError::NoHeader)?;
                     let assembly = Assembly::new(header)?;
                     announced = Some((result, assembly));
                 }
                 (Some(train_reply::Part::Data(data)), Some((_, assembly))) => {
+                    on_word(TrainWord::Delta);
                     assembly.push(&data)?;
                 }
                 _ => return Err(BodyError::SecondHeader.into()),

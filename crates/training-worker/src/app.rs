@@ -134,6 +134,7 @@ impl TrainingWorker {
             session: session.clone(),
             clock: Arc::clone(&wiring.clock),
             lease: config.lease,
+            idle_timeout,
             metrics: metrics.clone(),
             curves,
             telemetry: wiring.telemetry.clone(),

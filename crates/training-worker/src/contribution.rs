@@ -240,6 +240,8 @@ impl Workshop {
             store: &self.store,
             engine: &self.engine,
             fetched_bytes: self.metrics.bytes.of("to_workers"),
+            clock: self.clock.as_ref(),
+            idle_timeout: self.idle_timeout,
         }
     }
 }

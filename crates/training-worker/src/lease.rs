@@ -39,6 +39,8 @@ pub struct Workshop {
     pub clock: Arc<dyn Clock>,
     /// How long tasks stay here.
     pub lease: LeaseConfig,
+    /// How long a training may say nothing before it is given up.
+    pub idle_timeout: Duration,
     /// What is counted.
     pub metrics: Metrics,
     /// How well runs do.

@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod remote;
 pub mod report;
 pub mod session;
+mod silence;
 mod trace;
 pub mod train;
 

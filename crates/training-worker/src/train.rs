@@ -1,19 +1,23 @@
 //! One task: fetch what it needs, have it trained, hold the delta.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use artifacts::{BlobError, BlobRef, BlobStore, fetch};
 use bytes::Bytes;
+use clock::Clock;
 use federation::TaskId;
 use federation::local::LocalTraining;
 use federation::model::Architecture;
 use proto::convert::InvalidMessage;
-use proto::engine::{Engine, EngineError, Input, Inputs};
+use proto::engine::{Engine, EngineError, Input, Inputs, TrainWord};
 use proto::v1;
 use proto::v1::{TrainProgress, TrainResult, TrainTask};
 use telemetry::metrics::IntCounter;
 use thiserror::Error;
 use tonic::Code;
+
+use crate::silence::LastWord;
 
 /// A task whose message was understood.
 #[derive(Debug, Clone)]
@@ -55,6 +59,12 @@ pub enum TrainError {
     /// compute-core did not do it.
     #[error(transparent)]
     Engine(EngineError),
+    /// compute-core answers, and its training stands still.
+    #[error("the training stands still: compute-core said nothing of it for {silence:?}")]
+    Silent {
+        /// For how long.
+        silence: Duration,
+    },
 }
 
 impl TrainError {
@@ -64,6 +74,7 @@ impl TrainError {
         match self {
             Self::Input { source, .. } => matches!(source, BlobError::Unavailable { .. }),
             Self::Engine(error) => error.is_transient(),
+            Self::Silent { .. } => true,
         }
     }
 
@@ -146,6 +157,10 @@ pub struct Means<'a> {
     pub engine: &'a Engine,
     /// Counts bytes that came.
     pub fetched_bytes: &'a IntCounter,
+    /// What time it is.
+    pub clock: &'a dyn Clock,
+    /// How long a training may say nothing.
+    pub idle_timeout: Duration,
 }
 
 /// Has compute-core hold what the task needs. Bytes that it holds already do not travel.
@@ -171,10 +186,20 @@ pub async fn train(
 ) -> Result<(TrainResult, Bytes), TrainError> {
     let inputs = inputs(task, with);
     let engine = with.engine.on_behalf_of(&task.id.client.to_string());
-    let trained = engine
-        .train(&task.model, inputs, &task.local, task.seed, on_progress)
-        .await;
-    trained.map_err(TrainError::from)
+    let last_word = LastWord::new(with.clock);
+    let mut on_word = |word| {
+        last_word.hear();
+        if let TrainWord::Progress(progress) = word {
+            on_progress(progress);
+        }
+    };
+    let training = engine.train(&task.model, inputs, &task.local, task.seed, &mut on_word);
+    let silence = with.idle_timeout;
+    tokio::select! {
+        biased;
+        trained = training => trained.map_err(TrainError::from),
+        () = last_word.until_silent_for(silence) => Err(TrainError::Silent { silence }),
+    }
 }
 
 fn inputs<'a>(task: &'a Task, with: Means<'a>) -> Inputs<'a> {

@@ -2,13 +2,13 @@
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use federation::local::LocalTraining;
 use federation::model::Architecture;
 use proto::body;
-use proto::v1::{TrainProgress, TrainReply, TrainResult, train_reply};
+use proto::v1::{TrainProgress, TrainQueued, TrainReply, TrainResult, train_reply};
 use seams::Seam;
 use telemetry::span;
 use telemetry::trace::Span;
@@ -21,8 +21,12 @@ use super::{Service, fault, on_a_thread};
 use crate::engine::{Progress, Trainer, Watch};
 use crate::steps::{COMPONENT, StepSpans, num_spans};
 
-/// Progress messages of one training, however many steps it has.
+/// Progress messages of one training, however many steps it has, unless they take long.
 const PROGRESS_MESSAGES: u64 = 20;
+
+/// The longest that a training says nothing while it waits for its turn or takes steps. Who hears
+/// nothing for much longer takes it for stuck.
+const SAY_EVERY: Duration = Duration::from_millis(500);
 
 /// Where replies go.
 pub(super) type Replies = mpsc::Sender<Result<TrainReply, Status>>;
@@ -46,6 +50,7 @@ impl Service {
             biased;
             () = replies.closed() => return,
             turn = self.turn() => turn,
+            () = say_queued(&replies) => return,
         };
         let Ok(_turn) = turn else {
             return;
@@ -91,6 +96,7 @@ impl Training {
             replies,
             spans: StepSpans::new(&self.client),
             started: now(),
+            said: now(),
         };
         let report = trainer
             .train(&mut parameters, &examples, self.seed, &mut onlooker)
@@ -152,6 +158,7 @@ struct Onlooker<'a> {
     replies: &'a Replies,
     spans: StepSpans,
     started: Instant,
+    said: Instant,
 }
 
 impl Onlooker<'_> {
@@ -175,7 +182,8 @@ impl Watch for Onlooker<'_> {
             return ControlFlow::Break(());
         }
         let every = progress.steps_total.div_ceil(PROGRESS_MESSAGES).max(1);
-        if progress.step.is_multiple_of(every) {
+        if progress.step.is_multiple_of(every) || self.said.elapsed() >= SAY_EVERY {
+            self.said = now();
             let part = train_reply::Part::Progress(told(progress, self.seconds()));
             // A caller that reads slowly misses some progress and nothing else.
             drop(self.replies.try_send(Ok(TrainReply { part: Some(part) })));
@@ -204,6 +212,16 @@ fn told(progress: Progress, seconds: f64) -> TrainProgress {
 )]
 fn now() -> Instant {
     Instant::now()
+}
+
+/// Says that a training waits for its turn, for as long as it is polled.
+async fn say_queued(replies: &Replies) {
+    loop {
+        tokio::time::sleep(SAY_EVERY).await;
+        let part = Some(train_reply::Part::Queued(TrainQueued {}));
+        // A caller that reads slowly has enough to read.
+        drop(replies.try_send(Ok(TrainReply { part })));
+    }
 }
 
 /// Sends what a training came to.

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use compute_core::engine::{Examples, Trainer, evaluate, initial_parameters};
 use proto::body;
-use proto::engine::EngineError;
+use proto::engine::{EngineError, TrainWord};
 use proto::fault;
 use proto::v1::Dtype;
 use tonic::Code;
@@ -48,10 +48,14 @@ async fn training_over_the_wire_gives_the_bits_of_the_engine() {
     let (base, shard) = (parameters(&model, 7), rows(30, 6, 0.2));
     let held = examples(&shard);
     let mut progress = Vec::new();
-    let mut on_progress = |told| progress.push(told);
+    let mut on_word = |word| {
+        if let TrainWord::Progress(told) = word {
+            progress.push(told);
+        }
+    };
     let trained = core
         .engine
-        .train(&model, inputs(&base, &held), &local, 9, &mut on_progress);
+        .train(&model, inputs(&base, &held), &local, 9, &mut on_word);
     let (result, delta) = trained.await.unwrap();
 
     let before = initial_parameters(&model, 7);
@@ -106,11 +110,9 @@ async fn a_training_that_diverges_says_so_and_is_not_worth_another_try() {
     let core = serve(MIB, 1);
     let model = mlp(6, 4);
     let (base, held) = (parameters(&model, 7), examples(&rows(30, 6, 0.2)));
-    let (local, mut on_progress) = (sgd(200, 1e30), |_| {});
+    let (local, mut on_word) = (sgd(200, 1e30), |_| {});
     let inputs = inputs(&base, &held);
-    let trained = core
-        .engine
-        .train(&model, inputs, &local, 9, &mut on_progress);
+    let trained = core.engine.train(&model, inputs, &local, 9, &mut on_word);
     let error = trained.await.unwrap_err();
     assert_eq!(reason(&error).as_deref(), Some("DIVERGED"), "{error}");
     assert!(!error.is_transient());

@@ -23,8 +23,8 @@ async fn every_call_is_measured_by_what_it_asked_for() {
     engine.describe().await.unwrap();
     engine.init(&model, 7).await.unwrap();
     engine.hold(&inputs(&base, &shard)).await.unwrap();
-    let (local, mut on_progress) = (sgd(40, 0.1), |_| {});
-    let trained = engine.train(&model, inputs(&base, &shard), &local, 9, &mut on_progress);
+    let (local, mut on_word) = (sgd(40, 0.1), |_| {});
+    let trained = engine.train(&model, inputs(&base, &shard), &local, 9, &mut on_word);
     trained.await.unwrap();
     let evaluated = engine.evaluate(&model, inputs(&base, &shard));
     evaluated.await.unwrap();
@@ -76,16 +76,12 @@ async fn errors_are_counted_by_kind() {
     let core = serve(MIB, 1);
     let model = mlp(6, 4);
     let (base, shard) = (parameters(&model, 7), examples(&rows(30, 6, 0.2)));
-    let mut on_progress = |_| {};
+    let mut on_word = |_| {};
     // Refused once for what it does not hold, then it diverges.
     let diverges = sgd(200, 1e30);
-    let trained = core.engine.train(
-        &model,
-        inputs(&base, &shard),
-        &diverges,
-        9,
-        &mut on_progress,
-    );
+    let trained = core
+        .engine
+        .train(&model, inputs(&base, &shard), &diverges, 9, &mut on_word);
     trained.await.unwrap_err();
     let misfit = examples(&rows(3, 5, 0.0));
     let asked = core.engine.evaluate(&model, inputs(&base, &misfit));

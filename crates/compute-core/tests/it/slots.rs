@@ -1,10 +1,11 @@
 //! How many compute at once, and what becomes of those whose caller is gone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use federation::local::{LocalDuration, LocalTraining};
-use proto::engine::{Engine, EngineError};
-use tokio::sync::mpsc;
+use proto::engine::{Engine, EngineError, TrainWord};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -14,6 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A training of many words, and the steps it has told of.
 struct Long {
+    /// Rings whenever it says that it waits for its turn.
+    queued: Arc<Notify>,
     steps: mpsc::UnboundedReceiver<u32>,
     call: JoinHandle<Result<(), EngineError>>,
 }
@@ -22,6 +25,8 @@ impl Long {
     /// Progress is told twenty times; by then a few seconds have passed.
     fn start(engine: &Engine) -> Self {
         let (told, steps) = mpsc::unbounded_channel();
+        let queued = Arc::new(Notify::new());
+        let waits = Arc::clone(&queued);
         let engine = engine.clone();
         let call = tokio::spawn(async move {
             let model = mlp(128, 256);
@@ -31,13 +36,19 @@ impl Long {
                 batch_size: 256,
                 ..sgd(1, 0.01)
             };
-            let mut on_progress = |progress: proto::v1::TrainProgress| {
-                told.send(progress.step).unwrap_or_default();
+            let mut on_word = |word| match word {
+                TrainWord::Progress(progress) => told.send(progress.step).unwrap_or_default(),
+                TrainWord::Queued => waits.notify_one(),
+                TrainWord::Delta => {}
             };
-            let trained = engine.train(&model, inputs(&base, &shard), &local, 9, &mut on_progress);
+            let trained = engine.train(&model, inputs(&base, &shard), &local, 9, &mut on_word);
             trained.await.map(drop)
         });
-        Self { steps, call }
+        Self {
+            queued,
+            steps,
+            call,
+        }
     }
 
     async fn progress(&mut self) -> u32 {
@@ -72,6 +83,7 @@ async fn no_more_than_allowed_compute_at_once() {
         long.progress().await;
     }
     let mut waiting = Long::start(&core.engine);
+    timeout(PATIENCE, waiting.queued.notified()).await.unwrap();
     for long in &mut running {
         long.progress().await;
         long.progress().await;

@@ -204,6 +204,7 @@ impl Driver {
             }
             self.work = Some(work);
         }
+        self.catch_up().await?;
         let is_kept = self.is_kept();
         let Some(work) = &mut self.work else {
             return Ok(Next::Step);

@@ -142,10 +142,10 @@ impl Worker {
         };
         let model = task.model.as_ref().unwrap().try_into().unwrap();
         let local = task.local.as_ref().unwrap().try_into().unwrap();
-        let mut on_progress = |_| {};
+        let mut on_word = |_| {};
         let trained = self
             .engine
-            .train(&model, inputs, &local, task.seed, &mut on_progress);
+            .train(&model, inputs, &local, task.seed, &mut on_word);
         let (result, delta) = trained.await.unwrap();
         self.store(leased, delta).await;
         Done {

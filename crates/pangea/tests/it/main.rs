@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod damage;
 mod demo;
+mod hostile;
 mod keeping;
 mod learning;
 mod load;

@@ -802,7 +802,7 @@ pub struct TrainRequest {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TrainReply {
-    #[prost(oneof = "train_reply::Part", tags = "1, 2, 3")]
+    #[prost(oneof = "train_reply::Part", tags = "1, 2, 3, 4")]
     pub part: ::core::option::Option<train_reply::Part>,
 }
 /// Nested message and enum types in `TrainReply`.
@@ -816,8 +816,13 @@ pub mod train_reply {
         /// The delta's bytes, after the result that announces them.
         #[prost(bytes, tag = "3")]
         Data(::prost::bytes::Bytes),
+        /// Others are computed for first; said again and again until it is this training's turn.
+        #[prost(message, tag = "4")]
+        Queued(super::TrainQueued),
     }
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TrainQueued {}
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct TrainProgress {
     #[prost(uint32, tag = "1")]

@@ -110,6 +110,11 @@ fn undisturbed() -> Option<String> {
 
 fn check(seed: u64, undisturbed: Option<&String>) {
     let ending = ending(&scenario(seed), seed);
+    if told("PANGEA_SEED").is_some() {
+        let file = std::env::temp_dir().join(format!("pangea-simulation-{seed}.log"));
+        fs::write(&file, &ending.log).expect("a file");
+        println!("what happened is in {}", file.display());
+    }
     if seed % 4 == 3 {
         // Who was late is chance; the invariants were looked at.
         return;

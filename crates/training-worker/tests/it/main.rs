@@ -7,5 +7,6 @@ mod workshop;
 
 mod numbers;
 mod queue;
+mod standstill;
 mod store;
 mod traces;

@@ -27,6 +27,7 @@ use proto::v1::{
     BlobRef, Body, DrainWorkerRequest, DrainWorkerResponse, Dtype, ListWorkersRequest,
     ListWorkersResponse, OrchestratorMessage, TensorMeta, TrainTask, WorkerMessage,
 };
+use seams::Seams;
 use task_queue::{MemoryQueue, TaskMessage, TaskQueue};
 use telemetry::Telemetry;
 use telemetry::export::Outbox;
@@ -98,11 +99,12 @@ impl Scene {
         let workshop = Workshop {
             queue: Arc::clone(&queue) as Arc<dyn TaskQueue>,
             store: Arc::new(store.clone()),
-            engine: Engine::over(channel(&serve_compute())),
+            engine: Engine::over(channel(&serve_compute(Seams::default()))),
             curves: Curves::new(metrics.clone(), &telemetry.registry, Arc::clone(&clock)),
             session,
             clock,
             lease: LeaseConfig::default(),
+            idle_timeout: proto::transport::IDLE_TIMEOUT,
             metrics,
             telemetry,
         };
@@ -227,7 +229,7 @@ pub(crate) fn run_id() -> RunId {
     "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap()
 }
 
-fn serve_compute() -> Address {
+pub(crate) fn serve_compute(seams: Seams) -> Address {
     let metrics = compute_core::metrics::Metrics::register(&Registry::new("core").unwrap());
     let cache = Cache::new(1 << 20);
     let service = Service::new(
@@ -235,7 +237,8 @@ fn serve_compute() -> Address {
         NonZeroUsize::MIN,
         NonZeroUsize::MIN,
         metrics.unwrap(),
-    );
+    )
+    .through(seams);
     let pipe = Pipe::default();
     let incoming = Incoming::default().pipe(pipe.listen());
     let serving = server()

@@ -80,7 +80,7 @@ impl Driver {
             },
             Signal::Report {
                 incoming, verdict, ..
-            } => match self.judge(&incoming).await {
+            } => match self.judge_up_to_date(&incoming).await {
                 Ok((judged, effect)) => {
                     debug!(
                         run = %self.run,
@@ -107,6 +107,24 @@ impl Driver {
             Some(effect) => self.apply(effect).await.map(drop),
             None => Ok(()),
         }
+    }
+
+    async fn judge_up_to_date(
+        &mut self,
+        incoming: &Incoming,
+    ) -> Result<(Judged, Option<Effect>), Problem> {
+        self.catch_up().await?;
+        self.judge(incoming).await
+    }
+
+    /// Brings the work to what the store knows, if it is behind.
+    pub(super) async fn catch_up(&mut self) -> Result<(), Problem> {
+        let study = Arc::clone(&self.study);
+        let effect = match &mut self.work {
+            Some(work) => collect::catch_up(&study, work).await?,
+            None => None,
+        };
+        self.apply_any(effect).await
     }
 
     async fn judge(&mut self, incoming: &Incoming) -> Result<(Judged, Option<Effect>), Problem> {
