@@ -23,7 +23,8 @@ pub struct Config {
     /// Tasks at once, 1 to 1024.
     pub slots: NonZeroU32,
     /// How long a connection may be silent, 1 s to 1 h, before it is taken for lost. Transfers that
-    /// advance are not silent, however slow they are.
+    /// advance are not silent, however slow they are. A training that takes no step for as long is
+    /// given back.
     #[serde(with = "humantime_serde")]
     pub idle_timeout: Duration,
     /// Where `/health`, `/ready` and `/metrics` answer.
