@@ -60,6 +60,8 @@ clean_up() {
   if [[ -z "$engine" ]]; then
     docker images --format '{{.Repository}}:{{.Tag}}' 2>/dev/null | grep "^$project/" |
       xargs --no-run-if-empty docker rmi --force >/dev/null 2>&1
+    # Each of the services that share an image builds it, and the last one has its name.
+    docker image prune --force --filter "label=com.docker.compose.project=$project" >/dev/null 2>&1
   fi
   stop_engine
   rm -rf --one-file-system "$dir"
@@ -120,4 +122,5 @@ train first
 ask_watchers
 restart_orchestrator
 train second
+stop_services
 say "all that was asked is so"

@@ -36,13 +36,14 @@ ask_services() {
     grep -q '^pangea_build_info{' "$dir/metrics" || fail "/metrics of $part does not say what was built"
     say "$part: /health 200, /metrics $metrics series"
   done
-  # None of ours is root, and none can write to its own file system.
+  # None of ours is root or can become it, and none can write to its own file system.
   for part in orchestrator compute-core training-worker-1; do
     container="$(compose ps --quiet "$part")"
     [[ "$(docker exec "$container" id -u)" == 10001 ]] || fail "$part does not run as user 10001"
     ! docker exec "$container" /bin/sh -c ': >/etc/written' 2>/dev/null || fail "$part can write to /etc"
-    docker exec "$container" sh -c 'grep -q "^CapEff:[[:space:]]*0*$" /proc/1/status' ||
-      fail "$part has capabilities"
+    docker exec "$container" cat /proc/1/status >"$dir/status"
+    grep -qE '^CapBnd:\s*0+$' "$dir/status" || fail "$part may get capabilities"
+    grep -qE '^NoNewPrivs:\s*1$' "$dir/status" || fail "$part may get privileges"
   done
   docker cp --quiet "$(compose ps --quiet orchestrator):/usr/local/bin/pangea" "$dir/pangea"
 }
@@ -95,14 +96,14 @@ restart_orchestrator() {
   container="$(compose ps --quiet orchestrator)"
   started_before="$(docker inspect --format '{{.State.StartedAt}}' "$container")"
   pangea --output json run latest | tail -n 1 >"$dir/before.json"
-  before="$(facts)"
+  before="$(facts)" || fail "PostgreSQL does not have what the orchestrator keeps"
   compose restart orchestrator >/dev/null 2>&1
   compose up --detach --no-build --no-deps --wait --wait-timeout "$UP_SECONDS" orchestrator >/dev/null 2>&1 ||
     fail "the orchestrator is not well after its container started again"
   [[ "$(docker inspect --format '{{.State.StartedAt}}' "$container")" != "$started_before" ]] ||
     fail "the orchestrator's container did not start again"
   pangea --output json run latest | tail -n 1 >"$dir/after.json"
-  after="$(facts)"
+  after="$(facts)" || fail "PostgreSQL does not have what the orchestrator keeps"
   cmp -s "$dir/before.json" "$dir/after.json" || fail "the run is another one after the restart"
   [[ "$before" == "$after" ]] || fail "PostgreSQL has $after, and had $before before the restart"
   say "after a restart, the orchestrator shows the same run; PostgreSQL has $after"
@@ -114,5 +115,18 @@ facts() {
     compose exec -T postgres psql --username="$(setting POSTGRES_USER pangea)" \
       --dbname="$(setting POSTGRES_DB pangea)" --tuples-only --no-align \
       --command="SELECT count(*) || ' $table' FROM $table"
-  done | paste -sd,
+  done | paste -sd, | sed 's/,/, /g'
+}
+
+# Each ends when it is told to, within its time, after it ran without a fall and in its memory.
+stop_services() {
+  local part code fell killed
+  compose stop >/dev/null 2>&1
+  for part in $(compose ps --all --format '{{.Service}}'); do
+    read -r code fell killed < <(docker inspect \
+      --format '{{.State.ExitCode}} {{.RestartCount}} {{.State.OOMKilled}}' "$(compose ps --all --quiet "$part")")
+    [[ "$code" != 137 ]] || fail "$part did not end in its time, and was killed"
+    [[ "$fell $killed" == "0 false" ]] || fail "$part fell and was started again $fell times; out of memory: $killed"
+  done
+  say "each container ended in its time; none fell, none ran out of memory"
 }
