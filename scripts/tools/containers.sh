@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154 # `tools` and `report` are scripts/tools.sh's
 #
 # A Docker engine, and what images are made of where none can be pulled, in $tools/containers. They
-# take 500 MB and `make e2e-compose` alone wants them, so `make tools` leaves them to it.
+# take 300 MB and `make e2e-compose` alone wants them, so `make tools` leaves them to it.
 
 # program, package, path in the package, what goes beside it
 ENGINE=(
