@@ -1,6 +1,6 @@
 # An index: each target is one line, and the work is in the script or chore that it names.
 .DEFAULT_GOAL := help
-.PHONY: demo test alert-test check tools local stack up down logs health doctor backup restore maintenance fmt proto dashboards docs bench audit proof help
+.PHONY: demo test alert-test e2e-compose check tools local stack up down logs health doctor backup restore maintenance fmt proto dashboards docs bench audit proof help
 
 demo: ## Train a model on the digits with the whole house in one process
 	@cargo run --release -p pangea -- demo
@@ -13,6 +13,9 @@ test: ## Run every test, and name those skipped for want of a tool
 
 alert-test: ## Hold alerts and their routes against promtool and amtool
 	@scripts/alert-test.sh
+
+e2e-compose: ## Try docker-compose.yml with a real Docker engine, one of its own where none answers
+	@scripts/e2e-compose.sh
 
 check: ## Formatting, lints, generated code, dashboards, arrows, sizes, licences
 	@scripts/check.sh
@@ -71,4 +74,4 @@ proof: ## Run the tests in their long form
 	@scripts/prove-sentry.sh
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile

@@ -3,6 +3,9 @@
 # checkout: $PANGEA_TOOLS, or ~/.cache/pangea/tools. A tool that is already there is left alone.
 # What cannot be had here is left out, with a line that says why, and the tests that use it say so.
 # PostgreSQL is the system's own, or comes from Debian's packages, as the monitoring programs do.
+#
+#   tools.sh              everything but what follows
+#   tools.sh containers   what `make e2e-compose` uses where no Docker engine answers
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -49,11 +52,15 @@ python() {
   fi
 }
 
-for part in debian backends monitoring go; do
+for part in debian backends monitoring containers go; do
   # shellcheck source=/dev/null # one of scripts/tools/*.sh
   . "scripts/tools/$part.sh"
 done
 
+if [[ "$*" == containers ]]; then
+  containers
+  exit
+fi
 cargo_deny
 python
 localstack

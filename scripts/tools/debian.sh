@@ -54,3 +54,72 @@ debian_suite_apt() { # home, program, argument…
   debian_apt "$home" "$program" -o "Dir::State=$home/state" -o "Dir::Etc::SourceList=$home/suite.list" \
     -o Dir::Etc::SourceParts=- -o Acquire::Languages=none "$@"
 }
+
+# Single programs, unpacked into a folder, each from the newest suite that has it and whose program
+# runs here; versions are reported. A row has the program, its package, its path in that, and what
+# else of the package goes beside it.
+SUITES=(sid trixie bookworm)
+
+debian_programs() { # folder, row…
+  local into="$1" home="$1.from" suite row missing
+  shift
+  mkdir -p "$into"
+  missing="$(debian_programs_missing "$into" "$@")"
+  if [[ -n "$missing" ]] && command -v apt-get >/dev/null && [[ -r "$DEBIAN_KEYS" ]]; then
+    for suite in "${SUITES[@]}"; do
+      rm -rf "$home"
+      debian_programs_from "$suite" "$home" "$into" "$@" || true # the next suite, or left out below
+      [[ -n "$(debian_programs_missing "$into" "$@")" ]] || break
+    done
+    rm -rf "$home"
+  fi
+  for row in "$@"; do
+    debian_program_report "$into" "${row%% *}" "$missing"
+  done
+}
+
+debian_programs_missing() { # folder, row…
+  local into="$1" row
+  shift
+  for row in "$@"; do
+    "$into/${row%% *}" --version >/dev/null 2>&1 || echo "${row%% *}"
+  done
+}
+
+debian_programs_from() { # suite, home, folder, row…
+  local home="$2" into="$3" row program package path beside packages=()
+  debian_suite "$home" "$1" || return
+  shift 3
+  for row in "$@"; do
+    read -r program package path beside <<<"$row"
+    "$into/$program" --version >/dev/null 2>&1 || packages+=("$package")
+  done
+  for package in $(printf '%s\n' "${packages[@]}" | sort -u); do
+    # A package that the suite does not have is left to the next one.
+    (mkdir -p "$home/packages" && cd "$home/packages" &&
+      debian_suite_apt "$home" apt-get download "$package" 2>>"$home/apt.log") || continue
+    dpkg-deb --extract "$home"/packages/*.deb "$home/root"
+    rm -r "$home/packages"
+  done
+  for row in "$@"; do
+    read -r program package path beside <<<"$row"
+    # Under another name first: one that cannot run here leaves the place to the next suite's.
+    if [[ -f "$home/root/$path" ]] && "$home/root/$path" --version >/dev/null 2>&1 &&
+      ! "$into/$program" --version >/dev/null 2>&1; then
+      install "$home/root/$path" "$into/$program"
+      for path in $beside; do install -t "$into" "$home/root/$path"; done
+    fi
+  done
+}
+
+debian_program_report() { # folder, program, what was missing
+  local version
+  version="$("$1/$2" --version 2>&1 | grep -Eo '[0-9]+\.[0-9]+\.[0-9]+' | head -n 1)"
+  if [[ -z "$version" ]]; then
+    report "$2" "left out: no suite of Debian could be reached that has it and runs here"
+  elif grep -qx -e "$2" <<<"$3"; then
+    report "$2 $version" "unpacked from Debian's packages"
+  else
+    report "$2 $version" "there"
+  fi
+}
