@@ -17,7 +17,7 @@ use orchestrator::datasets::table::{KnownLabels, read_rows, read_table};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
-use prost::Message;
+use proto::Message;
 use proto::body::Assembly;
 use tikv_jemalloc_ctl::thread::allocatedp;
 use training_worker::train::Task;
