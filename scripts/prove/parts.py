@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import signal
 import subprocess
 import sys
 import time
@@ -64,15 +63,6 @@ def pid(part):
 def act(what, part):
     """Stops, kills or starts a part."""
     subprocess.run(["scripts/stack/part.sh", what, part], check=True)
-
-
-def hold(part):
-    """Stops a part in its tracks: its connections stand, and nothing comes of them."""
-    os.killpg(pid(part), signal.SIGSTOP)
-
-
-def let_go(part):
-    os.killpg(pid(part), signal.SIGCONT)
 
 
 def get(url, **parameters):
