@@ -26,7 +26,8 @@ done
 dir="${PROVE_DIR:-$(mktemp -d "${TMPDIR:-/tmp}/pangea-prove.XXXXXX")}"
 mkdir -p "$dir/secrets" "$dir/stack"
 dir="$(cd "$dir" && pwd)"
-sink= stack=
+sink=
+stack=
 clean_up() {
   trap '' INT TERM HUP
   if [[ -n "$stack" ]]; then kill "$stack" 2>/dev/null && wait "$stack" || true; fi

@@ -41,12 +41,18 @@ def has_ended(run):
     return run if run["state"] in ("completed", "failed", "cancelled") else None
 
 
-def several_jobs():
-    """Trains three models at once beside a long run, which goes on; uses one of them, and returns
-    the three runs and the long one."""
+def one_job():
+    """Trains as the profile `demo` does, one job and no end; returns its run, which goes on."""
     pangea("dataset", "import", DIGITS, "--label", "label", "--seed", 7)
+    run = submit("long", 4, 100_000)
+    until("the first rounds are committed", MODEL_SECONDS, lambda: shown(run)["rounds_committed"] > 2)
+    return run
+
+
+def several_jobs():
+    """Trains three models at once, beside what is trained already; holds, ends and repeats runs, uses a
+    model, and returns the three runs."""
     runs = [submit(f"digits-{seed}", seed, 12) for seed in (1, 2, 3)]
-    long = submit("long", 4, 100_000)
     held = submit("held", 5, 100_000)
     pangea("pause", held)
     for run in runs:
@@ -58,4 +64,4 @@ def several_jobs():
     pangea("gc", "--remove", "--older-than", "0s")
     pangea("evaluate", "digits-1", DIGITS)
     pangea("predict", "digits-1", DIGITS)
-    return runs, long
+    return runs
