@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Runs the native stack and proves on it that what watches it tells the truth: one line for each
-# proof, and status 1 at the first that fails. About ten minutes; scripts/prove/proofs.py lists them.
+# proof, and status 1 at the first that fails. About ten minutes;
+# scripts/prove/proofs.py lists them.
 #
 #   PANGEA_BINARIES   a folder with the binaries of the services and of `pangea`; else they are built
+#   PROVE_MEMORY_MIB  what our services may take together, instead of the 150 that hold for release
 #   PROVE_DIR         where everything is kept; else in a folder that is gone afterwards
 set -euo pipefail
 cd "$(dirname "$0")/.."
