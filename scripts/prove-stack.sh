@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Runs the native stack and proves on it that what watches it tells the truth: one line for each
-# proof, and status 1 at the first that fails. About ten minutes;
-# scripts/prove/proofs.py lists them.
+# proof, and status 1 at the first that fails. scripts/prove/proofs.py lists them. About ten minutes.
 #
 #   PANGEA_BINARIES   a folder with the binaries of the services and of `pangea`; else they are built
 #   PROVE_MEMORY_MIB  what our services may take together, instead of the 150 that hold for release
