@@ -31,8 +31,10 @@ work="$(cd "$work" && pwd)"
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/artifacts" "$work/prometheus" "$work/dashboards" "$work/dashboards-of-users"
 
-objects clear
-objects out "$work/artifacts" >/dev/null
+if ! { objects clear && objects out "$work/artifacts" >/dev/null; }; then
+  echo "backup: artifacts cannot be read; does the stack run? \`make health\` says" >&2
+  exit 1
+fi
 if ! in_postgres pg_dump --format=custom --dbname="$DATABASE" >"$work/runs.pgdump"; then
   echo "backup: the run store cannot be read; does the stack run? \`make health\` says" >&2
   exit 1
