@@ -7,14 +7,13 @@ import shutil
 import subprocess
 import time
 
-from parts import PROMETHEUS, STACK, WORKERS, act, check, get, pangea, post, query, say, until
+from parts import BUCKET, PROMETHEUS, STACK, TOOLS, WORKERS
+from parts import act, check, get, in_localstack, pangea, post, query, say, until
 from told import FOLDER
 from workload import shown
 
 DASHBOARD = pathlib.Path("grafana/dashboards/pangea-metrics.json")
 SERIES = 'collab_sessions_total{status="completed"}'
-TOOLS = pathlib.Path(os.environ.get("PANGEA_TOOLS") or pathlib.Path.home() / ".cache/pangea/tools")
-BUCKET = "pangea"
 
 
 def what_there_is(run, end):
@@ -39,9 +38,8 @@ def lose_everything():
     shutil.rmtree(STACK / "orchestrator")
     subprocess.run([TOOLS / "postgresql/bin/psql", "--quiet", os.environ["DATABASE_URL"], "--command",
                     "SET client_min_messages = error; DROP SCHEMA public CASCADE; CREATE SCHEMA public"], check=True)
-    empty = f"import boto3; boto3.resource('s3', region_name='eu-west-2').Bucket('{BUCKET}').objects.delete()"
-    subprocess.run([TOOLS / "localstack/bin/python", "-c", empty], check=True,
-                   env={**os.environ, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"})
+    bucket = f"boto3.resource('s3', region_name='eu-west-2').Bucket('{BUCKET}')"
+    in_localstack("-c", f"import boto3; {bucket}.objects.delete()")
     post(f"{PROMETHEUS}/api/v1/admin/tsdb/delete_series?match[]=collab_sessions_total")
     check(not query(f"count_over_time({SERIES}[1h])"), "series are there that were deleted")
     DASHBOARD.unlink()

@@ -12,9 +12,11 @@ import urllib.request
 STACK = pathlib.Path(os.environ["PANGEA_STACK"])
 PROMETHEUS = os.environ["PROMETHEUS_URL"]
 ALERTMANAGER = os.environ["ALERTMANAGER_URL"]
+TOOLS = pathlib.Path(os.environ.get("PANGEA_TOOLS") or pathlib.Path.home() / ".cache/pangea/tools")
 BINARIES = pathlib.Path(os.environ["PANGEA_BINARIES"])
 
 WORKERS = ["training-worker-1", "training-worker-2", "training-worker-3"]
+BUCKET = "pangea"
 OURS = ["orchestrator", "compute-core", *WORKERS]
 
 
@@ -63,6 +65,19 @@ def pid(part):
 def act(what, part):
     """Stops, kills or starts a part."""
     subprocess.run(["scripts/stack/part.sh", what, part], check=True)
+
+
+def in_localstack(*arguments):
+    """Runs Python with the library that speaks to S3."""
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    subprocess.run([TOOLS / "localstack/bin/python", *arguments], check=True, stdout=subprocess.DEVNULL,
+                   env={**os.environ, **keys})
+
+
+def objects(way, folder):
+    """Copies the bucket's objects out or in."""
+    folder.mkdir(exist_ok=True)
+    in_localstack("scripts/backup/objects.py", way, BUCKET, folder)
 
 
 def get(url, **parameters):

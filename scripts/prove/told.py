@@ -23,11 +23,11 @@ def by_webhook():
     return last
 
 
-def ever_fired():
-    """Names of alerts that ever fired at the webhook."""
+def fired(since=0):
+    """Names of alerts that fired at the webhook since then, in seconds since 1970."""
     return {
         alert["labels"]["alertname"]
-        for message in messages() if message["way"] == "webhook"
+        for message in messages() if message["way"] == "webhook" and message["at"] >= since
         for alert in message["message"]["alerts"] if alert["status"] == "firing"
     }
 
