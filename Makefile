@@ -69,9 +69,10 @@ bench: ## Measure the engine, and what telemetry costs
 audit: ## Ask the advisory database about the dependencies (needs the network)
 	@PATH="$${PANGEA_TOOLS:-$$HOME/.cache/pangea/tools}/bin:$$PATH" cargo deny check advisories
 
-proof: ## Run the tests in their long form
+proof: ## Run the tests in their long form, and prove the stack
 	@PANGEA_PROOF=1 scripts/test.sh
 	@scripts/prove-sentry.sh
+	@scripts/prove-stack.sh
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile

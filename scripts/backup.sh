@@ -2,8 +2,8 @@
 # Copies what must not be lost of a running stack into a new folder: runs, artifacts, series,
 # dashboards. `backup.sh [FOLDER]`; backups/DATE unless it is named. Nothing is stopped.
 #
-# Runs are copied first: objects are never changed, so a later copy of the bucket has all that an
-# earlier copy of the runs names.
+# Objects are never changed, but a run in work deletes the updates of old rounds. So they are copied
+# twice: before the runs, and what is new, at once after them. What the runs name is then in one of the two.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if (($# > 1)) || [[ "${1:-}" == -* ]]; then
@@ -31,13 +31,19 @@ work="$(cd "$work" && pwd)"
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/artifacts" "$work/prometheus" "$work/dashboards" "$work/dashboards-of-users"
 
+if ! { objects clear && objects out "$work/artifacts" >/dev/null; }; then
+  echo "backup: artifacts cannot be read; does the stack run? \`make health\` says" >&2
+  exit 1
+fi
 if ! in_postgres pg_dump --format=custom --dbname="$DATABASE" >"$work/runs.pgdump"; then
   echo "backup: the run store cannot be read; does the stack run? \`make health\` says" >&2
   exit 1
 fi
 echo "backup: runs, $(du -h "$work/runs.pgdump" | cut -f1)"
 
-echo "backup: artifacts, $(objects out "$work/artifacts")"
+objects out "$work/artifacts" >/dev/null
+objects clear
+echo "backup: artifacts, $(find "$work/artifacts" -type f | wc -l) objects"
 
 if ! said="$(curl --silent --show-error --fail-with-body --request POST --max-time 300 \
   "$prometheus/api/v1/admin/tsdb/snapshot" 2>&1)"; then

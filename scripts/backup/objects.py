@@ -1,5 +1,8 @@
 """Copies a bucket's objects out to a folder, or a folder's files in: `objects.py out|in BUCKET DIR`.
 
+Out, what the folder has already is left as it is, since objects are never changed; the newest come
+first, since a run in work deletes the oldest, and what was deleted meanwhile is left out.
+
 Reads AWS_ENDPOINT_URL and AWS_REGION; credentials come from where Amazon's tools take them. Needs boto3,
 which LocalStack brings along.
 """
@@ -9,6 +12,7 @@ import pathlib
 import sys
 
 import boto3
+from botocore.exceptions import ClientError
 
 way, bucket, folder = sys.argv[1:]
 root = pathlib.Path(folder)
@@ -20,12 +24,20 @@ s3 = boto3.client(
 
 count = 0
 if way == "out":
-    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
-        for entry in page.get("Contents", []):
-            path = root / entry["Key"]
-            path.parent.mkdir(parents=True, exist_ok=True)
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+    entries = [entry for page in pages for entry in page.get("Contents", [])]
+    for entry in sorted(entries, key=lambda entry: entry["LastModified"], reverse=True):
+        path = root / entry["Key"]
+        if path.exists():
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
             s3.download_file(bucket, entry["Key"], str(path))
-            count += 1
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("404", "NoSuchKey"):
+                raise
+            continue
+        count += 1
 else:
     for path in sorted(p for p in root.rglob("*") if p.is_file()):
         s3.upload_file(str(path), bucket, path.relative_to(root).as_posix())

@@ -21,7 +21,7 @@ launched="$PANGEA_STACK/launched/$part"
 signal() { # signal
   # Told apart, by this, from a part that ends by itself.
   touch "$launched.ended"
-  kill "-$1" -- "-$pid"
+  kill "-$1" -- "-$pid" 2>/dev/null || return 0 # it has ended already
   for _ in $(seq 400); do
     kill -0 -- "-$pid" 2>/dev/null || return 0
     sleep 0.05
