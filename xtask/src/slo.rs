@@ -28,7 +28,7 @@ const WINDOWS: [&str; 7] = ["5m", "30m", "1h", "2h", "6h", "1d", "3d"];
 
 /// The time for which a budget is given, and how often what is left of it is recorded.
 const BUDGET: &str = "30d";
-const BUDGET_EVERY: &str = "5m";
+const BUDGET_EVERY: &str = "2m";
 
 /// An alert: bad events come so many times as fast as the budget allows, over both windows. The
 /// short one ends the alert soon after the trouble ends.
