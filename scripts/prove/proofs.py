@@ -116,7 +116,6 @@ def dashboards_show_data():
 
 
 def faults_are_told_and_mended(long):
-    check(not firing() - MACHINE, f"a busy stack tells of {sorted(firing() - MACHINE)}")
     for fault in faults.AROUND_A_RUN:
         faults.make(*fault)
     before = workload.shown(long)["rounds_committed"]
