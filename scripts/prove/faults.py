@@ -73,7 +73,7 @@ AROUND_A_RUN = [
     ("the database was stopped", lambda: stopped("postgres"), {"PostgresDown"}),
 ]
 ALONE = [
-    ("a job diverged", job_that_diverges, {"TrainingDiverges", "RunFailed", "TasksFailing"}),
+    ("a job diverged", job_that_diverges, {"TrainingDiverges", "RunFailed"}),
     ("bad calls came", bad_calls, {"ComputeFailing"}),
     ("queue and artifacts were stopped", without_queue_and_artifacts, {"RunStalled", "ArtifactStoreErrors"}),
 ]
