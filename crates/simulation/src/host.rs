@@ -171,6 +171,13 @@ impl Drop for Host {
                 let _inside = runtime.enter();
                 drop(main);
             });
+            // The event loop holds what it calls before it waits, and that would hold the event loop.
+            let _waker = self
+                .rest
+                .waker
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
             // What is on another thread ends by itself; nobody hears of it.
             self.rest.away.during(|| runtime.shutdown_background());
         }
