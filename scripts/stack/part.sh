@@ -32,8 +32,11 @@ signal() { # signal
 
 case "$act" in
   stop)
-    # At SIGTERM, PostgreSQL would wait for its sessions to end.
-    signal "$([[ "$part" == postgres ]] && echo INT || echo TERM)"
+    case "$part" in
+      localstack) signal KILL ;; # it has nothing to put away, and takes its time
+      postgres) signal INT ;;    # at SIGTERM it would wait for its sessions
+      *) signal TERM ;;
+    esac
     ;;
   kill) signal KILL ;;
   start)
