@@ -4,7 +4,8 @@
 //! their verdict comes, and are sent again on each new stream, so a report outlives a restart of
 //! the orchestrator.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,7 +49,9 @@ pub struct Session {
 struct Shared {
     hello: Hello,
     at_work: Mutex<BTreeSet<String>>,
-    reports: Mutex<HashMap<String, Report>>,
+    // By the number of each: a task that was delivered twice may be reported twice at one time.
+    reports: Mutex<BTreeMap<u64, Report>>,
+    reported: AtomicU64,
     outbox: watch::Sender<Option<mpsc::Sender<WorkerMessage>>>,
     cancelled: watch::Sender<HashSet<String>>,
     drain: CancellationToken,
@@ -57,6 +60,7 @@ struct Shared {
 
 #[derive(Debug)]
 struct Report {
+    task: String,
     message: Said,
     verdict: oneshot::Sender<Verdict>,
 }
@@ -69,6 +73,7 @@ impl Session {
             hello,
             at_work: Mutex::default(),
             reports: Mutex::default(),
+            reported: AtomicU64::new(0),
             outbox: watch::Sender::new(None),
             cancelled: watch::Sender::default(),
             drain,
@@ -193,7 +198,12 @@ impl Session {
     fn hear(&self, told: OrchestratorMessage) {
         match told.kind {
             Some(Told::Verdict(verdict)) => {
-                if let Some(report) = self.reports().remove(&verdict.task) {
+                let mut reports = self.reports();
+                let first = reports
+                    .iter()
+                    .find(|(_, report)| report.task == verdict.task);
+                let first = first.map(|(&number, _)| number);
+                if let Some(report) = first.and_then(|number| reports.remove(&number)) {
                     // Whoever reported may have given up.
                     drop(report.verdict.send(verdict));
                 }
@@ -241,17 +251,19 @@ impl Session {
     ///
     /// Dropping the future withdraws the report.
     pub async fn report(&self, task: &str, said: Said) -> Verdict {
+        let number = self.shared.reported.fetch_add(1, Ordering::Relaxed);
         let _withdrawn_on_drop = Withdraw {
             session: self,
-            task,
+            number,
         };
         loop {
             let (verdict, answer) = oneshot::channel();
             let report = Report {
+                task: task.to_owned(),
                 message: said.clone(),
                 verdict,
             };
-            self.reports().insert(task.to_owned(), report);
+            self.reports().insert(number, report);
             // What becomes of a message in a stream is what becomes of the stream.
             let _passage = self.shared.seams.pass(Seam::Service, "report", &said).await;
             let outbox = self.shared.outbox.borrow().clone();
@@ -289,7 +301,7 @@ impl Session {
         self.shared.outbox.subscribe()
     }
 
-    fn reports(&self) -> MutexGuard<'_, HashMap<String, Report>> {
+    fn reports(&self) -> MutexGuard<'_, BTreeMap<u64, Report>> {
         self.shared
             .reports
             .lock()
@@ -310,12 +322,12 @@ impl Drop for AtWork {
 
 struct Withdraw<'a> {
     session: &'a Session,
-    task: &'a str,
+    number: u64,
 }
 
 impl Drop for Withdraw<'_> {
     fn drop(&mut self) {
-        self.session.reports().remove(self.task);
+        self.session.reports().remove(&self.number);
     }
 }
 
