@@ -3,7 +3,7 @@
 # proof, and status 1 at the first that fails. scripts/prove/proofs.py lists them. About ten minutes.
 #
 #   PANGEA_BINARIES   a folder with the binaries of the services and of `pangea`; else they are built
-#   PROVE_MEMORY_MIB  what our services may take together, instead of the 150 that hold for release
+#   PROVE_MEMORY_MIB  what our services may take together, instead of 150, for others than release builds
 #   PROVE_DIR         where everything is kept; else in a folder that is gone afterwards
 set -euo pipefail
 cd "$(dirname "$0")/.."

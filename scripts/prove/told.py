@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import time
 
 FOLDER = pathlib.Path(os.environ["PROVE_DIR"])
 
@@ -24,11 +25,13 @@ def by_webhook():
 
 
 def fired(since=0):
-    """Names of alerts that fired at the webhook since then, in seconds since 1970."""
+    """Names of alerts that began to fire since then, in seconds since 1970, as the webhook heard."""
+    begun = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since))
     return {
         alert["labels"]["alertname"]
-        for message in messages() if message["way"] == "webhook" and message["at"] >= since
-        for alert in message["message"]["alerts"] if alert["status"] == "firing"
+        for message in messages() if message["way"] == "webhook"
+        for alert in message["message"]["alerts"]
+        if alert["status"] == "firing" and alert["startsAt"][:len(begun)] >= begun
     }
 
 
