@@ -8,7 +8,8 @@ use federation::{RunId, Timestamp, WorkerId};
 use proto::v1::orchestrator_message::{Cancel, Drain, Kind};
 use proto::v1::worker_message::{Hello, Progress};
 use proto::v1::{OrchestratorMessage, Worker, WorkerState};
-use tokio::sync::{mpsc, watch};
+use seams::bell::{Bell, Hearer};
+use tokio::sync::mpsc;
 
 /// Workers that are remembered after their session ended.
 const REMEMBERED_MAX: usize = 1000;
@@ -36,7 +37,7 @@ pub struct Census {
 pub struct Fleet {
     heartbeat: Duration,
     members: Mutex<BTreeMap<WorkerId, Member>>,
-    sessions: watch::Sender<u64>,
+    sessions: Bell,
 }
 
 #[derive(Debug)]
@@ -89,7 +90,7 @@ impl Fleet {
         Self {
             heartbeat,
             members: Mutex::default(),
-            sessions: watch::Sender::new(0),
+            sessions: Bell::default(),
         }
     }
 
@@ -128,7 +129,7 @@ impl Fleet {
         };
         members.insert(worker.clone(), member);
         drop(members);
-        self.sessions.send_modify(|count| *count += 1);
+        self.sessions.ring();
         SessionId { worker, session }
     }
 
@@ -138,7 +139,7 @@ impl Fleet {
             member.outbox = None;
             member.tasks.clear();
         });
-        self.sessions.send_modify(|count| *count += 1);
+        self.sessions.ring();
     }
 
     /// A worker says what it is working on: these tasks and no others.
@@ -210,10 +211,10 @@ impl Fleet {
         self.heartbeat * SILENT_HEARTBEATS
     }
 
-    /// Changes whenever a session begins or ends.
+    /// Rings whenever a session begins or ends.
     #[must_use]
-    pub fn sessions(&self) -> watch::Receiver<u64> {
-        self.sessions.subscribe()
+    pub fn sessions(&self) -> Hearer {
+        self.sessions.hearer()
     }
 
     /// Tells everybody that work on `run` is of no use any more.

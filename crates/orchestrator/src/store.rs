@@ -23,11 +23,11 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use seams::bell::{Bell, Hearer};
 use seams::{Seams, away};
 use sqlx::any::{AnyPoolOptions, AnyRow, install_default_drivers};
 use sqlx::{AnyConnection, AnyPool, ConnectOptions, Row, raw_sql};
 use thiserror::Error;
-use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
@@ -93,8 +93,8 @@ pub enum StoreError {
 pub struct Store {
     pool: AnyPool,
     meter: Arc<Meter>,
-    // Counts commits, so that watchers wait instead of polling.
-    commits: watch::Sender<u64>,
+    // Rung at each commit, so that watchers wait instead of polling.
+    commits: Bell,
     fence: Arc<Mutex<Fence>>,
     // Tells its own commits from those of others.
     name: Arc<str>,
@@ -116,7 +116,7 @@ impl Store {
             source: Box::new(source),
         })?;
         migrate(&pool, place).await?;
-        let commits = watch::Sender::new(0);
+        let commits = Bell::default();
         let name = Uuid::new_v4().to_string();
         let listening = match place {
             Place::Sqlite(_) => None,
@@ -144,10 +144,10 @@ impl Store {
         self
     }
 
-    /// Changes whenever new events may be there.
+    /// Rings whenever new events may be there.
     #[must_use]
-    pub fn commits(&self) -> watch::Receiver<u64> {
-        self.commits.subscribe()
+    pub fn commits(&self) -> Hearer {
+        self.commits.hearer()
     }
 
     /// Whether the store answers.

@@ -7,6 +7,7 @@
 //! at a pointer.
 
 pub mod away;
+pub mod bell;
 
 use std::fmt::{self, Debug};
 use std::io;

@@ -31,9 +31,6 @@ const BEGINNING: Timestamp = Timestamp(1_700_000_000_000);
 /// By when all jobs must have ended, after the faults have.
 const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Where everything that is not a process stands in the order of processes.
-const USER: usize = usize::MAX;
-
 /// What is simulated.
 #[derive(Debug, Clone)]
 pub struct Scenario {
@@ -74,7 +71,8 @@ struct World {
     order: Chance,
     place: Place,
     processes: Vec<Process>,
-    user: Host,
+    // One for each job.
+    users: Vec<Host>,
     invariants: Invariants,
     looked_at: u64,
     look_every: u64,
@@ -89,7 +87,7 @@ struct World {
 pub fn simulate(ground: &Ground, scenario: &Scenario, seed: u64) -> Result<Ending, Broken> {
     let mut world = World::new(ground, scenario, seed)?;
     let seen = Seen::default();
-    let mut ends = world.submit(scenario, &seen);
+    let mut ends = world.submit(scenario, &seen)?;
     let ended = world.run_until(scenario, &mut ends);
     let ended = ended.and_then(|runs| world.end(runs, &seen));
     ended.map_err(|broken| world.explain(seed, &broken))
@@ -131,7 +129,7 @@ impl World {
             invariants: Invariants::new(data.path()).map_err(Broken::start)?,
             place,
             processes,
-            user: Host::new().map_err(Broken::start)?,
+            users: Vec::new(),
             looked_at: 0,
             look_every: scenario.look_every,
             _data: data,
@@ -139,33 +137,32 @@ impl World {
     }
 
     /// Has every job submitted and watched; each end comes when its run has.
-    fn submit(&self, scenario: &Scenario, seen: &Seen) -> Vec<End> {
-        let ear = self.gate.listen(Life {
-            host: USER,
-            name: "user".into(),
-            rest: self.user.rest(),
-            calls: AtomicU64::new(0),
-            dies_before: None,
-        });
-        let seams = Seams::heard_by(Arc::new(ear));
-        let address = Address::Pipe(self.place.orchestrator.clone());
-        let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as Arc<dyn Clock>;
+    fn submit(&mut self, scenario: &Scenario, seen: &Seen) -> Result<Vec<End>, Broken> {
         let mut ends = Vec::new();
         for (number, job) in scenario.jobs.iter().enumerate() {
+            let user = Host::new().map_err(Broken::start)?;
+            let ear = self.gate.listen(Life {
+                host: self.processes.len() + number,
+                name: format!("user-{number}").into(),
+                rest: user.rest(),
+                calls: AtomicU64::new(0),
+                dies_before: None,
+            });
             let (end, ended) = oneshot::channel();
-            let (address, seams, clock) = (address.clone(), seams.clone(), Arc::clone(&clock));
-            let (waits, job, seen) = (Arc::clone(&self.clock), job.clone(), seen.clone());
-            self.user.spawn(async move {
+            let address = Address::Pipe(self.place.orchestrator.clone());
+            let (clock, job, seen) = (Arc::clone(&self.clock), job.clone(), seen.clone());
+            user.spawn(async move {
                 let client = Client::connect_within(&address, IDLE_TIMEOUT)
-                    .with_clock(clock)
-                    .through(seams);
+                    .with_clock(Arc::<ManualClock>::clone(&clock))
+                    .through(Seams::heard_by(Arc::new(ear)));
                 let key = format!("job-{number}");
-                let run = user::follow(client, waits, key, job, seen).await;
+                let run = user::follow(client, clock, key, job, seen).await;
                 drop(end.send(run));
             });
+            self.users.push(user);
             ends.push(ended);
         }
-        ends
+        Ok(ends)
     }
 
     /// Lets things happen until every job has ended.
@@ -195,7 +192,7 @@ impl World {
 
     /// Runs whoever was woken, one after the other in an order of chance, until all of them rest.
     fn settle(&mut self) -> Result<(), Broken> {
-        let order = self.order.shuffled(self.processes.len() + 1);
+        let order = self.order.shuffled(self.processes.len() + self.users.len());
         let next = |world: &mut Self| {
             let woken = order.iter().copied();
             let mut woken =
@@ -228,11 +225,12 @@ impl World {
         }
     }
 
-    /// The event loop at `place`; the last one is the user's.
+    /// The event loop at `place`; the users' come last.
     fn host(&mut self, place: usize) -> Option<&mut Host> {
+        let processes = self.processes.len();
         match self.processes.get_mut(place) {
             Some(process) => process.host(),
-            None => Some(&mut self.user),
+            None => self.users.get_mut(place - processes),
         }
     }
 

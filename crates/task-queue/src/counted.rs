@@ -88,8 +88,10 @@ impl Counted {
 #[async_trait]
 impl TaskQueue for Counted {
     async fn send(&self, messages: Vec<TaskMessage>) -> Result<(), QueueError> {
+        let heard = self.seams.are_heard();
         let bodies: Vec<_> = messages
             .iter()
+            .filter(|_message| heard)
             .map(|message| message.body.clone())
             .collect();
         let sending = self.queue.send(messages);

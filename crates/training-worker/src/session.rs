@@ -15,6 +15,7 @@ use proto::v1::orchestrator_message::{Kind as Told, Verdict};
 use proto::v1::worker_message::{Heartbeat, Hello, Kind as Said, Pong};
 use proto::v1::workers_client::WorkersClient;
 use proto::v1::{OrchestratorMessage, WorkerMessage};
+use seams::bell::Bell;
 use seams::{Seam, Seams};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -53,7 +54,8 @@ struct Shared {
     reports: Mutex<BTreeMap<u64, Report>>,
     reported: AtomicU64,
     outbox: watch::Sender<Option<mpsc::Sender<WorkerMessage>>>,
-    cancelled: watch::Sender<HashSet<String>>,
+    cancelled: Mutex<HashSet<String>>,
+    cancels: Bell,
     drain: CancellationToken,
     seams: Seams,
 }
@@ -75,7 +77,8 @@ impl Session {
             reports: Mutex::default(),
             reported: AtomicU64::new(0),
             outbox: watch::Sender::new(None),
-            cancelled: watch::Sender::default(),
+            cancelled: Mutex::default(),
+            cancels: Bell::default(),
             drain,
             seams: Seams::default(),
         };
@@ -208,12 +211,15 @@ impl Session {
                     drop(report.verdict.send(verdict));
                 }
             }
-            Some(Told::Cancel(cancel)) => self.shared.cancelled.send_modify(|runs| {
+            Some(Told::Cancel(cancel)) => {
+                let mut runs = self.cancelled_runs();
                 if runs.len() >= CANCELLED_MAX {
                     runs.clear();
                 }
                 runs.insert(cancel.run);
-            }),
+                drop(runs);
+                self.shared.cancels.ring();
+            }
             Some(Told::Drain(_)) => self.shared.drain.cancel(),
             Some(Told::Ping(ping)) => self.say(Said::Pong(Pong {
                 number: ping.number,
@@ -287,12 +293,15 @@ impl Session {
 
     /// Returns when `run` is cancelled.
     pub async fn cancelled(&self, run: &str) {
-        let mut cancelled = self.shared.cancelled.subscribe();
-        let is_cancelled = cancelled.wait_for(|runs| runs.contains(run)).await.is_ok();
-        if !is_cancelled {
-            // The session itself is gone; then nobody cancels any more.
-            std::future::pending::<()>().await;
+        let mut cancels = self.shared.cancels.hearer();
+        while !self.cancelled_runs().contains(run) {
+            cancels.rung().await;
         }
+    }
+
+    fn cancelled_runs(&self) -> MutexGuard<'_, HashSet<String>> {
+        let runs = self.shared.cancelled.lock();
+        runs.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says whether the stream stands, now and whenever that changes.

@@ -200,7 +200,7 @@ impl Upload for LocalUpload {
             Stage::Broken => return Err(self.broken()),
         };
         let (offset, len) = (self.offset, bytes.len());
-        let said = (self.key.clone(), offset, bytes.clone());
+        let said = (&self.key, offset, bytes.clone());
         let writing = blocking(move || {
             partial.file.write_all_at(&bytes, offset)?;
             partial.digester.update(&bytes);

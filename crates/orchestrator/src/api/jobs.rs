@@ -13,8 +13,8 @@ use proto::v1::{
     ListRunsResponse, ModelVersion, PauseRequest, ReplayRequest, ReplayResponse, ResumeRequest,
     Run, SubmitRequest, SubmitResponse, ValidateRequest, ValidateResponse, WatchRequest,
 };
+use seams::bell::Hearer;
 use telemetry::trace::Traced;
-use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use super::{Api, page, status};
@@ -228,7 +228,7 @@ fn draft(job: Option<v1::Job>) -> Result<JobDraft, Status> {
 /// A run's events from a cursor on.
 struct Watching {
     store: Store,
-    commits: watch::Receiver<u64>,
+    commits: Hearer,
     run: RunId,
     cursor: u64,
     ended: bool,
@@ -240,7 +240,7 @@ impl Watching {
     /// The events that are there, or the next ones to come; nothing after the run's last.
     async fn next(mut self) -> Option<(Events, Self)> {
         while !self.ended {
-            self.commits.mark_unchanged();
+            self.commits.catch_up();
             let (is_over, mut events) = match self.look().await {
                 Ok(seen) => seen,
                 Err(error) => {
@@ -265,9 +265,10 @@ impl Watching {
                     .collect();
                 return Some((stream::iter(messages), self));
             }
-            if is_over || self.commits.changed().await.is_err() {
+            if is_over {
                 return None;
             }
+            self.commits.rung().await;
         }
         None
     }

@@ -9,8 +9,9 @@ use std::time::Duration;
 use federation::round::{Effect, Phase, Plan, Round};
 use federation::run::RunState;
 use federation::{RunId, Timestamp, cohort, stop};
+use seams::bell::Hearer;
 use telemetry::trace::{Scope, Span, Traced};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::info;
 
 use super::Signal;
@@ -37,7 +38,7 @@ pub(super) struct Driver {
     work: Option<Work>,
     stall: Option<Stall>,
     // Kept over waits, so that a worker who comes between a step and a wait is noticed.
-    sessions: watch::Receiver<u64>,
+    sessions: Hearer,
     // Whether the last wait ended because nothing happened.
     idle: bool,
     // Known once the run's row was read.
@@ -209,8 +210,7 @@ impl Driver {
         let Some(work) = &mut self.work else {
             return Ok(Next::Step);
         };
-        // Marked before looking, so that a session which begins in between ends the next wait.
-        self.sessions.mark_unchanged();
+        self.sessions.catch_up();
         let wanted = if study.fleet.is_empty() {
             (RunState::WaitingForWorkers, "no worker is connected")
         } else {

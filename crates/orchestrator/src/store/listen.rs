@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use seams::bell::Bell;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
-use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
@@ -21,7 +21,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 pub(super) fn listen(
     options: PgConnectOptions,
     name: String,
-    commits: watch::Sender<u64>,
+    commits: Bell,
 ) -> AbortOnDropHandle<()> {
     let listening = async move {
         let mut deaf = false;
@@ -34,7 +34,7 @@ pub(super) fn listen(
                 warn!(error = %error, "other processes' commits are not heard, but looked for");
             }
             sleep(POLL).await;
-            wake(&commits);
+            commits.ring();
         }
     };
     AbortOnDropHandle::new(tokio::spawn(listening))
@@ -44,7 +44,7 @@ pub(super) fn listen(
 async fn hear(
     options: &PgConnectOptions,
     name: &str,
-    commits: &watch::Sender<u64>,
+    commits: &Bell,
     deaf: &mut bool,
 ) -> sqlx::Result<std::convert::Infallible> {
     let pool = PgPoolOptions::new()
@@ -60,12 +60,12 @@ async fn hear(
         info!("other processes' commits are heard again");
     }
     // What was committed before it listened is not told.
-    wake(commits);
+    commits.ring();
     loop {
         match timeout(SILENCE, listener.try_recv()).await {
             Ok(told) => match told? {
                 Some(told) if told.payload() == name => {}
-                Some(_) => wake(commits),
+                Some(_) => commits.ring(),
                 None => return Err(std::io::Error::from(std::io::ErrorKind::BrokenPipe).into()),
             },
             Err(_silent) => {
@@ -76,8 +76,4 @@ async fn hear(
             }
         }
     }
-}
-
-fn wake(commits: &watch::Sender<u64>) {
-    commits.send_modify(|count| *count += 1);
 }

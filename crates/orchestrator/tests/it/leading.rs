@@ -231,9 +231,9 @@ async fn commits_of_one_process_wake_another_one() {
     let mut commits = b.commits();
     // The first change may be that it began to listen.
     for _ in 0..3 {
-        commits.mark_unchanged();
+        commits.catch_up();
         a.tell(run(1), NOW, &told(String::new())).await.unwrap();
-        timeout(PATIENCE, commits.changed()).await.unwrap().unwrap();
+        timeout(PATIENCE, commits.rung()).await.unwrap();
     }
 }
 

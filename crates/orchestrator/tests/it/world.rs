@@ -249,11 +249,11 @@ impl World {
         let mut commits = self.study.store.commits();
         let looking = async {
             loop {
-                commits.mark_unchanged();
+                commits.catch_up();
                 if let Some(found) = look().await {
                     return found;
                 }
-                commits.changed().await.unwrap();
+                commits.rung().await;
             }
         };
         match tokio::time::timeout(PATIENCE, looking).await {

@@ -28,7 +28,7 @@ impl Driver {
                 self.turn = turn.ok();
                 None
             }
-            changed = self.sessions.changed() => changed.err().and(None),
+            () = self.sessions.rung() => None,
             () = clock.sleep(span) => {
                 self.idle = true;
                 None
