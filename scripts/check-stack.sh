@@ -34,9 +34,14 @@ if has docker-compose "docker-compose.yml"; then
     quietly compose --profile "$profile" config --quiet
     [[ ! -s "$scratch/said" ]] || { cat "$scratch/said" >&2; exit 1; } # it warns of unset variables
   done
+  for file in infra/docker-compose.yml infra/docker-compose.monitoring.yml; do
+    quietly compose --file "$file" config --quiet
+    [[ ! -s "$scratch/said" ]] || { cat "$scratch/said" >&2; exit 1; }
+  done
   compose --profile '*' config --format json >"$scratch/compose.json"
   compose --profile '*' config --no-interpolate --format json >"$scratch/raw.json"
-  python3 scripts/stack/check.py "$scratch/compose.json" "$scratch/raw.json"
+  compose --file infra/docker-compose.monitoring.yml config --format json >"$scratch/monitoring.json"
+  python3 scripts/stack/check.py "$scratch"/{compose,raw,monitoring}.json
 fi
 if has promtool "prometheus.yml and its rules"; then
   quietly promtool check config --lint=all --lint-fatal prometheus.yml

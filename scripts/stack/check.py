@@ -1,5 +1,6 @@
-"""Holds the stack's files against each other: `check.py COMPOSE.json RAW.json`, the second one not
-interpolated. Prints everything that does not fit; the status is 1 when something does not.
+"""Holds the stack's files against each other: `check.py COMPOSE.json RAW.json MONITORING.json`, the
+second one not interpolated, the third of infra/docker-compose.monitoring.yml. Prints everything that
+does not fit; the status is 1 when something does not.
 """
 
 import json
@@ -9,6 +10,7 @@ import sys
 
 compose = json.load(open(sys.argv[1]))
 raw = json.load(open(sys.argv[2]))
+monitoring = json.load(open(sys.argv[3]))
 services = compose["services"]
 faults = []
 
@@ -129,11 +131,23 @@ def dashboards_find_their_sources():
         check(there.exists(), f"Grafana's first page {there} is not there")
 
 
+def monitoring_is_the_same():
+    """The parts that watch are one set, from whichever file they are started."""
+    watched = set(re.findall(r"(?m)^    extends: \{file: \.\./docker-compose\.yml, service: (\S+)\}$",
+                             text("infra/docker-compose.monitoring.yml")))
+    check(watched == set(monitoring["services"]),
+          "infra/docker-compose.monitoring.yml has parts that are not those of docker-compose.yml")
+    for name, service in monitoring["services"].items():
+        check(service == services.get(name), f"infra/docker-compose.monitoring.yml starts another {name}")
+    check(monitoring["name"] == compose["name"], "infra/docker-compose.monitoring.yml is another project")
+
+
 addresses_are_known(known_ports())
 services_are_bounded()
 variables_are_listed()
 names_agree()
 dashboards_find_their_sources()
+monitoring_is_the_same()
 for fault in faults:
     print(f"check-stack: {fault}", file=sys.stderr)
 sys.exit(bool(faults))
