@@ -1,6 +1,6 @@
 # An index: each target is one line, and the work is in the script or chore that it names.
 .DEFAULT_GOAL := help
-.PHONY: demo test alert-test e2e-compose check tools local stack up down logs health doctor backup restore maintenance fmt proto dashboards docs bench audit proof help
+.PHONY: demo test alert-test e2e-compose check tools local stack up down logs health doctor backup restore maintenance s3-ls fmt proto dashboards docs bench audit proof help
 
 demo: ## Train a model on the digits with the whole house in one process
 	@cargo run --release -p pangea -- demo
@@ -49,6 +49,9 @@ restore: ## Put the backup FROM in the place of what the running stack has
 
 maintenance: ## Reload, vacuum, free what was deleted, back up, and look that all is well
 	@scripts/maintenance.sh
+
+s3-ls: ## List the buckets of the running stack, and what ours has
+	@scripts/s3-ls.sh
 
 fmt: ## Format the code
 	@cargo fmt --all

@@ -45,6 +45,15 @@ if has docker-compose "docker-compose.yml"; then
 fi
 if has promtool "prometheus.yml and its rules"; then
   quietly promtool check config --lint=all --lint-fatal prometheus.yml
+  cp infra/prometheus/web-config.example.yml "$scratch"
+  if command -v openssl >/dev/null; then
+    mkdir "$scratch/tls"
+    quietly openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 \
+      -subj /CN=prometheus -keyout "$scratch/tls/server.key" -out "$scratch/tls/server.crt"
+  else # then only the passwords
+    sed -i '/^tls_server_config:/,/^$/d' "$scratch/web-config.example.yml"
+  fi
+  quietly promtool check web-config "$scratch/web-config.example.yml"
 fi
 if has amtool "Alertmanager's configuration"; then
   quietly amtool check-config infra/alertmanager/alertmanager.yml
@@ -61,5 +70,24 @@ if has loki "Loki's configuration"; then
 fi
 if has jaeger "Jaeger's configuration"; then
   quietly jaeger validate --config infra/jaeger/config.yaml
+fi
+
+# What everybody knows is refused where it matters, and what nobody may know stays outside of git.
+said="$(APP_ENV=production GRAFANA_ADMIN_PASSWORD=admin POSTGRES_PASSWORD=pangea POSTGRES_EXPORTER_PASSWORD=exporter \
+  AWS_ACCESS_KEY_ID=test scripts/doctor.sh --quiet 2>&1 || true)"
+for known in GRAFANA_ADMIN_PASSWORD POSTGRES_PASSWORD POSTGRES_EXPORTER_PASSWORD LocalStack; do
+  grep -q "^FAIL  APP_ENV is production.*$known" <<<"$said" ||
+    { echo "check-stack: scripts/doctor.sh takes the usual $known in production" >&2; exit 1; }
+done
+if git rev-parse --git-dir >"$scratch/said" 2>&1; then
+  for secret in .env tools/.env infra/alertmanager/secrets/webhook_url backups/any; do
+    git check-ignore --quiet "$secret" || { echo "check-stack: git does not ignore $secret" >&2; exit 1; }
+  done
+  # Keys of Amazon, Slack, PagerDuty's and Sentry's addresses with a key in them, private keys.
+  if git grep -nIE -e 'AKIA[0-9A-Z]{16}|xox[abpr]-[0-9]|hooks\.slack\.com/services/T[0-9A-Z]' \
+    -e '-----BEGIN [A-Z ]*PRIVATE KEY-----|https://[0-9a-f]{32}@[a-z0-9.]*sentry\.io' >&2; then
+    echo "check-stack: these lines look like secrets; they must not be in git" >&2
+    exit 1
+  fi
 fi
 echo "check-stack: passed"

@@ -38,26 +38,25 @@ in_postgres() { # program, argument…
 
 # Objects leave and enter LocalStack's container through its own folder.
 # What went out stays there for the next time, until `objects clear`.
-objects() { # out, in or clear, folder
+objects() { # out, in, clear or ls; folder, for the first two
   if native; then
     [[ "$1" != clear ]] || return 0
     AWS_ENDPOINT_URL="http://$(at localstack:4566 LOCALSTACK_PORT 4566)" AWS_ACCESS_KEY_ID=test \
       AWS_SECRET_ACCESS_KEY=test "${PANGEA_TOOLS:-$HOME/.cache/pangea/tools}/localstack/bin/python" \
-      scripts/backup/objects.py "$1" "$BUCKET" "$2"
+      scripts/backup/objects.py "$1" "$BUCKET" "${2:-.}"
     return
   fi
   local inside=/tmp/pangea-backup python=/opt/code/localstack/.venv/bin/python
-  if [[ "$1" != out ]]; then scripts/compose.sh exec -T localstack rm -rf "$inside"; fi
+  if [[ "$1" == in || "$1" == clear ]]; then scripts/compose.sh exec -T localstack rm -rf "$inside"; fi
   if [[ "$1" == clear ]]; then return; fi
   if [[ "$1" == in ]]; then scripts/compose.sh cp "$2" "localstack:$inside"; fi
   scripts/compose.sh exec -T -e AWS_ENDPOINT_URL=http://127.0.0.1:4566 -e AWS_ACCESS_KEY_ID=test \
     -e AWS_SECRET_ACCESS_KEY=test localstack "$python" - "$1" "$BUCKET" "$inside" \
     <scripts/backup/objects.py
-  if [[ "$1" == out ]]; then
-    scripts/compose.sh cp "localstack:$inside/." "$2"
-  else
-    scripts/compose.sh exec -T localstack rm -rf "$inside"
-  fi
+  case "$1" in
+    out) scripts/compose.sh cp "localstack:$inside/." "$2" ;;
+    in) scripts/compose.sh exec -T localstack rm -rf "$inside" ;;
+  esac
 }
 
 snapshot_out() { # name of a snapshot, folder
