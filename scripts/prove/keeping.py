@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import time
@@ -59,6 +60,8 @@ def nothing_is_lost(run):
         begun = time.monotonic()
         subprocess.run(["scripts/backup.sh", backup], check=True, stdout=subprocess.DEVNULL)
         backed_up = time.monotonic() - begun
+        listed = subprocess.run(["scripts/s3-ls.sh"], check=True, capture_output=True, text=True).stdout
+        check(re.search(rf"^s3://{BUCKET} +[1-9]", listed, re.M), f"the bucket is not listed:\n{listed}")
         rounds = shown(long)["rounds_committed"]
         lose_everything()
         begun = time.monotonic()

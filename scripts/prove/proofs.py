@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 
+import documented
 import faults
 import keeping
 import telling
@@ -115,6 +116,20 @@ def dashboards_show_data():
     say(done.stdout.strip().splitlines()[-1])
 
 
+def others_find_their_names():
+    """Labels of requests that are copied while scraping, and histograms that rules copy."""
+    for selector in ('http_requests_total{path!="",route!="",status_code!=""}',
+                     'http_request_duration_seconds_count{path!="",route!="",status_code!=""}',
+                     'database_query_duration_seconds_bucket{query_type!="",table!=""}',
+                     "success_rate_sli", "response_time_sli", "cpu_usage_percent", "disk_free_bytes"):
+        check(query(selector), f"there is no {selector}")
+    different = query('http_requests_total{job=~"pangea-.+"} unless on (job, instance, method, path, status_code) '
+                      'label_replace(label_replace(http_requests_total, "path", "$1", "endpoint", "(.+)"), '
+                      '"status_code", "$1", "status", "(.+)")')
+    check(not different, f"path and status_code are not endpoint and status: {different}")
+    say("requests, statements and trends are there under the names of others")
+
+
 def faults_are_told_and_mended(long):
     for fault in faults.AROUND_A_RUN:
         faults.make(*fault)
@@ -144,6 +159,8 @@ def main():
     telling.trace_leads_through_all()
     time.sleep(max(0, begun + WORKLOAD_SECONDS - time.monotonic()))
     dashboards_show_data()
+    others_find_their_names()
+    documented.commands_answer()
     faults_are_told_and_mended(long)
     keeping.nothing_is_lost(trained[0])
     say("all proofs hold")

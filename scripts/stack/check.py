@@ -142,12 +142,39 @@ def monitoring_is_the_same():
     check(monitoring["name"] == compose["name"], "infra/docker-compose.monitoring.yml is another project")
 
 
+def pages_name_what_there_is():
+    """Targets of make, scripts, services and links in docs. Runbooks are `cargo xtask alerts`'s to read."""
+    targets = set(re.findall(r"(?m)^([a-z0-9-]+):", text("Makefile")))
+    for page in [pathlib.Path("README.md"), *sorted(pathlib.Path("docs").glob("*.md"))]:
+        said = page.read_text()
+        code = "\n".join(re.findall(r"```sh\n(.*?)```", said, re.S) + re.findall(r"`([^`\n]+)`", said))
+        for target in re.findall(r"(?m)(?:^|\s)make ([a-z0-9-]+)", code):
+            check(target in targets, f"{page} says `make {target}`, which the Makefile has not")
+        for script in re.findall(r"(?<![\w/])scripts/[\w./-]+\w", code):
+            check(pathlib.Path(script).exists(), f"{page} names {script}, which is not there")
+        for words in re.findall(r"docker compose (?:logs|exec|restart|ps) ([^\n#|]+)", code):
+            name = next((word for word in words.split() if word in services), None)
+            check(name or "NAME" in words, f"{page} names no service in `docker compose … {words}`")
+        for link in re.findall(r"\]\((?!https?:)([^)\s]*)\)", said):
+            path, _, anchor = link.partition("#")
+            there = page.parent / path if path else page
+            check(there.exists(), f"{page} links {link}, which is not there")
+            if anchor and there.is_file():
+                check(anchor in anchors(there.read_text()), f"{page} links {link}, a heading that is not there")
+
+
+def anchors(page):
+    headings = re.findall(r"(?m)^#+ (.+)$", page)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 addresses_are_known(known_ports())
 services_are_bounded()
 variables_are_listed()
 names_agree()
 dashboards_find_their_sources()
 monitoring_is_the_same()
+pages_name_what_there_is()
 for fault in faults:
     print(f"check-stack: {fault}", file=sys.stderr)
 sys.exit(bool(faults))
