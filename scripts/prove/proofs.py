@@ -121,7 +121,7 @@ def others_find_their_names():
     for selector in ('http_requests_total{path!="",route!="",status_code!=""}',
                      'http_request_duration_seconds_count{path!="",route!="",status_code!=""}',
                      'database_query_duration_seconds_bucket{query_type!="",table!=""}',
-                     "success_rate_sli", "response_time_sli", "cpu_usage_percent", "disk_free_bytes"):
+                     "success_rate_sli", "response_time_sli", "cpu_usage_percent"):
         check(query(selector), f"there is no {selector}")
     different = query('http_requests_total{job=~"pangea-.+"} unless on (job, instance, method, path, status_code) '
                       'label_replace(label_replace(http_requests_total, "path", "$1", "endpoint", "(.+)"), '
