@@ -9,7 +9,7 @@ import subprocess
 import time
 
 from parts import BUCKET, PROMETHEUS, STACK, TOOLS, WORKERS
-from parts import act, check, get, in_localstack, pangea, post, query, say, until
+from parts import act, check, get, in_localstack, pangea, query, say, until
 from told import FOLDER
 from workload import shown, submit
 
@@ -41,7 +41,8 @@ def lose_everything():
                     "SET client_min_messages = error; DROP SCHEMA public CASCADE; CREATE SCHEMA public"], check=True)
     bucket = f"boto3.resource('s3', region_name='eu-west-2').Bucket('{BUCKET}')"
     in_localstack("-c", f"import boto3; {bucket}.objects.delete()")
-    post(f"{PROMETHEUS}/api/v1/admin/tsdb/delete_series?match[]=collab_sessions_total")
+    subprocess.run(["scripts/maintenance.sh", "--delete-series", '{__name__="collab_sessions_total"}'],
+                   check=True, stdout=subprocess.DEVNULL)
     check(not query(f"count_over_time({SERIES}[1h])"), "series are there that were deleted")
     DASHBOARD.unlink()
 
