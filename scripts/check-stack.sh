@@ -64,6 +64,17 @@ if has otelcol "the collector's configuration"; then
     quietly otelcol validate --config=infra/otel-collector/config.yaml \
       --config="infra/otel-collector/forward-$vendor.yaml"
   done
+  # `make tools` brings neither what scrapes nor Datadog's exporter. So what vendors.yaml scrapes is
+  # promtool's to read, and the rest of New Relic's collector is read without it.
+  for file in vendors newrelic; do
+    sed -e '/^  prometheus:$/,/^$/d' -e 's/\[prometheus\]/[otlp]/' "infra/otel-collector/$file.yaml" >"$scratch/$file.yaml"
+  done
+  NEW_RELIC_LICENSE_KEY=key quietly otelcol validate --config="$scratch/vendors.yaml" --config="$scratch/newrelic.yaml"
+fi
+if has promtool "what the vendors' collectors scrape"; then
+  sed -n '/^  prometheus:$/,/^$/s/^      //p' infra/otel-collector/vendors.yaml >"$scratch/vendors-scrape.yml"
+  quietly grep '^scrape_configs:$' "$scratch/vendors-scrape.yml"
+  quietly promtool check config --lint=all --lint-fatal "$scratch/vendors-scrape.yml"
 fi
 if has loki "Loki's configuration"; then
   quietly loki -config.file=infra/loki/config.yaml -config.expand-env=true -verify-config

@@ -3,7 +3,7 @@
 import os
 import time
 
-from parts import PROMETHEUS, check, get, runs, say, until
+from parts import PROMETHEUS, act, check, get, runs, say, until
 
 # From submission to publication, each by the service that does it.
 STEPS = {
@@ -66,6 +66,10 @@ def trace_leads_through_all():
     say(f"an exemplar leads to trace {trace}: {spans} spans of {len(STEPS)} services, from submission to publication")
     until(f"Jaeger knows that {sorted(CALLS)}", ARRIVAL_SECONDS, lambda: CALLS <= calls())
     say("Jaeger knows who calls whom")
+    act("stop", "jaeger")
+    act("start", "jaeger")
+    until("Jaeger has the trace after a restart", ARRIVAL_SECONDS, lambda: steps_of(trace)[1] >= spans)
+    say("after a restart, Jaeger has the trace again")
     if not runs("loki"):
         say("Loki is left out, and lines with it")
         return
