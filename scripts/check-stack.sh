@@ -37,6 +37,7 @@ if has docker-compose "docker-compose.yml"; then
   compose --profile '*' config --format json >"$scratch/compose.json"
   compose --profile '*' config --no-interpolate --format json >"$scratch/raw.json"
   python3 scripts/stack/check.py "$scratch/compose.json" "$scratch/raw.json"
+  quietly python3 scripts/stack/doctor_test.py
 fi
 if has promtool "prometheus.yml and its rules"; then
   quietly promtool check config --lint=all --lint-fatal prometheus.yml

@@ -52,7 +52,9 @@ fn judge(selector: &VectorSelector, exported: &Exported) -> Vec<String> {
     for matcher in &selector.matchers.matchers {
         problems.extend(whole_edge(matcher));
         if matcher.name == "__name__" {
-            problems.push(format!("{matcher} names no metric; expected one by its name"));
+            problems.push(format!(
+                "{matcher} names no metric; expected one by its name"
+            ));
         }
         let Some(name) = name else { continue };
         let values = listed(matcher);
