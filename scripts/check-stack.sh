@@ -42,6 +42,7 @@ if has docker-compose "docker-compose.yml"; then
   compose --profile '*' config --no-interpolate --format json >"$scratch/raw.json"
   compose --file infra/docker-compose.monitoring.yml config --format json >"$scratch/monitoring.json"
   python3 scripts/stack/check.py "$scratch"/{compose,raw,monitoring}.json
+  quietly python3 scripts/stack/doctor_test.py
 fi
 if has promtool "prometheus.yml and its rules"; then
   quietly promtool check config --lint=all --lint-fatal prometheus.yml
@@ -83,13 +84,7 @@ if has jaeger "Jaeger's configuration"; then
   quietly jaeger validate --config infra/jaeger/config.yaml
 fi
 
-# What everybody knows is refused where it matters, and what nobody may know stays outside of git.
-said="$(APP_ENV=production GRAFANA_ADMIN_PASSWORD=admin POSTGRES_PASSWORD=pangea POSTGRES_EXPORTER_PASSWORD=exporter \
-  AWS_ACCESS_KEY_ID=test scripts/doctor.sh --quiet 2>&1 || true)"
-for known in GRAFANA_ADMIN_PASSWORD POSTGRES_PASSWORD POSTGRES_EXPORTER_PASSWORD LocalStack; do
-  grep -q "^FAIL  APP_ENV is production.*$known" <<<"$said" ||
-    { echo "check-stack: scripts/doctor.sh takes the usual $known in production" >&2; exit 1; }
-done
+# What nobody may know stays outside of git.
 if git rev-parse --git-dir >"$scratch/said" 2>&1; then
   for secret in .env tools/.env infra/alertmanager/secrets/webhook_url backups/any; do
     git check-ignore --quiet "$secret" || { echo "check-stack: git does not ignore $secret" >&2; exit 1; }

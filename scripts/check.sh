@@ -29,6 +29,7 @@ else
   echo "SKIPPED: cargo deny: cargo-deny is not there; \`make tools\` sets it up" >&2
 fi
 step scripts/check-stack.sh
+step scripts/alert-test.sh
 if command -v shellcheck >/dev/null; then
   step shellcheck --external-sources --severity=warning scripts/*.sh scripts/*/*.sh infra/*/*.sh infra/docker/probe
 fi

@@ -75,7 +75,7 @@ AROUND_A_RUN = [
 ALONE = [
     ("a job diverged", job_that_diverges, {"TrainingDiverges", "RunFailed"}),
     ("bad calls came", bad_calls, {"ComputeFailing"}),
-    ("queue and artifacts were stopped", without_queue_and_artifacts, {"RunStalled", "ArtifactStoreErrors"}),
+    ("queue and artifacts were stopped", without_queue_and_artifacts, {"RunStalled", "ArtifactStoreErrors", "QueueErrors"}),
 ]
 
 

@@ -74,7 +74,7 @@ pub(crate) fn runbook_of(alert: &str) -> String {
 /// Fails with everything that is wrong.
 pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     let files = rules::read(root).context("read the rules")?;
-    let exported = Exported::read(root, &files)?;
+    let exported = Exported::read(root)?;
     let alerts: Vec<&Alert> = files.iter().flat_map(RuleFile::alerts).collect();
 
     let mut problems = Vec::new();

@@ -4,11 +4,11 @@
 //! and not in front of a person on call. The same descriptions give the same bytes.
 
 mod against;
-mod catalogue;
+pub(crate) mod catalogue;
 mod description;
 mod grafana;
 mod links;
-mod query;
+pub(crate) mod query;
 mod recorded;
 mod review;
 mod unit;

@@ -1,5 +1,6 @@
 //! A queue that counts what it is asked, whatever backend is behind it.
 
+use std::fmt::Debug;
 use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::sync::Arc;
@@ -56,6 +57,26 @@ impl Counted {
         }
     }
 
+    /// Passes what the queue is asked through the seams, and counts it when it is asked in vain.
+    async fn ask<T>(
+        &self,
+        operation: &'static str,
+        arguments: &(impl Debug + Sync),
+        asking: impl Future<Output = Result<T, QueueError>> + Send,
+    ) -> Result<T, QueueError> {
+        let asking = self.seams.make(Seam::Queue, operation, arguments, asking);
+        let asked = asking.await;
+        self.count_error(operation, &asked);
+        asked
+    }
+
+    fn count_error<T>(&self, operation: &'static str, asked: &Result<T, QueueError>) {
+        match asked {
+            Ok(_) | Err(QueueError::LeaseLost { .. }) => {}
+            Err(_) => self.metrics.errors.of(operation).inc(),
+        }
+    }
+
     fn show(&self, depth: &Depth) {
         let whole = |count| i64::try_from(count).unwrap_or(i64::MAX);
         let metrics = &self.metrics;
@@ -95,7 +116,7 @@ impl TaskQueue for Counted {
             .map(|message| message.body.clone())
             .collect();
         let sending = self.queue.send(messages);
-        self.seams.make(Seam::Queue, "send", &bodies, sending).await
+        self.ask("send", &bodies, sending).await
     }
 
     async fn receive(
@@ -106,8 +127,7 @@ impl TaskQueue for Counted {
     ) -> Result<Vec<Delivery>, QueueError> {
         let receiving = self.queue.receive(max, lease_ttl, wait);
         let asked = (max, lease_ttl, wait);
-        let received = self.seams.make(Seam::Queue, "receive", &asked, receiving);
-        let deliveries = received.await?;
+        let deliveries = self.ask("receive", &asked, receiving).await?;
         for delivery in &deliveries {
             self.count_delivery(delivery);
         }
@@ -121,16 +141,13 @@ impl TaskQueue for Counted {
     ) -> Result<Vec<Delivery>, QueueError> {
         let receiving = self.queue.receive_dead(max, lease_ttl);
         let asked = (max, lease_ttl);
-        self.seams
-            .make(Seam::Queue, "receive_dead", &asked, receiving)
-            .await
+        self.ask("receive_dead", &asked, receiving).await
     }
 
     async fn extend(&self, handle: &LeaseHandle, lease_ttl: Duration) -> Result<(), QueueError> {
         let extending = self.queue.extend(handle, lease_ttl);
         let asked = (handle, lease_ttl);
-        let extended = self.seams.make(Seam::Queue, "extend", &asked, extending);
-        let extended = extended.await;
+        let extended = self.ask("extend", &asked, extending).await;
         self.count(&extended, EXTENDED);
         extended
     }
@@ -138,22 +155,22 @@ impl TaskQueue for Counted {
     async fn give_back(&self, handle: &LeaseHandle, delay: Duration) -> Result<(), QueueError> {
         let giving = self.queue.give_back(handle, delay);
         let asked = (handle, delay);
-        let given = self.seams.make(Seam::Queue, "give_back", &asked, giving);
-        let given = given.await;
+        let given = self.ask("give_back", &asked, giving).await;
         self.count(&given, GIVEN_BACK);
         given
     }
 
     async fn acknowledge(&self, handle: &LeaseHandle) -> Result<(), QueueError> {
         let ending = self.queue.acknowledge(handle);
-        let ended = self.seams.make(Seam::Queue, "acknowledge", handle, ending);
-        let acknowledged = ended.await;
+        let acknowledged = self.ask("acknowledge", handle, ending).await;
         self.count(&acknowledged, ACKNOWLEDGED);
         acknowledged
     }
 
     async fn depth(&self) -> Result<Depth, QueueError> {
-        let depth = self.queue.depth().await?;
+        let depth = self.queue.depth().await;
+        self.count_error("depth", &depth);
+        let depth = depth?;
         self.show(&depth);
         Ok(depth)
     }
@@ -272,5 +289,29 @@ mod tests {
             let line = format!("training_leases_total{{outcome=\"{outcome}\"}} {count}");
             shows(&registry, &line);
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_in_vain_is_counted_and_a_lost_lease_is_not() {
+        let (queue, clock, registry) = counted();
+        queue.send(tasks(1)).await.unwrap();
+        let delivery = receive(&queue).await;
+        queue.acknowledge(&delivery.handle).await.unwrap();
+        queue.acknowledge(&delivery.handle).await.unwrap_err();
+        shows(
+            &registry,
+            "training_queue_errors_total{operation=\"acknowledge\"} 0",
+        );
+
+        let small = MemoryQueue::with_capacity(clock, 1);
+        let full = Counted {
+            queue: Arc::new(small),
+            ..queue
+        };
+        full.send(tasks(2)).await.unwrap_err();
+        shows(
+            &registry,
+            "training_queue_errors_total{operation=\"send\"} 1",
+        );
     }
 }

@@ -15,6 +15,17 @@ pub(crate) const GIVEN_BACK: &str = "given_back";
 pub(crate) const ACKNOWLEDGED: &str = "acknowledged";
 pub(crate) const LOST: &str = "lost";
 
+/// What a queue is asked for.
+pub(crate) const OPERATIONS: [&str; 7] = [
+    "send",
+    "receive",
+    "receive_dead",
+    "extend",
+    "give_back",
+    "acknowledge",
+    "depth",
+];
+
 /// Seconds that a task waits: nothing while workers are idle, a night when there are none.
 const WAIT_BUCKETS: [f64; 11] = [
     0.005, 0.025, 0.1, 0.5, 1.5, 5.5, 15.0, 60.0, 300.0, 1800.0, 14_400.0,
@@ -39,5 +50,8 @@ telemetry::metrics! {
         pub leases: Each<IntCounter> = "training_leases_total" {
             outcome in [GRANTED, GRANTED_AGAIN, EXTENDED, GIVEN_BACK, ACKNOWLEDGED, LOST]
         };
+        /// What the queue was asked for in vain: it could not be reached, or was full. A lease that
+        /// is lost is no error.
+        pub errors: Each<IntCounter> = "training_queue_errors_total" {operation in OPERATIONS};
     }
 }

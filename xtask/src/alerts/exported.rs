@@ -1,92 +1,28 @@
-//! What is exported, and by whom: our services by `docs/metrics.md`, the programs around them by the
-//! prefixes of their names, and what rules record.
+//! What is wrong with asking for a series: held against the same catalogue as the dashboards.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use crate::dashboards::catalogue::{Catalogue, Series, TARGET_LABELS, Values};
 
-use super::rules::RuleFile;
-
-const PAGE: &str = "docs/metrics.md";
-
-/// How the names of a program's metrics begin, and Prometheus's job for it.
-const OTHERS: [(&str, &str); 9] = [
-    ("node_", "node-exporter"),
-    ("container_", "cadvisor"),
-    ("pg_", "postgres-exporter"),
-    ("prometheus_", "prometheus"),
-    ("alertmanager_", "alertmanager"),
-    ("otelcol_", "otel-collector"),
-    ("jaeger_", "jaeger"),
-    ("loki_", "loki"),
-    ("grafana_", "grafana"),
-];
-
-/// What Prometheus says of every target, and of alerts.
-const OF_TARGETS: [&str; 3] = ["up", "scrape_samples_post_metric_relabeling", "ALERTS"];
-
-/// Labels that a scrape adds, and the edge of a bucket.
-const ADDED: [&str; 3] = ["job", "instance", "le"];
-
-/// The labels of a metric, each with its values; none where they come from outside.
-type Labels = BTreeMap<String, BTreeSet<String>>;
+/// The edge of a bucket.
+const EDGE: &str = "le";
 
 /// What can be asked for.
 #[derive(Debug, Default)]
-pub(super) struct Exported {
-    ours: BTreeMap<String, Labels>,
-    recorded: BTreeSet<String>,
-}
+pub(super) struct Exported(Catalogue);
 
 impl Exported {
-    pub(super) fn read(root: &Path, files: &[RuleFile]) -> anyhow::Result<Self> {
-        let page = fs::read_to_string(root.join(PAGE)).with_context(|| format!("read {PAGE}"))?;
-        let mut exported = Self::default();
-        for row in page.lines().filter(|line| line.starts_with("| `")) {
-            exported
-                .add(row)
-                .with_context(|| format!("read this row of {PAGE}: {row}"))?;
-        }
-        let recorded = files.iter().flat_map(RuleFile::recorded);
-        exported.recorded = recorded.map(str::to_owned).collect();
-        Ok(exported)
-    }
-
-    /// Adds a row of the page, with the other names of its metric.
-    fn add(&mut self, row: &str) -> anyhow::Result<()> {
-        let cells: Vec<&str> = row.trim_matches(['|', ' ']).split(" | ").collect();
-        let [name, kind, _, labels, says, ..] = cells[..] else {
-            bail!("expected a name, a type, a unit, labels and a text");
-        };
-        let labels = labels_of(labels);
-        let also = says
-            .split("Also as `")
-            .nth(1)
-            .and_then(|rest| rest.split("`.").next());
-        let names = also.into_iter().flat_map(|names| names.split("`, `"));
-        for name in names.chain([name.trim_matches('`')]) {
-            let suffixes: &[&str] = match kind {
-                "histogram" => &["_bucket", "_sum", "_count"],
-                _ => &[""],
-            };
-            for suffix in suffixes {
-                let known = self.ours.entry(format!("{name}{suffix}")).or_default();
-                known.extend(labels.clone());
-            }
-        }
-        Ok(())
+    pub(super) fn read(root: &Path) -> anyhow::Result<Self> {
+        Catalogue::read(root).map(Self)
     }
 
     /// What is wrong with asking for this metric.
     pub(super) fn problem_with(&self, name: &str) -> Option<String> {
-        let by_another = OTHERS.iter().any(|(prefix, _)| name.starts_with(prefix));
-        let known = self.ours.contains_key(name)
-            || self.recorded.contains(name)
-            || OF_TARGETS.contains(&name)
-            || by_another;
-        (!known).then(|| format!("nobody exports {name}"))
+        if self.0.series(name).is_some() {
+            return None;
+        }
+        let nearest = self.0.nearest(name);
+        Some(format!("nobody exports {name}; did you mean {nearest}?"))
     }
 
     /// What is wrong with asking for this label of a metric, or for this value of it.
@@ -96,28 +32,22 @@ impl Exported {
         label: &str,
         value: &str,
     ) -> Option<String> {
-        let labels = self.ours.get(metric)?;
-        if ADDED.contains(&label) {
+        let known = match self.0.series(metric)? {
+            Series::Plain(known) | Series::Sum(known) | Series::Count(known) => known,
+            Series::Bucket(_) if label == EDGE => return None,
+            Series::Bucket(known) => known,
+            Series::Recorded(_) => return None,
+        };
+        if TARGET_LABELS.contains(&label) {
             return None;
         }
-        match labels.get(label) {
+        match known.labels.get(label) {
             None => Some(format!("{metric} has no label {label}")),
-            Some(values) if values.is_empty() || values.contains(value) => None,
-            Some(_) => Some(format!("{label} of {metric} is never {value:?}")),
+            Some(Values::Any) => None,
+            Some(Values::These(values)) if values.iter().any(|own| own == value) => None,
+            Some(Values::These(_)) => Some(format!("{label} of {metric} is never {value:?}")),
         }
     }
-}
-
-/// Reads ``` `a`: x, y; `b`: … ```.
-fn labels_of(cell: &str) -> Labels {
-    let parts = cell.split("; ").filter_map(|part| part.split_once(": "));
-    parts
-        .map(|(name, values)| {
-            let values = values.trim().split(", ").filter(|value| *value != "…");
-            let values = values.map(str::to_owned).collect();
-            (name.trim().trim_matches('`').to_owned(), values)
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -125,15 +55,15 @@ pub(super) mod tests {
     use super::*;
 
     pub(in crate::alerts) fn exported() -> Exported {
-        let mut exported = Exported::default();
-        for row in [
-            "| `up_and_down` | gauge | count |  | Plates. Also as `plates`, `dishes`. | orchestrator |  |",
-            "| `wait_seconds` | histogram | seconds | `phase`: cook, serve; `run`: … | A wait. | orchestrator |  |",
-        ] {
-            exported.add(row).unwrap();
-        }
-        exported.recorded.insert("slo:bad".to_owned());
-        exported
+        let mut catalogue = Catalogue::default();
+        let page = "\
+| `up_and_down` | gauge | count |  | Plates. Also as `plates`, `dishes`. | orchestrator |  |
+| `wait_seconds` | histogram | seconds | `phase`: cook, serve; `run`: … | A wait. | orchestrator |  |
+";
+        catalogue.add_ours(page).unwrap();
+        let exporters = "every target: {up: gauge count}\npg: {pg_up: gauge count}";
+        catalogue.add_exporters(exporters).unwrap();
+        Exported(catalogue)
     }
 
     #[test]
@@ -144,13 +74,12 @@ pub(super) mod tests {
             "plates",
             "dishes",
             "wait_seconds_bucket",
-            "slo:bad",
             "up",
             "pg_up",
         ] {
             assert_eq!(exported.problem_with(name), None);
         }
-        for name in ["wait_seconds", "forks", "up_and_down_bucket"] {
+        for name in ["wait_seconds_total", "forks", "up_and_down_bucket", "pg_x"] {
             assert!(exported.problem_with(name).is_some(), "{name}");
         }
     }

@@ -20,7 +20,8 @@ pub(super) fn problems(query: &str, exported: &Exported) -> Vec<String> {
 /// The names of the metrics that `query` asks for.
 pub(super) fn metrics(query: &str) -> Vec<String> {
     let selectors = selectors(query).unwrap_or_default();
-    selectors.iter().flat_map(names).collect()
+    let named = selectors.into_iter().filter_map(|selector| selector.name);
+    named.collect()
 }
 
 /// Every selector in `query`.
@@ -44,38 +45,23 @@ fn selectors(query: &str) -> Result<Vec<VectorSelector>, String> {
     Ok(collected.0)
 }
 
-/// The names that a selector asks for. One that asks by a pattern such as `a(_total)?` asks for the
-/// name with its end and without.
-fn names(selector: &VectorSelector) -> Vec<String> {
-    if let Some(name) = &selector.name {
-        return vec![name.clone()];
-    }
-    let by_pattern = selector
-        .matchers
-        .matchers
-        .iter()
-        .filter(|m| m.name == "__name__");
-    by_pattern
-        .flat_map(|matcher| match matcher.value.strip_suffix("(_total)?") {
-            Some(name) => vec![name.to_owned(), format!("{name}_total")],
-            None => vec![matcher.value.clone()],
-        })
-        .collect()
-}
-
 fn judge(selector: &VectorSelector, exported: &Exported) -> Vec<String> {
     let mut problems = Vec::new();
-    let names = names(selector);
-    problems.extend(names.iter().filter_map(|name| exported.problem_with(name)));
+    let name = selector.name.as_deref();
+    problems.extend(name.and_then(|name| exported.problem_with(name)));
     for matcher in &selector.matchers.matchers {
         problems.extend(whole_edge(matcher));
-        for name in &names {
-            let values = listed(matcher);
-            let found = values
-                .iter()
-                .filter_map(|value| exported.problem_with_label(name, &matcher.name, value));
-            problems.extend(found);
+        if matcher.name == "__name__" {
+            problems.push(format!(
+                "{matcher} names no metric; expected one by its name"
+            ));
         }
+        let Some(name) = name else { continue };
+        let values = listed(matcher);
+        let found = values
+            .iter()
+            .filter_map(|value| exported.problem_with_label(name, &matcher.name, value));
+        problems.extend(found);
     }
     problems
 }
@@ -128,9 +114,10 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_of_a_name_stands_for_two() {
-        let query = r#"{__name__=~"otelcol_x(_total)?"}"#;
-        assert_eq!(metrics(query), ["otelcol_x", "otelcol_x_total"]);
+    fn a_pattern_of_a_name_is_refused() {
+        let problems = |query| problems(query, &exported());
+        assert_eq!(problems(r#"{__name__=~"wait.+"}"#).len(), 1);
+        assert_eq!(problems(r#"count({job="pangea-orchestrator"})"#), [""; 0]);
     }
 
     #[test]

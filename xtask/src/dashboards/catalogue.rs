@@ -18,7 +18,7 @@ const EXPORTERS: &str = "grafana/exporters.yaml";
 pub(super) const EVERY_TARGET: &str = "every target";
 
 /// Labels that a scrape adds to each series.
-pub(super) const TARGET_LABELS: [&str; 2] = ["job", "instance"];
+pub(crate) const TARGET_LABELS: [&str; 2] = ["job", "instance"];
 
 const OUR_JOBS: [&str; 3] = [
     "pangea-orchestrator",
@@ -35,24 +35,24 @@ pub(super) enum Kind {
 
 /// Which values a label takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Values {
+pub(crate) enum Values {
     Any,
     These(Vec<String>),
 }
 
 /// A family of series.
 #[derive(Debug, Clone)]
-pub(super) struct Metric {
+pub(crate) struct Metric {
     pub(super) kind: Kind,
     pub(super) unit: Unit,
-    pub(super) labels: BTreeMap<String, Values>,
+    pub(crate) labels: BTreeMap<String, Values>,
     /// Prometheus's jobs that show it; empty for what every target has.
     pub(super) jobs: BTreeSet<String>,
 }
 
 /// What a name in a query stands for.
 #[derive(Debug)]
-pub(super) enum Series<'a> {
+pub(crate) enum Series<'a> {
     /// A counter or a gauge by its own name.
     Plain(&'a Metric),
     /// One of the three of a histogram.
@@ -64,7 +64,7 @@ pub(super) enum Series<'a> {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Catalogue {
+pub(crate) struct Catalogue {
     /// All names of each metric of ours.
     ours: Vec<Vec<String>>,
     metrics: BTreeMap<String, Metric>,
@@ -72,7 +72,7 @@ pub(super) struct Catalogue {
 }
 
 impl Catalogue {
-    pub(super) fn read(root: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn read(root: &Path) -> anyhow::Result<Self> {
         let mut catalogue = Self::default();
         catalogue
             .add_ours(&text(root, OURS)?)
@@ -85,7 +85,7 @@ impl Catalogue {
     }
 
     /// Adds the rows of a page as `make docs` writes it.
-    pub(super) fn add_ours(&mut self, page: &str) -> anyhow::Result<()> {
+    pub(crate) fn add_ours(&mut self, page: &str) -> anyhow::Result<()> {
         for row in page.lines().filter(|line| line.starts_with("| `")) {
             let cells: Vec<&str> = row
                 .split(" | ")
@@ -122,7 +122,7 @@ impl Catalogue {
     }
 
     /// Adds groups of `name: kind unit label label…`, each under the job that shows them.
-    pub(super) fn add_exporters(&mut self, yaml: &str) -> anyhow::Result<()> {
+    pub(crate) fn add_exporters(&mut self, yaml: &str) -> anyhow::Result<()> {
         let groups: BTreeMap<String, BTreeMap<String, String>> = serde_yaml_ng::from_str(yaml)?;
         for (job, metrics) in groups {
             for (name, line) in metrics {
@@ -179,7 +179,7 @@ impl Catalogue {
             .extend(jobs);
     }
 
-    pub(super) fn series(&self, name: &str) -> Option<Series<'_>> {
+    pub(crate) fn series(&self, name: &str) -> Option<Series<'_>> {
         if let Some(shape) = self.recorded.get(name) {
             return Some(Series::Recorded(shape));
         }
@@ -202,7 +202,7 @@ impl Catalogue {
     }
 
     /// The name that exists and is most like `name`.
-    pub(super) fn nearest(&self, name: &str) -> String {
+    pub(crate) fn nearest(&self, name: &str) -> String {
         nearest(name, self.metrics.keys().chain(self.recorded.keys()))
     }
 }

@@ -98,7 +98,7 @@ impl Labels {
 
 /// What an expression yields.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Shape {
+pub(crate) struct Shape {
     pub(super) labels: Labels,
     /// None where anything fits: a literal number.
     pub(super) unit: Option<Unit>,
