@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 import urllib.error
 
+import links
 import pages
 import series
 from parts import BINARIES, PROMETHEUS, Unproven, addresses, check, fail, get, pangea, say
@@ -129,6 +130,8 @@ def pages_tell_what_works():
         typist = Typist(pathlib.Path(tree))
         faults = [f"{page}:{number}: a fence of commands is called sh" for page in pages.PAGES
                   for number in pages.misnamed(page)]
+        faults += [f"{page}: links {target}, which is not there" for page in pages.PAGES
+                   for target in links.broken(page)]
         wrong, run, read, left_out = commands_work(typist)
         wrong_queries, queries = queries_work(typist)
     faults += wrong + wrong_queries

@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 
+import documented
 import faults
 import keeping
 import telling
@@ -144,6 +145,7 @@ def main():
     telling.trace_leads_through_all()
     time.sleep(max(0, begun + WORKLOAD_SECONDS - time.monotonic()))
     dashboards_show_data()
+    documented.pages_tell_what_works()
     faults_are_told_and_mended(long)
     keeping.nothing_is_lost(trained[0])
     say("all proofs hold")

@@ -95,6 +95,17 @@ def variables_are_listed():
         check(False, f".env.example lists {name}, which docker-compose.yml does not read")
 
 
+def variables_are_explained():
+    """A page explains every variable of .env.example: by its name, or by `…_END` or `BEGIN_…` for all that are so."""
+    page = text("docs/configuration.md")
+    names = set(re.findall(r"^([A-Z][A-Z0-9_]*)=", text(".env.example"), re.M))
+    said = set(re.findall(r"`([A-Z0-9_…]+)`", page.partition("## The stack")[2]))
+    patterns = {word: re.compile(re.escape(word).replace("…", "[A-Z0-9_]+")) for word in said}
+    for name in sorted(names):
+        check(any(pattern.fullmatch(name) for pattern in patterns.values()),
+              f"docs/configuration.md does not explain {name} of .env.example")
+
+
 def names_agree():
     """The names that several files have to know."""
     init = text("infra/localstack/init.py")
@@ -132,6 +143,7 @@ def dashboards_find_their_sources():
 addresses_are_known(known_ports())
 services_are_bounded()
 variables_are_listed()
+variables_are_explained()
 names_agree()
 dashboards_find_their_sources()
 for fault in faults:
