@@ -17,6 +17,7 @@ import tempfile
 import urllib.error
 
 import links
+import mentions
 import pages
 import series
 from parts import BINARIES, PROMETHEUS, Unproven, addresses, check, fail, get, pangea, say
@@ -125,13 +126,19 @@ def queries_work(typist):
     return faults, len(asked)
 
 
+def pages_read_well():
+    """What is wrong with the pages that no command shows."""
+    names = mentions.known()
+    for page in pages.PAGES:
+        yield from (f"{page}:{number}: a fence of commands is called sh" for number in pages.misnamed(page))
+        yield from (f"{page}: links {target}, which is not there" for target in links.broken(page))
+        yield from (f"{page}: there is no `{command}`" for command in mentions.strange(page, names))
+
+
 def pages_tell_what_works():
+    faults = list(pages_read_well())
     with tempfile.TemporaryDirectory(prefix="pangea-documented.") as tree:
         typist = Typist(pathlib.Path(tree))
-        faults = [f"{page}:{number}: a fence of commands is called sh" for page in pages.PAGES
-                  for number in pages.misnamed(page)]
-        faults += [f"{page}: links {target}, which is not there" for page in pages.PAGES
-                   for target in links.broken(page)]
         wrong, run, read, left_out = commands_work(typist)
         wrong_queries, queries = queries_work(typist)
     faults += wrong + wrong_queries
