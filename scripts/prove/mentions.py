@@ -12,7 +12,8 @@ def known():
     """Word that a command begins with -> what may follow."""
     said = subprocess.run([BINARIES / "pangea", "help"], check=True, capture_output=True, text=True).stdout
     listed = said.partition("Commands:\n")[2].partition("\n\n")[0]
-    chores = pathlib.Path("xtask/src/main.rs").read_text(encoding="utf-8").partition("enum Chore")[2].partition("\n}")[0]
+    code = pathlib.Path("xtask/src/main.rs").read_text(encoding="utf-8")
+    chores = code.partition("enum Chore")[2].partition("\n}")[0]
     names = re.findall(r"^    ([A-Z]\w*)", chores, re.M)
     return {
         "pangea": set(re.findall(r"^  ([a-z]+) ", listed, re.M)),
