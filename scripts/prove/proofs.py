@@ -163,7 +163,7 @@ def main():
     time.sleep(max(0, begun + WORKLOAD_SECONDS - time.monotonic()))
     dashboards_show_data()
     others_find_their_names()
-    documented.commands_answer()
+    documented.pages_tell_what_works()
     telling.traces_outlast_a_restart(*told)
     faults_are_told_and_mended(long)
     keeping.nothing_is_lost(trained[0])

@@ -97,6 +97,17 @@ def variables_are_listed():
         check(False, f".env.example lists {name}, which docker-compose.yml does not read")
 
 
+def variables_are_explained():
+    """A page explains every variable of .env.example: by its name, or by `…_END` or `BEGIN_…` for all that are so."""
+    page = text("docs/configuration.md")
+    names = set(re.findall(r"^([A-Z][A-Z0-9_]*)=", text(".env.example"), re.M))
+    said = set(re.findall(r"`([A-Z0-9_…]+)`", page.partition("## The stack")[2]))
+    patterns = {word: re.compile(re.escape(word).replace("…", "[A-Z0-9_]+")) for word in said}
+    for name in sorted(names):
+        check(any(pattern.fullmatch(name) for pattern in patterns.values()),
+              f"docs/configuration.md does not explain {name} of .env.example")
+
+
 def names_agree():
     """The names that several files have to know."""
     init = text("infra/localstack/init.py")
@@ -154,7 +165,8 @@ def pages_name_what_there_is():
             check(pathlib.Path(script).exists(), f"{page} names {script}, which is not there")
         for words in re.findall(r"docker compose (?:logs|exec|restart|ps) ([^\n#|]+)", code):
             name = next((word for word in words.split() if word in services), None)
-            check(name or "NAME" in words, f"{page} names no service in `docker compose … {words}`")
+            named = [word for word in words.split() if not word.startswith("-")]
+            check(name or "NAME" in words or not named, f"{page} names no service in `docker compose … {words}`")
         for link in re.findall(r"\]\((?!https?:)([^)\s]*)\)", said):
             path, _, anchor = link.partition("#")
             there = page.parent / path if path else page
@@ -171,6 +183,7 @@ def anchors(page):
 addresses_are_known(known_ports())
 services_are_bounded()
 variables_are_listed()
+variables_are_explained()
 names_agree()
 dashboards_find_their_sources()
 monitoring_is_the_same()
