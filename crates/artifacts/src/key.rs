@@ -66,11 +66,13 @@ impl Key {
         ))
     }
 
-    /// `runs/<run>/checkpoints/00001/model.safetensors`.
+    /// `runs/<run>/checkpoints/00001/<hex>.safetensors`: the model's file by its digest, so that no
+    /// late writer puts another model in the place of one that a manifest names.
     #[must_use]
-    pub fn checkpoint_model(run: RunId, round: u32) -> Self {
+    pub fn checkpoint_model(run: RunId, round: u32, digest: &Digest) -> Self {
+        let hex = digest.hex();
         Self(format!(
-            "runs/{run}/checkpoints/{round:05}/model.safetensors"
+            "runs/{run}/checkpoints/{round:05}/{hex}.safetensors"
         ))
     }
 
@@ -184,6 +186,13 @@ mod tests {
     const RUN: RunId = RunId(Uuid::from_u128(7));
 
     #[test]
+    fn two_models_of_one_round_lie_side_by_side() {
+        let key = |model: &[u8]| Key::checkpoint_model(RUN, 1, &Digest::of(model));
+        assert_ne!(key(b"one"), key(b"other"));
+        assert_eq!(key(b"one"), key(b"one"));
+    }
+
+    #[test]
     fn every_place_is_a_valid_key() {
         let digest = Digest::of(b"pangea");
         let keys = [
@@ -191,7 +200,7 @@ mod tests {
             Key::content(Kind::Shard, &digest),
             Key::content(Kind::Model, &digest),
             Key::update(RUN, 1, ClientId(7), 2, 1),
-            Key::checkpoint_model(RUN, u32::MAX),
+            Key::checkpoint_model(RUN, u32::MAX, &digest),
             Key::checkpoint_manifest(RUN, 1),
             Key::checkpoint_pointer(RUN),
         ];

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use aggregation::{Contribution, FileSource, FoldError, TensorSource, fold};
 use artifacts::{BlobError, BlobRef, Key};
+use federation::RunId;
 use federation::digest::Digester;
 use proto::body;
 use thiserror::Error;
@@ -95,7 +96,6 @@ pub async fn fold_into(
     output: &Path,
     stop: &CancellationToken,
 ) -> Result<Aggregated, AggregateError> {
-    let key = Key::checkpoint_model(base.run, round);
     let mut updates = Vec::with_capacity(receipts.len());
     for receipt in receipts {
         let file = study.blobs.local_copy(&receipt.key.parse()?).await?;
@@ -103,6 +103,8 @@ pub async fn fold_into(
     }
     let parameters = &base.model.parameters;
     let fold = Folding {
+        run: base.run,
+        round,
         header: checkpoint::header(&base.architecture)?,
         base: Base {
             path: study.blobs.local_copy(&parameters.key).await?,
@@ -114,7 +116,7 @@ pub async fn fold_into(
         output: output.to_owned(),
         stop: stop.clone(),
     };
-    let folded = block(move || fold.run(key)).await;
+    let folded = block(move || fold.run()).await;
     folded.map_err(|panicked| at(output, io::Error::other(panicked)))?
 }
 
@@ -124,6 +126,8 @@ struct Base {
 }
 
 struct Folding {
+    run: RunId,
+    round: u32,
     header: bytes::Bytes,
     base: Base,
     updates: Vec<(federation::ClientId, f64, PathBuf)>,
@@ -134,7 +138,7 @@ struct Folding {
 }
 
 impl Folding {
-    fn run(self, key: Key) -> Result<Aggregated, AggregateError> {
+    fn run(self) -> Result<Aggregated, AggregateError> {
         let base = FileSource {
             file: open(&self.base.path)?,
             byte_offset: self.base.offset,
@@ -184,8 +188,9 @@ impl Folding {
         out.file.flush().map_err(|error| at(&self.output, error))?;
         let offset = self.header.len() as u64;
         let len = self.parameters as u64 * 4;
+        let digest = out.whole.finish();
         let parameters = BlobRef {
-            key,
+            key: Key::checkpoint_model(self.run, self.round, &digest),
             offset,
             len,
             digest: data.finish(),
@@ -195,7 +200,7 @@ impl Folding {
             .map(|contribution| contribution.source.norm())
             .fold(0.0, f64::max);
         let model = ModelFile {
-            digest: out.whole.finish(),
+            digest,
             len: offset + len,
             parameters,
         };

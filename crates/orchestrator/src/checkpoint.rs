@@ -161,7 +161,7 @@ pub async fn store_model(
     file.extend_from_slice(&parameters);
     let digest = Digest::of(&file);
     let len = file.len() as u64;
-    let key = Key::checkpoint_model(run, round);
+    let key = Key::checkpoint_model(run, round, &digest);
     blobs.put(&key, file.into()).await?;
     let parameters = BlobRef {
         key,

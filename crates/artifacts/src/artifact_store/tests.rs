@@ -4,7 +4,7 @@ mod reading;
 
 use std::fs;
 
-use federation::{ClientId, RunId};
+use federation::{ClientId, Digest, RunId};
 use futures::TryStreamExt;
 use futures::future::try_join_all;
 use telemetry::metrics::Registry;
@@ -122,7 +122,7 @@ async fn all_but_updates_is_on_s3_when_the_write_returns() {
     let store = over(&dir, &world.remote);
     let bytes = pattern(100);
     let model = Key::content(Kind::Model, &Digest::of(&bytes));
-    let checkpoint = Key::checkpoint_model(RUN, 1);
+    let checkpoint = Key::checkpoint_model(RUN, 1, &Digest::of(b"model"));
 
     store.put(&pointer(), text("1")).await.unwrap();
     assert_eq!(world.up(&pointer()).await, Some(1));
@@ -188,7 +188,7 @@ async fn while_s3_is_away_updates_wait_and_nothing_else_is_taken() {
     proxy.cut();
 
     let file = finished_file(&dir, b"model");
-    let model = Key::checkpoint_model(RUN, 2);
+    let model = Key::checkpoint_model(RUN, 2, &Digest::of(b"model"));
     for refused in [
         store.put(&pointer(), text("2")).await,
         send(&store, &Key::checkpoint_manifest(RUN, 2), &text("{}")).await,
@@ -260,7 +260,7 @@ async fn a_bucket_that_lost_everything_ends_no_round() {
     };
     let dir = dir();
     let store = over(&dir, &world.remote);
-    let model = Key::checkpoint_model(RUN, 1);
+    let model = Key::checkpoint_model(RUN, 1, &Digest::of(b"model"));
     store.put(&model, text("model")).await.unwrap();
     store.put(&update(1), text("one")).await.unwrap();
     soon(store.drain()).await;

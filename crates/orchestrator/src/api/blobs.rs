@@ -155,7 +155,7 @@ mod tests {
         assert!(is_update(&update.parse().unwrap()));
         for other in [
             "models/ab/cd",
-            "runs/r/checkpoints/00001/model.safetensors",
+            "runs/r/checkpoints/00001/abcd.safetensors",
             "runs/r",
         ] {
             assert!(!is_update(&other.parse().unwrap()), "{other}");

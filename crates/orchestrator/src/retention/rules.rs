@@ -89,6 +89,10 @@ pub(super) enum Place {
     Other(Held),
 }
 
+fn is_model(file: &str) -> bool {
+    file.ends_with(".safetensors")
+}
+
 impl Place {
     pub(super) fn of(key: &Key) -> Self {
         let segments: Vec<_> = key.as_str().split('/').collect();
@@ -101,7 +105,7 @@ impl Place {
                 let round = round.parse().map(|round| Self::Update(run, round));
                 round.unwrap_or(Self::Other(Held::Other))
             }),
-            ["runs", run, "checkpoints", round, "model.safetensors"] => of_run(run, &|run| {
+            ["runs", run, "checkpoints", round, file] if is_model(file) => of_run(run, &|run| {
                 let round = round.parse().map(|round| Self::Model(run, round));
                 round.unwrap_or(Self::Other(Held::Other))
             }),
@@ -257,6 +261,10 @@ mod tests {
         kept.collect()
     }
 
+    fn model(run: RunId, round: u32) -> Key {
+        Key::checkpoint_model(run, round, &Digest::of(b"model"))
+    }
+
     #[test]
     fn the_updates_of_the_last_rounds_are_kept_and_of_the_open_one() {
         let key = |run, round| Key::update(run, round, ClientId(1), 1, 1);
@@ -268,11 +276,9 @@ mod tests {
 
     #[test]
     fn the_last_model_is_kept_and_those_from_which_kept_rounds_started() {
-        assert_eq!(
-            rounds_kept(UNFINISHED, Key::checkpoint_model),
-            [7, 8, 9, 10, 11, 12]
-        );
-        assert_eq!(rounds_kept(ENDED, Key::checkpoint_model), [7, 8, 9, 10]);
+        let kept = |run| rounds_kept(run, model);
+        assert_eq!(kept(UNFINISHED), [7, 8, 9, 10, 11, 12]);
+        assert_eq!(kept(ENDED), [7, 8, 9, 10]);
     }
 
     #[test]
@@ -287,7 +293,7 @@ mod tests {
     fn an_unknown_run_goes_when_it_is_old_and_a_person_wants_it() {
         let young = uuid::Builder::from_unix_timestamp_millis(NOW.0 - 5, &[0; 10]).into_uuid();
         let old = uuid::Builder::from_unix_timestamp_millis(NOW.0 - 4_000_000, &[0; 10]);
-        let key = |run: Uuid| Key::checkpoint_model(RunId(run), 0);
+        let key = |run: Uuid| model(RunId(run), 0);
         let old = key(old.into_uuid());
         assert!(is_garbage(&facts(), &old));
         assert!(!is_garbage(&facts(), &key(young)));

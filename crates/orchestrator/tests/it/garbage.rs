@@ -222,7 +222,7 @@ async fn a_run_that_waits_or_rests_keeps_all_that_it_needs_over_a_restart() {
 async fn a_store_over_its_budget_is_cleaned_by_itself_but_for_what_it_does_not_know() {
     let world = World::new(Rules::default()).await;
     let blobs = &world.study.blobs;
-    let unknown = Key::checkpoint_model(RunId(uuid::Uuid::from_u128(7)), 0);
+    let unknown = Key::checkpoint_model(RunId(uuid::Uuid::from_u128(7)), 0, &Digest::of(b"stray"));
     let shard = Key::content(Kind::Shard, &Digest::of(b"stray"));
     for key in [&unknown, &shard] {
         let stray = Bytes::from(vec![0; 100_000]);

@@ -104,7 +104,7 @@ async fn a_round_whose_updates_are_gone_is_refused_with_what_would_have_kept_the
          in the orchestrator's settings"
     );
     // Without the model that it started from, the second one cannot be either.
-    fs::remove_file(world.study.blobs.path_of(&Key::checkpoint_model(run, 1))).unwrap();
+    fs::remove_file(world.model_file(run, 1)).unwrap();
     let status = replay(&world, run, 2).await.unwrap_err();
     let told = "the model that it started from is gone";
     assert!(status.message().contains(told), "{}", status.message());

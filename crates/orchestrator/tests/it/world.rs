@@ -1,11 +1,11 @@
 //! An orchestrator in a temporary directory, with a real compute-core beside it.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use artifacts::{ArtifactStore, LocalStore};
+use artifacts::{ArtifactStore, Key, LocalStore};
 use clock::{Clock, SystemClock};
 use compute_core::cache::Cache;
 use compute_core::service::Service;
@@ -242,6 +242,19 @@ impl World {
     pub(crate) async fn events(&self, run: RunId) -> Vec<Event> {
         let events = self.study.store.events_after(run, 0).await.unwrap();
         events.into_iter().map(|stored| stored.event).collect()
+    }
+
+    /// Where the model of a round lies in the directory.
+    pub(crate) fn model_file(&self, run: RunId, round: u32) -> PathBuf {
+        let manifest = self
+            .study
+            .blobs
+            .path_of(&Key::checkpoint_manifest(run, round));
+        let files = std::fs::read_dir(manifest.parent().unwrap()).unwrap();
+        let mut paths = files.map(|file| file.unwrap().path());
+        paths
+            .find(|path| path.extension().is_some_and(|end| end == "safetensors"))
+            .unwrap()
     }
 
     /// Waits until `look` finds something, looking after each commit of events.

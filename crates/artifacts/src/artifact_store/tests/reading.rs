@@ -72,7 +72,7 @@ async fn a_file_that_rotted_is_fetched_again_after_a_start() {
         return;
     };
     let dir = dir();
-    let model = Key::checkpoint_model(RUN, 1);
+    let model = Key::checkpoint_model(RUN, 1, &Digest::of(b"model"));
     let store = over(&dir, &world.remote);
     store.put(&model, text("pangea")).await.unwrap();
     fs::write(store.path_of(&model), "panzea").unwrap();

@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout};
 
 /// Longer than anything that a test waits for takes.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How long tests wait between two looks at something that tells of no change.
 pub(crate) const LOOK: Duration = Duration::from_millis(5);
