@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use artifacts::{ArtifactStore, LocalStore, S3OpenError, S3Place, S3Store};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::ProvideCredentials;
 use clock::Clock;
 use seams::Seams;
 use task_queue::{MemoryQueue, OpenError as SqsOpenError, SqsQueue, SqsQueueConfig, TaskQueue};
@@ -17,6 +18,9 @@ use crate::data_dir::DataDir;
 use crate::leading::Lease;
 use crate::metrics::Metrics;
 use crate::store::{Place, PlaceError, Store, StoreError};
+
+/// The access key by which LocalStack is tried.
+const TRIAL_KEY: &str = "test";
 
 /// Why a backend cannot be used.
 #[derive(Debug, Error)]
@@ -36,6 +40,13 @@ pub enum BackendError {
     /// The queue cannot be used.
     #[error("queue.name: {0}")]
     Queue(#[from] SqsOpenError),
+    /// What is kept would be gone when LocalStack ends.
+    #[error(
+        "APP_ENV is production, and the access key `{TRIAL_KEY}` is one that only LocalStack takes; \
+         set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to those of a real account, or unset APP_ENV \
+         for a trial"
+    )]
+    Trial,
     /// The name of this orchestrator cannot be kept.
     #[error("this orchestrator's name cannot be kept in its data directory: {0}")]
     Holder(#[source] io::Error),
@@ -60,6 +71,9 @@ impl Backends {
     ) -> Result<Self, BackendError> {
         let place = Place::read(&config.store.url, data_dir.store())?;
         let aws = Box::pin(aws(config)).await;
+        if config.aws.refuses_trials {
+            refuse_trial(&aws).await?;
+        }
         Ok(Self {
             lease: lease(&place, config, data_dir)?,
             store: Store::open(&place, metrics.store.clone())
@@ -163,4 +177,15 @@ async fn aws(config: &Config) -> SdkConfig {
         loader = loader.region(Region::new(config.region.clone()));
     }
     loader.load().await
+}
+
+async fn refuse_trial(aws: &SdkConfig) -> Result<(), BackendError> {
+    let Some(provider) = aws.credentials_provider() else {
+        return Ok(());
+    };
+    match provider.provide_credentials().await {
+        Ok(credentials) if credentials.access_key_id() == TRIAL_KEY => Err(BackendError::Trial),
+        // That there are none, whoever needs them says.
+        Ok(_) | Err(_) => Ok(()),
+    }
 }

@@ -22,11 +22,13 @@ static ALLOCATOR: Allocator = Allocator;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let config = match arguments(SERVICE, std::env::args_os())? {
+    let mut config = match arguments(SERVICE, std::env::args_os())? {
         Arguments::Print(text) => return print(&text),
         Arguments::Run { config } => Config::load(config.as_deref())?,
     };
-    let mut host = Host::begin(SERVICE, Household::Alone, Environment::of_process())?;
+    let environment = Environment::of_process();
+    config.aws.refuses_trials = environment.is_production;
+    let mut host = Host::begin(SERVICE, Household::Alone, environment)?;
     host.write_logs(&config.log, Output::Stdout)?;
     let telemetry = host.telemetry();
     host.around(live(config, telemetry)).await

@@ -62,6 +62,9 @@ pub struct AwsConfig {
     pub endpoint: String,
     /// Such as `eu-west-2`.
     pub region: String,
+    /// Whether the credentials that only LocalStack takes are refused.
+    #[serde(skip)]
+    pub refuses_trials: bool,
 }
 
 impl ArtifactsConfig {

@@ -63,6 +63,8 @@ pub struct Environment {
     pub prometheus_enabled: bool,
     /// A port of their own for metrics (`PROMETHEUS_PORT`).
     pub prometheus_port: Option<u16>,
+    /// Whether this is where work is done that matters (`APP_ENV=production`).
+    pub is_production: bool,
     /// What could not be read. The default is used instead.
     pub problems: Vec<Problem>,
 }
@@ -122,6 +124,7 @@ impl Environment {
             prometheus_port: variables.read("PROMETHEUS_PORT", "a port, 0 to 65535", |text| {
                 text.parse().ok()
             }),
+            is_production: variables.text("APP_ENV").as_deref() == Some("production"),
             problems: variables.into_problems(),
         }
     }

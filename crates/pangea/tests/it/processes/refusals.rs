@@ -89,6 +89,21 @@ async fn a_data_directory_that_cannot_be_written_is_named() {
 }
 
 #[tokio::test]
+async fn what_only_a_trial_uses_is_refused_in_production() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = orchestrator(folder.path());
+    settings.extend([
+        ("ARTIFACTS__BUCKET", "artifacts".to_owned()),
+        ("AWS__REGION", "eu-west-2".to_owned()),
+        ("AWS_ACCESS_KEY_ID", "test".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
+        ("APP_ENV", "production".to_owned()),
+    ]);
+    let told = refusal(Kind::Orchestrator, &settings).await;
+    assert!(told.contains("only LocalStack takes"), "{told}");
+}
+
+#[tokio::test]
 async fn a_second_orchestrator_in_one_data_directory_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let data_dir = folder.path().join("data");

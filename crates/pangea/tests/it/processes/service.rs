@@ -26,7 +26,15 @@ pub(crate) enum Kind {
 }
 
 /// Variables that mean the same to programs of others, and so have no prefix of ours.
-const EVERYBODYS: [&str; 6] = ["LD_", "AWS_", "OTEL_", "SENTRY_", "PROMETHEUS_", "LOG_"];
+const EVERYBODYS: [&str; 7] = [
+    "APP_",
+    "AWS_",
+    "LD_",
+    "LOG_",
+    "OTEL_",
+    "PROMETHEUS_",
+    "SENTRY_",
+];
 
 /// A key as in `GRPC__LISTEN`, or a variable of everybody's, and its value.
 pub(crate) type Setting = (&'static str, String);
