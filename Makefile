@@ -76,6 +76,7 @@ proof: ## Run the tests in their long form, and prove the stack
 	@PANGEA_PROOF=1 scripts/test.sh
 	@scripts/prove-sentry.sh
 	@scripts/prove-stack.sh
+	@scripts/e2e-compose.sh
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
