@@ -83,14 +83,18 @@ async fn a_damaged_checkpoint_fails_the_run_at_a_restart_and_is_named() {
         .await;
     scene.watch(&run, 0).until(commit_of(2)).await;
     let dir = scene.close().await;
-    let pointer = dir
-        .path()
-        .join(format!("artifacts/runs/{run}/checkpoints/latest.json"));
-    let pointer: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(pointer).unwrap()).unwrap();
-    let round = pointer["round"].as_u64().unwrap();
-    let key = format!("runs/{run}/checkpoints/{round:05}/model.safetensors");
-    tamper(&dir.path().join("artifacts").join(&key));
+    let artifacts = dir.path().join("artifacts");
+    let read = |key: &str| -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(artifacts.join(key)).unwrap()).unwrap()
+    };
+    let checkpoints = format!("runs/{run}/checkpoints");
+    let round = read(&format!("{checkpoints}/latest.json"))["round"]
+        .as_u64()
+        .unwrap();
+    let manifest = read(&format!("{checkpoints}/{round:05}/manifest.json"));
+    let key = &manifest["model"]["parameters"]["key"];
+    let key = key.as_str().unwrap().to_owned();
+    tamper(&artifacts.join(&key));
 
     let scene = Scene::open(dir, 2).await;
     let run = scene.ended(&run).await;
