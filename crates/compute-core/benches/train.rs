@@ -9,7 +9,7 @@
 )]
 
 use compute_core::engine::{Examples, Progress, Trainer, initial_parameters};
-use federation::local::{LocalDuration, LocalTraining, Optimizer};
+use federation::local::{LocalDuration, LocalTraining, Optimizer, Schedule};
 use federation::model::{Activation, Architecture, Layer, ModelSpec};
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
@@ -138,6 +138,8 @@ impl Turn {
         let training = LocalTraining {
             duration: LocalDuration::Epochs(epochs as u32),
             batch_size: case.batch_size,
+            schedule: Schedule::Constant,
+            clip_norm: None,
             optimizer: case.optimizer,
         };
         let threads = NonZeroUsize::new(threads).expect("threads are counted from 1");

@@ -7,7 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 use compute_core::engine::{Examples, Progress, Trainer, initial_parameters};
-use federation::local::{LocalDuration, LocalTraining, Optimizer};
+use federation::local::{LocalDuration, LocalTraining, Optimizer, Schedule};
 use federation::model::{Activation, ModelSpec};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::backtrace::Backtrace;
@@ -61,6 +61,8 @@ fn allocations_after_the_first_step(optimizer: Optimizer, activation: Activation
     let training = LocalTraining {
         duration: LocalDuration::Epochs(2),
         batch_size: 48,
+        schedule: Schedule::Constant,
+        clip_norm: None,
         optimizer,
     };
     let rows = 220; // the last of the five batches of a pass is smaller

@@ -5,7 +5,7 @@ use compute_core::engine::{
     EvaluateError, Examples, PlanError, Progress, TrainError, TrainReport, Trainer, evaluate,
     initial_parameters, predict,
 };
-use federation::local::{LocalDuration, LocalTraining, Optimizer};
+use federation::local::{LocalDuration, LocalTraining, Optimizer, Schedule};
 use federation::model::{Activation, Architecture, ModelSpec};
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
@@ -63,6 +63,8 @@ fn training(duration: LocalDuration, batch_size: u32, optimizer: Optimizer) -> L
     LocalTraining {
         duration,
         batch_size,
+        schedule: Schedule::Constant,
+        clip_norm: None,
         optimizer,
     }
 }

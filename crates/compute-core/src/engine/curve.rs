@@ -19,9 +19,9 @@ impl Curve {
     /// Puts `layer` on top, if it is an activation.
     pub(super) fn then(&mut self, layer: Layer) {
         match layer {
-            Layer::Linear { .. } => {}
             Layer::Relu => self.0.push(Activation::Relu),
             Layer::Gelu => self.0.push(Activation::Gelu),
+            _ => {}
         }
     }
 

@@ -1,0 +1,99 @@
+//! Pooling: one number for each square window of each channel.
+//!
+//! Images lie place by place here, `[height, width, channels]`, so that loops run over channels.
+
+/// A square window that moves over an image.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Window {
+    pub(super) channels: usize,
+    /// Of the image.
+    pub(super) width: usize,
+    pub(super) kernel: usize,
+    pub(super) stride: usize,
+    pub(super) out_height: usize,
+    pub(super) out_width: usize,
+    /// The largest number, and not the mean.
+    pub(super) largest: bool,
+}
+
+impl Window {
+    /// Numbers of one pooled image.
+    pub(super) fn out_len(&self) -> usize {
+        self.out_height * self.out_width * self.channels
+    }
+
+    /// Where in the image place `(dy, dx)` of window number `index` begins.
+    #[inline(always)]
+    fn place(&self, index: usize, dy: usize, dx: usize) -> usize {
+        let y = index / self.out_width * self.stride + dy;
+        let x = index % self.out_width * self.stride + dx;
+        (y * self.width + x) * self.channels
+    }
+
+    /// Pools one image. Where it takes the largest number, `which` says for each where in its
+    /// window it was; of equal ones it is the first. NaN is larger than any.
+    ///
+    /// # Shapes
+    ///
+    /// - `image`: `[height, width, channels]`
+    /// - `out`, `which`: `[out_height, out_width, channels]`; `which` is empty for the mean
+    #[inline(always)]
+    pub(super) fn pool(&self, image: &[f32], out: &mut [f32], which: &mut [f32]) {
+        let channels = self.channels;
+        let share = 1.0 / (self.kernel * self.kernel) as f32;
+        for (index, out) in out.chunks_exact_mut(channels).enumerate() {
+            let mut number = 0.0;
+            for dy in 0..self.kernel {
+                for dx in 0..self.kernel {
+                    let from = &image[self.place(index, dy, dx)..][..channels];
+                    if !self.largest {
+                        if dy + dx == 0 {
+                            out.fill(0.0);
+                        }
+                        let pairs = out.iter_mut().zip(from);
+                        pairs.for_each(|(sum, x)| *sum += share * x);
+                        continue;
+                    }
+                    let which = &mut which[index * channels..][..channels];
+                    if dy + dx == 0 {
+                        out.copy_from_slice(from);
+                        which.fill(0.0);
+                    } else {
+                        for ((best, which), x) in out.iter_mut().zip(which).zip(from) {
+                            let better = *x > *best || x.is_nan();
+                            *best = if better { *x } else { *best };
+                            *which = if better { number } else { *which };
+                        }
+                    }
+                    number += 1.0;
+                }
+            }
+        }
+    }
+
+    /// Adds the gradient at the pooled image to the gradient at the image.
+    ///
+    /// Shapes as in [`Self::pool`].
+    #[inline(always)]
+    pub(super) fn spread(&self, out: &[f32], which: &[f32], image: &mut [f32]) {
+        let channels = self.channels;
+        let share = 1.0 / (self.kernel * self.kernel) as f32;
+        for (index, out) in out.chunks_exact(channels).enumerate() {
+            let mut number = 0.0;
+            for dy in 0..self.kernel {
+                for dx in 0..self.kernel {
+                    let to = &mut image[self.place(index, dy, dx)..][..channels];
+                    if self.largest {
+                        let which = &which[index * channels..][..channels];
+                        for ((to, which), g) in to.iter_mut().zip(which).zip(out) {
+                            *to += if *which == number { *g } else { 0.0 };
+                        }
+                    } else {
+                        to.iter_mut().zip(out).for_each(|(to, g)| *to += share * g);
+                    }
+                    number += 1.0;
+                }
+            }
+        }
+    }
+}
