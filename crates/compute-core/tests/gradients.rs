@@ -313,6 +313,44 @@ fn a_language_model_with_a_head_of_its_own_follows_central_differences() {
 }
 
 #[test]
+fn forks_around_any_layer_follow_central_differences() {
+    check_layers(&[
+        embedding(4),
+        Layer::Fork,
+        linear(4, 12),
+        Layer::Fork,
+        Layer::Attention { width: 4, heads: 2 },
+        Layer::Fork,
+        Layer::LayerNorm { width: 4 },
+        Layer::Join,
+        linear(4, 12),
+        Layer::Join,
+        Layer::Gelu,
+        linear(12, 4),
+        Layer::Join,
+        Layer::TiedHead,
+    ]);
+    check_layers(&[
+        image(1, 3, 3),
+        convolution(1, 2, 3, 1, 1),
+        Layer::Fork,
+        Layer::AveragePool {
+            kernel: 1,
+            stride: 1,
+        },
+        Layer::Fork,
+        max_pool(1, 1),
+        Layer::Join,
+        Layer::Join,
+        Layer::Flatten,
+        Layer::Fork,
+        linear(18, 18),
+        Layer::Join,
+        linear(18, CLASSES),
+    ]);
+}
+
+#[test]
 fn a_classifier_of_sequences_follows_central_differences() {
     let mut layers = vec![embedding(4)];
     layers.extend(block(4, 2));

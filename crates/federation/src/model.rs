@@ -7,6 +7,7 @@ mod layer;
 mod preset;
 mod refusal;
 mod shape;
+mod walk;
 
 pub use layer::Layer;
 pub use preset::{Activation, ModelSpec};
@@ -14,6 +15,7 @@ pub use refusal::ModelError;
 pub use shape::{ROW_VALUES_MAX, Shape};
 
 use serde::{Deserialize, Serialize};
+use walk::walk;
 
 /// Most layers of one architecture: tensor names carry three digits, so that the order of names
 /// is the order of layers.
@@ -82,7 +84,6 @@ impl Architecture {
                 count: layers.len(),
             });
         }
-        check_numbers(&layers)?;
         let inputs = entry_width(&layers).ok_or(ModelError::NoParameters)?;
         let shapes = walk(&layers, inputs)?;
         let num_parameters = count_parameters(&layers)?;
@@ -161,132 +162,10 @@ impl Architecture {
     }
 }
 
-fn check_numbers(layers: &[Layer]) -> Result<(), ModelError> {
-    for (index, layer) in layers.iter().enumerate() {
-        if let Layer::Linear { inputs, outputs } = *layer
-            && (inputs == 0 || outputs == 0)
-        {
-            return Err(ModelError::EmptyLayer {
-                index,
-                inputs,
-                outputs,
-            });
-        }
-        if let Some(number) = layer.zero() {
-            return Err(ModelError::Zero {
-                index,
-                layer: layer.name(),
-                number,
-            });
-        }
-    }
-    Ok(())
-}
-
 /// The width of a row, from the first layer that says it. Only activations may stand before it.
 fn entry_width(layers: &[Layer]) -> Option<usize> {
     let says = |layer: &Layer| !matches!(layer, Layer::Relu | Layer::Gelu | Layer::Fork);
     layers.iter().find(|layer| says(layer))?.entry_width()
-}
-
-/// What each layer yields, for rows of `inputs` numbers.
-fn walk(layers: &[Layer], inputs: usize) -> Result<Vec<Shape>, ModelError> {
-    let mut given = Shape::Features(inputs);
-    let mut forks = Vec::new();
-    let mut tokens = None;
-    let mut shapes = Vec::with_capacity(layers.len());
-    for (index, &layer) in layers.iter().enumerate() {
-        let refuse = |takes: String| match (layer, given) {
-            (Layer::Linear { inputs, .. }, Shape::Features(given)) => ModelError::Mismatch {
-                index,
-                inputs,
-                given,
-            },
-            _ => ModelError::Shape {
-                index,
-                layer: layer.name(),
-                takes,
-                given,
-            },
-        };
-        let misplaced = |rule| ModelError::Place {
-            index,
-            layer: layer.name(),
-            rule,
-        };
-        let mut shape = layer.yields(given).map_err(refuse)?;
-        match layer {
-            Layer::Fork => forks.push(given),
-            Layer::Join => match forks.pop() {
-                Some(kept) if kept == given => {}
-                Some(kept) => return Err(refuse(format!("{kept}, as its fork kept"))),
-                None => return Err(misplaced("has no fork before it")),
-            },
-            Layer::Embedding {
-                vocabulary, width, ..
-            } => {
-                if index > 0 {
-                    return Err(misplaced("must be the first layer"));
-                }
-                tokens = Some((vocabulary, width));
-            }
-            Layer::TiedHead => match (tokens, given) {
-                (
-                    Some((vocabulary, width)),
-                    Shape::Sequence {
-                        positions,
-                        width: own,
-                    },
-                ) if own == width => {
-                    shape = Shape::Sequence {
-                        positions,
-                        width: vocabulary,
-                    };
-                }
-                (Some((_, width)), _) => {
-                    return Err(refuse(format!(
-                        "positions as wide as the embedding's {width}"
-                    )));
-                }
-                (None, _) => return Err(misplaced("needs an embedding as the first layer")),
-            },
-            Layer::Regression if index + 1 < layers.len() => {
-                return Err(misplaced("must be the last layer"));
-            }
-            _ => {}
-        }
-        if shape.is_too_large() {
-            return Err(ModelError::LargeRow {
-                index,
-                layer: layer.name(),
-                shape,
-            });
-        }
-        shapes.push(shape);
-        given = shape;
-    }
-    match forks.is_empty() {
-        true => Ok(shapes),
-        false => Err(ModelError::Place {
-            index: unjoined(layers),
-            layer: Layer::Fork.name(),
-            rule: "has no join after it",
-        }),
-    }
-}
-
-/// The last fork that no join belongs to.
-fn unjoined(layers: &[Layer]) -> usize {
-    let mut joins = 0_usize;
-    for (index, layer) in layers.iter().enumerate().rev() {
-        match layer {
-            Layer::Join => joins += 1,
-            Layer::Fork if joins == 0 => return index,
-            Layer::Fork => joins -= 1,
-            _ => {}
-        }
-    }
-    0
 }
 
 fn count_parameters(layers: &[Layer]) -> Result<usize, ModelError> {

@@ -41,6 +41,28 @@ impl Curve {
         }
     }
 
+    /// Replaces every `x` by the curve's value at `x`, and keeps the slope there.
+    #[inline(always)]
+    pub(super) fn bend_and_keep(&self, values: &mut [f32], slopes: &mut [f32]) {
+        let pairs = values.iter_mut().zip(slopes);
+        match *self.0 {
+            [Activation::Gelu] => pairs.for_each(|(x, slope)| (*x, *slope) = gelu(*x)),
+            _ => pairs.for_each(|(x, slope)| (*x, *slope) = self.at(*x)),
+        }
+    }
+
+    /// Multiplies every gradient by the slope that [`Self::bend_and_keep`] kept, or by the one that
+    /// shows in the value where [`Self::keeps_input`] is false.
+    #[inline(always)]
+    pub(super) fn chain_kept(&self, seen: &[f32], gradients: &mut [f32]) {
+        if self.keeps_input() {
+            let pairs = gradients.iter_mut().zip(seen);
+            pairs.for_each(|(g, slope)| *g *= slope);
+        } else {
+            self.chain(seen, gradients);
+        }
+    }
+
     /// Multiplies every gradient by the curve's slope.
     ///
     /// `seen` is what went into the curve, or what came out where [`Self::keeps_input`] is false.

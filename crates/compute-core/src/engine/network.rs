@@ -173,9 +173,11 @@ fn first_stage(architecture: &Architecture) -> usize {
         Some(Layer::Regression) => layers.len() - 1,
         _ => layers.len(),
     };
-    let is_staged = |index: &usize| match (layers[*index], shapes[*index]) {
-        (Layer::Linear { .. }, Shape::Features(_)) | (Layer::Relu | Layer::Gelu, _) => true,
-        _ => false,
+    let is_staged = |index: &usize| {
+        matches!(
+            (layers[*index], shapes[*index]),
+            (Layer::Linear { .. }, Shape::Features(_)) | (Layer::Relu | Layer::Gelu, _)
+        )
     };
     let start = (0..end).rev().take_while(is_staged).last().unwrap_or(end);
     if start == 0 {

@@ -86,7 +86,6 @@ pub struct LocalDraft {
 }
 
 /// Left out, so that jobs without a schedule keep their digests.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
 fn is_constant(schedule: &Schedule) -> bool {
     *schedule == Schedule::Constant
 }

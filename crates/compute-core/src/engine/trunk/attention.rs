@@ -79,7 +79,7 @@ impl Attention {
         }
     }
 
-    /// One sequence backward: overwrites the gradient at the input.
+    /// One sequence backward: gives the gradient at the input, or adds it where `is_added` says so.
     ///
     /// # Shapes
     ///
@@ -90,9 +90,12 @@ impl Attention {
         input: &[f32],
         weights: &[f32],
         gradient: &[f32],
-        below: &mut [f32],
+        (below, is_added): (&mut [f32], bool),
         map: &mut [f32],
     ) {
+        if !is_added {
+            below.fill(0.0);
+        }
         let (positions, scale) = (self.positions, self.scale());
         for (head, weights) in weights.chunks_exact(self.map_len()).enumerate() {
             let start = head * self.head_width();
@@ -111,12 +114,12 @@ impl Attention {
             });
             let weights = Matrix::new(weights, positions, positions);
             self.write(below, 2, head)
-                .product(weights.transposed(), gradient);
+                .add_product(weights.transposed(), gradient);
             let map = Matrix::new(map, positions, positions);
             self.write(below, 0, head)
-                .product(map, self.read(input, 1, head));
+                .add_product(map, self.read(input, 1, head));
             self.write(below, 1, head)
-                .product(map.transposed(), self.read(input, 0, head));
+                .add_product(map.transposed(), self.read(input, 0, head));
         }
     }
 }

@@ -119,7 +119,7 @@ impl Convolution {
     /// - `image`: `[height, width, inputs]`
     /// - `bias`: `[outputs]`; `prepared`: as [`Self::prepare`] leaves it
     /// - `out`: `[out_height, out_width, outputs]`, or what the pool makes of it
-    /// - `kept`: what went into the curve, as far as it keeps it, or where the pool found it
+    /// - `kept`: the curve's slopes, as far as it keeps them, or where the pool found its numbers
     pub(super) fn forward(
         &self,
         image: &[f32],
@@ -145,9 +145,10 @@ impl Convolution {
                 }
             }
             if self.pool.is_none() && self.curve.keeps_input() {
-                kept.copy_from_slice(whole);
+                self.curve.bend_and_keep(whole, kept);
+            } else {
+                self.curve.bend(whole);
             }
-            self.curve.bend(whole);
         });
         if let Some(pool) = self.pool {
             Arch::new().dispatch(|| pool.pool(bench.whole, out, kept));
@@ -158,7 +159,7 @@ impl Convolution {
     ///
     /// # Shapes
     ///
-    /// As in [`Self::forward`]; `seen` is what the curve's slope is read from; `sums` is
+    /// As in [`Self::forward`]; `seen` is what the curve's slopes are read from; `sums` is
     /// `[outputs]` for the bias, then `[window, outputs]`; `below` is like `image`, or empty.
     pub(super) fn backward(
         &self,
@@ -172,7 +173,7 @@ impl Convolution {
         let (places, window, outputs) = (self.places(), self.window(), self.outputs);
         let (bias, weight) = sums.split_at_mut(outputs);
         Arch::new().dispatch(|| {
-            self.curve.chain(seen, gradient);
+            self.curve.chain_kept(seen, gradient);
             // Each number of a pooled gradient goes to one place, or in shares that sum to it.
             for place in gradient.chunks_exact(outputs) {
                 bias.iter_mut().zip(place).for_each(|(sum, g)| *sum += g);

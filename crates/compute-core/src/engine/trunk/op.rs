@@ -166,9 +166,10 @@ impl Op {
                         row.iter_mut().zip(own).for_each(|(y, bias)| *y += bias);
                     }
                     if curve.keeps_input() {
-                        kept.copy_from_slice(output);
+                        curve.bend_and_keep(output, kept);
+                    } else {
+                        curve.bend(output);
                     }
-                    curve.bend(output);
                 });
             }
             Kind::Curve(curve) => {
@@ -178,36 +179,18 @@ impl Op {
             Kind::Image { channels, places } => turn(input, *channels, *places, output),
             Kind::Flatten { channels, places } => turn(input, *places, *channels, output),
             Kind::Convolution(convolution) => {
-                let (bias, _) = own.split_at(convolution.outputs);
-                let images = input.chunks_exact(convolution.in_len());
-                let outs = output.chunks_exact_mut(convolution.out_len());
-                let mut kept = each(kept, images.len());
-                let mut bench = convolution.bench(block.bench);
-                for (image, out) in images.zip(outs) {
-                    convolution.forward(image, (bias, prepared), &mut bench, out, kept());
-                }
+                convolve(
+                    convolution,
+                    input,
+                    (own, prepared),
+                    block.bench,
+                    output,
+                    kept,
+                );
             }
-            Kind::Pool(window) => {
-                let outs = output.chunks_exact_mut(window.out_len());
-                let images = input.chunks_exact(input.len() / outs.len());
-                let mut kept = each(kept, images.len());
-                for (image, out) in images.zip(outs) {
-                    let which = kept();
-                    Arch::new().dispatch(|| window.pool(image, out, which));
-                }
-            }
+            Kind::Pool(window) => pool(*window, input, output, kept),
             Kind::Embedding { width, context } => embed(input, own, (*width, *context), output),
-            Kind::Norm { width } => {
-                let own = own.split_at(*width);
-                let rows = input
-                    .chunks_exact(*width)
-                    .zip(output.chunks_exact_mut(*width));
-                Arch::new().dispatch(|| {
-                    for ((x, y), moments) in rows.zip(kept.chunks_exact_mut(2)) {
-                        norm::forward(x, own, y, moments);
-                    }
-                });
-            }
+            Kind::Norm { width } => normalise(*width, input, own, output, kept),
             Kind::Attention(attention) => {
                 let outs = output.chunks_exact_mut(attention.positions * attention.width);
                 let inputs = input.chunks_exact(input.len() / outs.len());
@@ -236,12 +219,7 @@ impl Op {
             return;
         };
         if let Kind::Join { kept, flow } = self.kind {
-            for (value, flow) in [(self.input, self.flow), (kept, flow)] {
-                if let (Some(slot), true) = (block.slots[value], flow != Flow::None) {
-                    let (from, to) = block.gradients.pair(own_slot, slot);
-                    pass(flow, from, to);
-                }
-            }
+            self.split(block, own_slot, (kept, flow));
             return;
         }
         self.bend_back(block, own_slot);
@@ -280,55 +258,37 @@ impl Op {
                     false => block.values.get(self.output),
                 };
                 // Its own gradient is read by nobody else, so it is bent where it stands.
-                let gradient = block.gradients.get_mut(own_slot);
+                let (gradient, below) = block.gradients.pair_mut(own_slot, slot);
                 Arch::new().dispatch(|| curve.chain(seen, gradient));
-                let (gradient, below) = block.gradients.pair(own_slot, slot);
                 pass(self.flow, gradient, below);
             }
             Kind::Flatten { channels, places } => {
                 turn_back(gradient, *channels, *places, (below, is_added));
             }
-            Kind::Pool(window) => {
-                if !is_added {
-                    below.fill(0.0);
-                }
-                let outs = gradient.chunks_exact(window.out_len());
-                let image_len = below.len() / outs.len().max(1);
-                let which_len = if window.largest { window.out_len() } else { 0 };
-                let images = below.chunks_exact_mut(image_len);
-                for (index, (out, image)) in outs.zip(images).enumerate() {
-                    let which = &kept[index * which_len..][..which_len];
-                    Arch::new().dispatch(|| window.spread(out, which, image));
-                }
-            }
+            Kind::Pool(window) => pool_back(*window, gradient, kept, (below, is_added)),
             Kind::Norm { width } => {
-                let (_, weight) = own.split_at(*width);
                 let sums = &mut block.sums[self.sums..][..self.sums_len];
-                Arch::new().dispatch(|| {
-                    let rows = input
-                        .chunks_exact(*width)
-                        .zip(kept.chunks_exact(2))
-                        .zip(gradient.chunks_exact(*width))
-                        .zip(below.chunks_exact_mut(*width));
-                    for (((x, moments), gradient), below) in rows {
-                        norm::backward(x, weight, moments, gradient, sums, (below, is_added));
-                    }
-                });
+                let moments = (&own[*width..], kept);
+                normalise_back(input, moments, gradient, sums, (below, is_added));
             }
             Kind::Attention(attention) => {
-                let gradients = gradient.chunks_exact(attention.positions * attention.width);
-                let row = input.len() / gradients.len().max(1);
-                let maps = kept.chunks_exact(attention.weights_len());
                 let map = &mut block.bench[..attention.map_len()];
-                let rows = input.chunks_exact(row).zip(below.chunks_exact_mut(row));
-                for (((input, below), gradient), maps) in rows.zip(gradients).zip(maps) {
-                    attention.backward(input, maps, gradient, below, map);
-                }
+                attend_back(*attention, (input, kept), gradient, (below, is_added), map);
             }
             Kind::Image { .. }
             | Kind::Embedding { .. }
             | Kind::Convolution(_)
             | Kind::Join { .. } => {}
+        }
+    }
+
+    /// Passes the gradient of a sum on to both that were added.
+    fn split(&self, block: &mut Backward<'_>, own_slot: usize, (kept, flow): (usize, Flow)) {
+        for (value, flow) in [(self.input, self.flow), (kept, flow)] {
+            if let (Some(slot), true) = (block.slots[value], flow != Flow::None) {
+                let (from, to) = block.gradients.pair(own_slot, slot);
+                pass(flow, from, to);
+            }
         }
     }
 
@@ -342,7 +302,7 @@ impl Op {
             _ => block.values.get(self.output),
         };
         let gradient = block.gradients.get_mut(own_slot);
-        Arch::new().dispatch(|| curve.chain(seen, gradient));
+        Arch::new().dispatch(|| curve.chain_kept(seen, gradient));
     }
 
     fn convolve_back(
@@ -392,6 +352,106 @@ impl Op {
                 below,
             );
         }
+    }
+}
+
+/// A convolution of every image of a block; `kept` is one stretch for each.
+fn convolve(
+    convolution: &Convolution,
+    input: &[f32],
+    (own, prepared): (&[f32], &[f32]),
+    bench: &mut [f32],
+    output: &mut [f32],
+    kept: &mut [f32],
+) {
+    let (bias, _) = own.split_at(convolution.outputs);
+    let images = input.chunks_exact(convolution.in_len());
+    let outs = output.chunks_exact_mut(convolution.out_len());
+    let mut kept = each(kept, images.len());
+    let mut bench = convolution.bench(bench);
+    for (image, out) in images.zip(outs) {
+        convolution.forward(image, (bias, prepared), &mut bench, out, kept());
+    }
+}
+
+/// A pool of every image of a block; `which` is one stretch for each.
+fn pool(window: Window, input: &[f32], output: &mut [f32], which: &mut [f32]) {
+    let outs = output.chunks_exact_mut(window.out_len());
+    let images = input.chunks_exact(input.len() / outs.len());
+    let mut which = each(which, images.len());
+    for (image, out) in images.zip(outs) {
+        let which = which();
+        Arch::new().dispatch(|| window.pool(image, out, which));
+    }
+}
+
+fn pool_back(
+    window: Window,
+    gradient: &[f32],
+    which: &[f32],
+    (below, is_added): (&mut [f32], bool),
+) {
+    if !is_added {
+        below.fill(0.0);
+    }
+    let outs = gradient.chunks_exact(window.out_len());
+    let image_len = below.len() / outs.len().max(1);
+    let which_len = if window.largest { window.out_len() } else { 0 };
+    let images = below.chunks_exact_mut(image_len);
+    for (index, (out, image)) in outs.zip(images).enumerate() {
+        let which = &which[index * which_len..][..which_len];
+        Arch::new().dispatch(|| window.spread(out, which, image));
+    }
+}
+
+/// A layer norm of every row of a block; `own` is the bias, then the weight.
+fn normalise(width: usize, input: &[f32], own: &[f32], output: &mut [f32], moments: &mut [f32]) {
+    let own = own.split_at(width);
+    let rows = input
+        .chunks_exact(width)
+        .zip(output.chunks_exact_mut(width))
+        .zip(moments.chunks_exact_mut(2));
+    Arch::new().dispatch(|| {
+        for ((x, y), moments) in rows {
+            norm::forward(x, own, y, moments);
+        }
+    });
+}
+
+fn normalise_back(
+    input: &[f32],
+    (weight, moments): (&[f32], &[f32]),
+    gradient: &[f32],
+    sums: &mut [f32],
+    (below, is_added): (&mut [f32], bool),
+) {
+    let width = weight.len();
+    let rows = input
+        .chunks_exact(width)
+        .zip(moments.chunks_exact(2))
+        .zip(gradient.chunks_exact(width))
+        .zip(below.chunks_exact_mut(width));
+    Arch::new().dispatch(|| {
+        for (((x, moments), gradient), below) in rows {
+            norm::backward(x, weight, moments, gradient, sums, (below, is_added));
+        }
+    });
+}
+
+/// The attention of every sequence of a block; `map` is memory for one head.
+fn attend_back(
+    attention: Attention,
+    (input, weights): (&[f32], &[f32]),
+    gradient: &[f32],
+    (below, is_added): (&mut [f32], bool),
+    map: &mut [f32],
+) {
+    let gradients = gradient.chunks_exact(attention.positions * attention.width);
+    let row = input.len() / gradients.len().max(1);
+    let maps = weights.chunks_exact(attention.weights_len());
+    let rows = input.chunks_exact(row).zip(below.chunks_exact_mut(row));
+    for (((input, below), gradient), maps) in rows.zip(gradients).zip(maps) {
+        attention.backward(input, maps, gradient, (below, is_added), map);
     }
 }
 

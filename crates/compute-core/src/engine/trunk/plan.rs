@@ -106,18 +106,7 @@ impl Plan {
                 self.push(Kind::Norm { width }, shape, 2 * width, 0, 2 * width, 0);
                 self.keep(2 * rows);
             }
-            Layer::Attention { width, heads } => {
-                let positions = shape.len() / width;
-                let attention = Attention {
-                    positions,
-                    width,
-                    heads,
-                };
-                self.trunk.products += 2 * positions * positions * width;
-                let bench = attention.map_len();
-                self.push(Kind::Attention(attention), shape, 0, 0, 0, bench);
-                self.keep(attention.weights_len());
-            }
+            Layer::Attention { width, heads } => self.attention(shape, width, heads),
             Layer::Join => {
                 if let Some(kept) = self.forks.pop() {
                     let flow = Flow::None;
@@ -137,6 +126,19 @@ impl Plan {
                 self.push(kind, shape, 0, vocabulary * width, 0, 0);
             }
         }
+    }
+
+    fn attention(&mut self, shape: Shape, width: usize, heads: usize) {
+        let positions = shape.len() / width;
+        let attention = Attention {
+            positions,
+            width,
+            heads,
+        };
+        self.trunk.products += 2 * positions * positions * width;
+        let bench = attention.map_len();
+        self.push(Kind::Attention(attention), shape, 0, 0, 0, bench);
+        self.keep(attention.weights_len());
     }
 
     fn count_positions(&mut self, shape: Shape) {

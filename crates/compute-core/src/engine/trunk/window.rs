@@ -40,33 +40,44 @@ impl Window {
     #[inline(always)]
     pub(super) fn pool(&self, image: &[f32], out: &mut [f32], which: &mut [f32]) {
         let channels = self.channels;
-        let share = 1.0 / (self.kernel * self.kernel) as f32;
-        for (index, out) in out.chunks_exact_mut(channels).enumerate() {
-            let mut number = 0.0;
-            for dy in 0..self.kernel {
-                for dx in 0..self.kernel {
-                    let from = &image[self.place(index, dy, dx)..][..channels];
-                    if !self.largest {
-                        if dy + dx == 0 {
-                            out.fill(0.0);
-                        }
-                        let pairs = out.iter_mut().zip(from);
-                        pairs.for_each(|(sum, x)| *sum += share * x);
-                        continue;
-                    }
-                    let which = &mut which[index * channels..][..channels];
-                    if dy + dx == 0 {
-                        out.copy_from_slice(from);
-                        which.fill(0.0);
-                    } else {
-                        for ((best, which), x) in out.iter_mut().zip(which).zip(from) {
-                            let better = *x > *best || x.is_nan();
-                            *best = if better { *x } else { *best };
-                            *which = if better { number } else { *which };
-                        }
-                    }
-                    number += 1.0;
+        if !self.largest {
+            let share = 1.0 / (self.kernel * self.kernel) as f32;
+            for (index, out) in out.chunks_exact_mut(channels).enumerate() {
+                out.fill(0.0);
+                self.places(index, |_, place| {
+                    let from = &image[place..place + channels];
+                    let pairs = out.iter_mut().zip(from);
+                    pairs.for_each(|(sum, x)| *sum += share * x);
+                });
+            }
+            return;
+        }
+        let outs = out.chunks_exact_mut(channels);
+        let whiches = which.chunks_exact_mut(channels);
+        for (index, (out, which)) in outs.zip(whiches).enumerate() {
+            let first = self.place(index, 0, 0);
+            out.copy_from_slice(&image[first..first + channels]);
+            which.fill(0.0);
+            self.places(index, |number, place| {
+                let from = &image[place..place + channels];
+                for ((best, which), x) in out.iter_mut().zip(&mut *which).zip(from) {
+                    let is_better = *x > *best || x.is_nan();
+                    *best = if is_better { *x } else { *best };
+                    *which = if is_better { number } else { *which };
                 }
+            });
+        }
+    }
+
+    /// Calls `act` with the number and the place of each part of window `index`.
+    #[inline(always)]
+    fn places(&self, index: usize, mut act: impl FnMut(f32, usize)) {
+        let first = self.place(index, 0, 0);
+        let mut number = 0.0;
+        for dy in 0..self.kernel {
+            for dx in 0..self.kernel {
+                act(number, first + (dy * self.width + dx) * self.channels);
+                number += 1.0;
             }
         }
     }
@@ -75,25 +86,30 @@ impl Window {
     ///
     /// Shapes as in [`Self::pool`].
     #[inline(always)]
+    #[expect(
+        clippy::float_cmp,
+        reason = "places in a window are small whole numbers"
+    )]
     pub(super) fn spread(&self, out: &[f32], which: &[f32], image: &mut [f32]) {
         let channels = self.channels;
-        let share = 1.0 / (self.kernel * self.kernel) as f32;
-        for (index, out) in out.chunks_exact(channels).enumerate() {
-            let mut number = 0.0;
-            for dy in 0..self.kernel {
-                for dx in 0..self.kernel {
-                    let to = &mut image[self.place(index, dy, dx)..][..channels];
-                    if self.largest {
-                        let which = &which[index * channels..][..channels];
-                        for ((to, which), g) in to.iter_mut().zip(which).zip(out) {
-                            *to += if *which == number { *g } else { 0.0 };
-                        }
-                    } else {
-                        to.iter_mut().zip(out).for_each(|(to, g)| *to += share * g);
-                    }
-                    number += 1.0;
-                }
+        if !self.largest {
+            let share = 1.0 / (self.kernel * self.kernel) as f32;
+            for (index, out) in out.chunks_exact(channels).enumerate() {
+                self.places(index, |_, place| {
+                    let to = &mut image[place..place + channels];
+                    to.iter_mut().zip(out).for_each(|(to, g)| *to += share * g);
+                });
             }
+            return;
+        }
+        let pairs = out.chunks_exact(channels).zip(which.chunks_exact(channels));
+        for (index, (out, which)) in pairs.enumerate() {
+            self.places(index, |number, place| {
+                let to = &mut image[place..place + channels];
+                for ((to, which), g) in to.iter_mut().zip(which).zip(out) {
+                    *to += if *which == number { *g } else { 0.0 };
+                }
+            });
         }
     }
 }
