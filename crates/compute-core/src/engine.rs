@@ -14,6 +14,7 @@ mod evaluate;
 mod examples;
 mod forward;
 mod initial;
+mod lanes;
 mod loss;
 mod matrix;
 mod network;

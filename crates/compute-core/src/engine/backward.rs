@@ -5,12 +5,12 @@
 //! updated while its gradient is still in the cache.
 
 use super::forward::Activations;
+use super::lanes::{self, wide};
 use super::matrix::{Columns, Matrix};
 use super::network::{Network, Stage};
 use super::optimizer::{Part, Rule};
 use super::pool::Pool;
 use super::trunk::{Known as TrunkKnown, Slopes, update_tasks as trunk_update_tasks};
-use pulp::Arch;
 use std::ops::Range;
 
 /// Gradients, planned for a largest batch.
@@ -219,11 +219,14 @@ impl Phase<'_> {
                 let seen = activations.seen_by_curve(network, stage - 1);
                 let seen = seen.columns(first, tile.num_columns());
                 let curve = &network.stages[stage - 1].curve;
-                Arch::new().dispatch(|| {
-                    for row in 0..tile.num_rows() {
-                        curve.chain(seen.row(row), tile.row(row));
-                    }
-                });
+                wide(
+                    #[inline(always)]
+                    || {
+                        for row in 0..tile.num_rows() {
+                            curve.chain(seen.row(row), tile.row(row));
+                        }
+                    },
+                );
             }
             Task::Update {
                 stage,
@@ -279,8 +282,8 @@ fn update_tasks<'a>(
 pub(super) fn update(
     output: Matrix<'_>,
     input: Matrix<'_>,
-    bias: Part<'_>,
-    weight: Part<'_>,
+    mut bias: Part<'_>,
+    mut weight: Part<'_>,
     rule: Rule,
 ) {
     let (outputs, inputs) = (
@@ -288,14 +291,15 @@ pub(super) fn update(
         weight.gradient.len() / bias.gradient.len(),
     );
     Columns::new(weight.gradient, outputs, inputs).product(output.transposed(), input);
-    Arch::new().dispatch(|| {
-        bias.gradient.fill(0.0);
-        for row in 0..output.num_rows() {
-            for (sum, g) in bias.gradient.iter_mut().zip(output.row(row)) {
-                *sum += g;
+    wide(
+        #[inline(always)]
+        || {
+            bias.gradient.fill(0.0);
+            for row in 0..output.num_rows() {
+                lanes::add(bias.gradient, output.row(row));
             }
-        }
-        rule.apply(bias);
-        rule.apply(weight);
-    });
+            rule.apply(&mut bias);
+            rule.apply(&mut weight);
+        },
+    );
 }

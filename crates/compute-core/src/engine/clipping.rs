@@ -4,16 +4,13 @@
 //!
 //! Pascanu, Mikolov and Bengio 2013, Algorithm 1, <https://arxiv.org/abs/1211.5063>.
 
+use super::lanes::{LANES, wide};
 use super::optimizer::{Part, Rule};
 use super::pool::Pool;
-use pulp::Arch;
 
 /// Parameters whose squares are summed together: the sums are cut here whatever the number of
 /// threads, and are added in this order.
 const CHUNK: usize = 1 << 15;
-
-/// Sums run over so many lanes, whatever the CPU's vectors hold, so that bits do not depend on it.
-const LANES: usize = 16;
 
 /// Measures the gradient of a whole model, then moves its parameters.
 pub(super) struct Clipping {
@@ -32,7 +29,10 @@ impl Clipping {
     pub(super) fn step(&mut self, pool: &mut Pool, mut all: Part<'_>, norm: f32, rule: Rule) {
         let chunks = all.gradient.chunks(CHUNK).zip(&mut self.squares);
         pool.each(chunks, |(gradient, sum)| {
-            *sum = Arch::new().dispatch(|| squares(gradient));
+            *sum = wide(
+                #[inline(always)]
+                || squares(gradient),
+            );
         });
         let length = self.squares.iter().sum::<f64>().sqrt();
         let norm = f64::from(norm);
@@ -43,11 +43,14 @@ impl Clipping {
         )]
         let scale = scale as f32;
         let chunks = (0..self.squares.len()).map(|_| all.split_off(CHUNK));
-        pool.each(chunks, |part| {
-            Arch::new().dispatch(|| {
-                part.gradient.iter_mut().for_each(|g| *g *= scale);
-                rule.apply(part);
-            });
+        pool.each(chunks, |mut part| {
+            wide(
+                #[inline(always)]
+                || {
+                    part.gradient.iter_mut().for_each(|g| *g *= scale);
+                    rule.apply(&mut part);
+                },
+            );
         });
     }
 }
@@ -58,8 +61,8 @@ fn squares(values: &[f32]) -> f64 {
     let mut lanes = [0.0_f64; LANES];
     let (chunks, rest) = values.as_chunks::<LANES>();
     for chunk in chunks {
-        for (sum, x) in lanes.iter_mut().zip(chunk) {
-            *sum += f64::from(*x) * f64::from(*x);
+        for lane in 0..LANES {
+            lanes[lane] += f64::from(chunk[lane]) * f64::from(chunk[lane]);
         }
     }
     for (sum, x) in lanes.iter_mut().zip(rest) {

@@ -1,12 +1,12 @@
 //! From rows to logits.
 
 use super::examples::Examples;
+use super::lanes::{self, wide};
 use super::matrix::{Columns, Matrix};
 use super::network::{Network, Stage, row_block};
 use super::pool::Pool;
 use super::trunk::{Held, Trunk};
 use federation::model::Loss;
-use pulp::Arch;
 
 /// What a forward pass leaves behind, planned for a largest batch.
 ///
@@ -100,7 +100,10 @@ impl Activations {
                 let from = source(index * block + row) * width;
                 values.copy_from_slice(&features[from..from + width]);
             }
-            Arch::new().dispatch(|| network.entry.bend(block_input));
+            wide(
+                #[inline(always)]
+                || network.entry.bend(block_input),
+            );
         });
     }
 
@@ -160,17 +163,20 @@ impl Activations {
             let count = labels.len();
             Columns::new(logits, count, classes)
                 .product(input.rows(index * block, count), weight.transposed());
-            Arch::new().dispatch(|| {
-                for row in logits.chunks_exact_mut(classes) {
-                    add(row, bias);
-                }
-                finish(Block {
-                    logits,
-                    labels,
-                    targets: part_of(targets, classes, index * block, count),
-                    losses,
-                });
-            });
+            wide(
+                #[inline(always)]
+                || {
+                    for row in logits.chunks_exact_mut(classes) {
+                        lanes::add(row, bias);
+                    }
+                    finish(Block {
+                        logits,
+                        labels,
+                        targets: part_of(targets, classes, index * block, count),
+                        losses,
+                    });
+                },
+            );
         });
     }
 
@@ -199,15 +205,18 @@ impl Activations {
             |(index, ((mut passage, labels), losses))| {
                 let logits = passage.go();
                 if is_last {
-                    Arch::new().dispatch(|| {
-                        let count = labels.len();
-                        finish(Block {
-                            logits,
-                            labels,
-                            targets: part_of(targets, network.classes, index * block, count),
-                            losses,
-                        });
-                    });
+                    wide(
+                        #[inline(always)]
+                        || {
+                            let count = labels.len();
+                            finish(Block {
+                                logits,
+                                labels,
+                                targets: part_of(targets, network.classes, index * block, count),
+                                losses,
+                            });
+                        },
+                    );
                 }
             },
         );
@@ -236,16 +245,19 @@ impl Activations {
         pool.each(tiles, |((first, mut tile), (_, mut bent))| {
             let columns = tile.num_columns();
             tile.product(input, weight.rows(first, columns).transposed());
-            Arch::new().dispatch(|| {
-                for row in 0..rows {
-                    let values = tile.row(row);
-                    add(values, &bias[first..first + columns]);
-                    if row < bent.num_rows() {
-                        bent.row(row).copy_from_slice(values);
+            wide(
+                #[inline(always)]
+                || {
+                    for row in 0..rows {
+                        let values = tile.row(row);
+                        lanes::add(values, &bias[first..first + columns]);
+                        if row < bent.num_rows() {
+                            bent.row(row).copy_from_slice(values);
+                        }
+                        stage.curve.bend(values);
                     }
-                    stage.curve.bend(values);
-                }
-            });
+                },
+            );
         });
     }
 
@@ -322,11 +334,4 @@ fn stage_input<'a>(
         _ => &below[index - 1],
     };
     Matrix::new(&values[..rows * width], rows, width)
-}
-
-#[inline(always)]
-fn add(values: &mut [f32], others: &[f32]) {
-    for (value, other) in values.iter_mut().zip(others) {
-        *value += other;
-    }
 }

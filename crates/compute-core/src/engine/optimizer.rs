@@ -134,7 +134,7 @@ impl Rule {
     ///
     /// Values and gradient `[n]`; memory `[n]` as far as [`slots`] says there is any.
     #[inline(always)]
-    pub(super) fn apply(&self, part: Part<'_>) {
+    pub(super) fn apply(&self, part: &mut Part<'_>) {
         let pairs = part.values.iter_mut().zip(part.gradient.iter());
         match *self {
             Self::Wait => {}
@@ -146,7 +146,7 @@ impl Rule {
                 learning_rate,
                 momentum,
                 decay,
-            } => pairs.zip(part.first).for_each(|((w, g), v)| {
+            } => pairs.zip(part.first.iter_mut()).for_each(|((w, g), v)| {
                 *v = momentum * *v + (g + decay * *w);
                 *w -= learning_rate * *v;
             }),
@@ -158,7 +158,7 @@ impl Rule {
                 beta2,
                 epsilon,
             } => {
-                let memory = part.first.iter_mut().zip(part.second);
+                let memory = part.first.iter_mut().zip(part.second.iter_mut());
                 pairs.zip(memory).for_each(|((w, g), (m, v))| {
                     *m = beta1 * *m + (1.0 - beta1) * g;
                     *v = beta2 * *v + (1.0 - beta2) * (g * g);
@@ -187,7 +187,7 @@ mod tests {
         (1..)
             .zip(gradients)
             .map(|(step, gradient)| {
-                Rule::at(optimizer, step, 1.0).apply(Part {
+                Rule::at(optimizer, step, 1.0).apply(&mut Part {
                     values: &mut value,
                     gradient: &mut [*gradient],
                     first: &mut first,

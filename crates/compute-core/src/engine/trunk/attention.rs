@@ -5,8 +5,8 @@
 //! Vaswani et al. 2017, section 3.2, <https://arxiv.org/abs/1706.03762>.
 
 use super::super::curve::exp;
+use super::super::lanes::{self, wide};
 use super::super::matrix::{Columns, Matrix};
-use pulp::Arch;
 
 /// Causal self-attention.
 #[derive(Debug, Clone, Copy)]
@@ -63,13 +63,16 @@ impl Attention {
                 self.read(input, 0, head),
                 self.read(input, 1, head).transposed(),
             );
-            Arch::new().dispatch(|| {
-                for (position, row) in map.chunks_exact_mut(positions).enumerate() {
-                    let (seen, hidden) = row.split_at_mut(position + 1);
-                    weigh(seen, scale);
-                    hidden.fill(0.0);
-                }
-            });
+            wide(
+                #[inline(always)]
+                || {
+                    for (position, row) in map.chunks_exact_mut(positions).enumerate() {
+                        let (seen, hidden) = row.split_at_mut(position + 1);
+                        weigh(seen, scale);
+                        hidden.fill(0.0);
+                    }
+                },
+            );
             Columns::new(output, positions, self.width)
                 .columns(head * self.head_width(), self.head_width())
                 .product(
@@ -103,15 +106,26 @@ impl Attention {
                 Matrix::strided(&gradient[start..], positions, self.head_width(), self.width);
             Columns::new(map, positions, positions)
                 .product(gradient, self.read(input, 2, head).transposed());
-            Arch::new().dispatch(|| {
-                let rows = map.chunks_exact_mut(positions);
-                for (map, weights) in rows.zip(weights.chunks_exact(positions)) {
-                    let mean: f32 = lanes_dot(map, weights);
-                    for (g, weight) in map.iter_mut().zip(weights) {
-                        *g = weight * (*g - mean) * scale;
+            wide(
+                #[inline(always)]
+                || {
+                    let rows = map.chunks_exact_mut(positions);
+                    for (map, weights) in rows.zip(weights.chunks_exact(positions)) {
+                        let mean = lanes::sum_of(
+                            map,
+                            weights,
+                            #[inline(always)]
+                            |g, p| g * p,
+                        );
+                        lanes::zip(
+                            map,
+                            weights,
+                            #[inline(always)]
+                            |g, weight| *g = weight * (*g - mean) * scale,
+                        );
                     }
-                }
-            });
+                },
+            );
             let weights = Matrix::new(weights, positions, positions);
             self.write(below, 2, head)
                 .add_product(weights.transposed(), gradient);
@@ -131,36 +145,7 @@ fn weigh(row: &mut [f32], scale: f32) {
     for x in row.iter_mut() {
         *x = exp((*x - largest) * scale);
     }
-    let sum = lanes_sum(row);
+    let sum = lanes::sum(row);
     let share = 1.0 / sum;
     row.iter_mut().for_each(|p| *p *= share);
-}
-
-/// Lanes of a sum, whatever the CPU's vectors hold, so that bits do not depend on it.
-const LANES: usize = 16;
-
-#[inline(always)]
-fn lanes_sum(values: &[f32]) -> f32 {
-    let mut lanes = [0.0_f32; LANES];
-    let (chunks, rest) = values.as_chunks::<LANES>();
-    for chunk in chunks {
-        lanes.iter_mut().zip(chunk).for_each(|(sum, x)| *sum += x);
-    }
-    lanes.iter_mut().zip(rest).for_each(|(sum, x)| *sum += x);
-    lanes.iter().sum()
-}
-
-#[inline(always)]
-fn lanes_dot(left: &[f32], right: &[f32]) -> f32 {
-    let mut lanes = [0.0_f32; LANES];
-    let ((lefts, left), (rights, right)) = (left.as_chunks::<LANES>(), right.as_chunks::<LANES>());
-    for (left, right) in lefts.iter().zip(rights) {
-        for ((sum, a), b) in lanes.iter_mut().zip(left).zip(right) {
-            *sum += a * b;
-        }
-    }
-    for ((sum, a), b) in lanes.iter_mut().zip(left).zip(right) {
-        *sum += a * b;
-    }
-    lanes.iter().sum()
 }

@@ -16,9 +16,9 @@
 //! laid out.
 
 use super::super::curve::Curve;
+use super::super::lanes::{self, wide};
 use super::super::matrix::{Columns, Matrix};
 use super::window::Window;
-use pulp::Arch;
 
 /// A convolution, the activations after it, and the pooling after those.
 #[derive(Debug, Clone)]
@@ -138,20 +138,24 @@ impl Convolution {
             Matrix::new(bench.windows, places, window),
             Matrix::new(&prepared[..window * outputs], window, outputs),
         );
-        Arch::new().dispatch(|| {
-            for place in whole.chunks_exact_mut(outputs) {
-                for (value, bias) in place.iter_mut().zip(bias) {
-                    *value += bias;
+        wide(
+            #[inline(always)]
+            || {
+                for place in whole.chunks_exact_mut(outputs) {
+                    lanes::add(place, bias);
                 }
-            }
-            if self.pool.is_none() && self.curve.keeps_input() {
-                self.curve.bend_and_keep(whole, kept);
-            } else {
-                self.curve.bend(whole);
-            }
-        });
+                if self.pool.is_none() && self.curve.keeps_input() {
+                    self.curve.bend_and_keep(whole, kept);
+                } else {
+                    self.curve.bend(whole);
+                }
+            },
+        );
         if let Some(pool) = self.pool {
-            Arch::new().dispatch(|| pool.pool(bench.whole, out, kept));
+            wide(
+                #[inline(always)]
+                || pool.pool(bench.whole, out, kept),
+            );
         }
     }
 
@@ -172,17 +176,20 @@ impl Convolution {
     ) {
         let (places, window, outputs) = (self.places(), self.window(), self.outputs);
         let (bias, weight) = sums.split_at_mut(outputs);
-        Arch::new().dispatch(|| {
-            self.curve.chain_kept(seen, gradient);
-            // Each number of a pooled gradient goes to one place, or in shares that sum to it.
-            for place in gradient.chunks_exact(outputs) {
-                bias.iter_mut().zip(place).for_each(|(sum, g)| *sum += g);
-            }
-            if let Some(pool) = self.pool {
-                bench.whole.fill(0.0);
-                pool.spread(gradient, kept, bench.whole);
-            }
-        });
+        wide(
+            #[inline(always)]
+            || {
+                self.curve.chain_kept(seen, gradient);
+                // Each number of a pooled gradient goes to one place, or in shares that sum to it.
+                for place in gradient.chunks_exact(outputs) {
+                    lanes::add(bias, place);
+                }
+                if let Some(pool) = self.pool {
+                    bench.whole.fill(0.0);
+                    pool.spread(gradient, kept, bench.whole);
+                }
+            },
+        );
         let whole = match self.pool {
             Some(_) => &*bench.whole,
             None => gradient,
@@ -195,7 +202,10 @@ impl Convolution {
             let up = &prepared[window * outputs..][..window * outputs];
             Columns::new(bench.windows, places, window)
                 .product(whole, Matrix::new(up, outputs, window));
-            Arch::new().dispatch(|| self.fold(bench.windows, below));
+            wide(
+                #[inline(always)]
+                || self.fold(bench.windows, below),
+            );
         }
     }
 
@@ -264,9 +274,9 @@ impl Convolution {
                 let Some(row) = self.row_inside(y, dy) else {
                     continue;
                 };
-                let to = &mut image[(row * self.width + column) * inputs..];
                 let from = &from[first * inputs..end * inputs];
-                to.iter_mut().zip(from).for_each(|(sum, g)| *sum += g);
+                let start = (row * self.width + column) * inputs;
+                lanes::add(&mut image[start..start + from.len()], from);
             }
         }
     }

@@ -4,33 +4,10 @@
 //!
 //! Ba, Kiros and Hinton 2016, <https://arxiv.org/abs/1607.06450>; ε as in PyTorch's `LayerNorm`.
 
+use super::super::lanes::{sum, sum_of, sum_of_three};
+
 /// Keeps the division finite where all numbers of a row are equal.
 const EPSILON: f32 = 1e-5;
-
-/// Sums run over so many lanes, whatever the CPU's vectors hold, so that bits do not depend on it.
-const LANES: usize = 16;
-
-#[inline(always)]
-fn sum(count: usize, term: impl Fn(usize) -> f32) -> f32 {
-    let mut lanes = [0.0_f32; LANES];
-    let whole = count - count % LANES;
-    for start in (0..whole).step_by(LANES) {
-        for (lane, sum) in lanes.iter_mut().enumerate() {
-            *sum += term(start + lane);
-        }
-    }
-    for index in whole..count {
-        lanes[index - whole] += term(index);
-    }
-    let mut half = LANES / 2;
-    while half > 0 {
-        for lane in 0..half {
-            lanes[lane] += lanes[lane + half];
-        }
-        half /= 2;
-    }
-    lanes[0]
-}
 
 /// Normalises one row.
 ///
@@ -48,8 +25,13 @@ pub(super) fn forward(
     let width = x.len();
     let (bias, weight, y) = (&bias[..width], &weight[..width], &mut y[..width]);
     let share = 1.0 / width as f32;
-    let mean = sum(width, |i| x[i]) * share;
-    let variance = sum(width, |i| (x[i] - mean) * (x[i] - mean)) * share;
+    let mean = sum(x) * share;
+    let variance = sum_of(
+        x,
+        x,
+        #[inline(always)]
+        |x, _| (x - mean) * (x - mean),
+    ) * share;
     let scale = 1.0 / (variance + EPSILON).sqrt();
     for i in 0..width {
         y[i] = (x[i] - mean) * scale * weight[i] + bias[i];
@@ -80,11 +62,25 @@ pub(super) fn backward(
     let (bias_sums, weight_sums) = sums.split_at_mut(width);
     let weight_sums = &mut weight_sums[..width];
     let at = |i: usize| (x[i] - mean) * scale;
-    let plain = sum(width, |i| gradient[i] * weight[i]) * share;
-    let along = sum(width, |i| gradient[i] * weight[i] * at(i)) * share;
     for i in 0..width {
-        bias_sums[i] += gradient[i];
-        weight_sums[i] += gradient[i] * at(i);
+        let (g, normal) = (gradient[i], at(i));
+        bias_sums[i] += g;
+        weight_sums[i] += g * normal;
+    }
+    let plain = sum_of(
+        gradient,
+        weight,
+        #[inline(always)]
+        |g, w| g * w,
+    ) * share;
+    let along = sum_of_three(
+        gradient,
+        weight,
+        x,
+        #[inline(always)]
+        |g, w, x| g * w * ((x - mean) * scale),
+    ) * share;
+    for i in 0..width {
         let own = scale * (gradient[i] * weight[i] - plain - at(i) * along);
         below[i] = if add { below[i] + own } else { own };
     }

@@ -1,13 +1,13 @@
 //! One layer of a trunk, forward and backward over a block of rows.
 
 use super::super::curve::Curve;
+use super::super::lanes::{self, wide};
 use super::super::matrix::{Columns, Matrix};
 use super::super::sheets::Block;
 use super::attention::Attention;
 use super::convolution::Convolution;
 use super::norm;
 use super::window::Window;
-use pulp::Arch;
 
 /// A layer, and where its numbers stand.
 pub(super) struct Op {
@@ -161,20 +161,26 @@ impl Op {
                 curve,
             } => {
                 multiply(input, prepared, (*inputs, *outputs), output);
-                Arch::new().dispatch(|| {
-                    for row in output.chunks_exact_mut(*outputs) {
-                        row.iter_mut().zip(own).for_each(|(y, bias)| *y += bias);
-                    }
-                    if curve.keeps_input() {
-                        curve.bend_and_keep(output, kept);
-                    } else {
-                        curve.bend(output);
-                    }
-                });
+                wide(
+                    #[inline(always)]
+                    || {
+                        for row in output.chunks_exact_mut(*outputs) {
+                            lanes::add(row, &own[..*outputs]);
+                        }
+                        if curve.keeps_input() {
+                            curve.bend_and_keep(output, kept);
+                        } else {
+                            curve.bend(output);
+                        }
+                    },
+                );
             }
             Kind::Curve(curve) => {
                 output.copy_from_slice(input);
-                Arch::new().dispatch(|| curve.bend(output));
+                wide(
+                    #[inline(always)]
+                    || curve.bend(output),
+                );
             }
             Kind::Image { channels, places } => turn(input, *channels, *places, output),
             Kind::Flatten { channels, places } => turn(input, *places, *channels, output),
@@ -259,7 +265,10 @@ impl Op {
                 };
                 // Its own gradient is read by nobody else, so it is bent where it stands.
                 let (gradient, below) = block.gradients.pair_mut(own_slot, slot);
-                Arch::new().dispatch(|| curve.chain(seen, gradient));
+                wide(
+                    #[inline(always)]
+                    || curve.chain(seen, gradient),
+                );
                 pass(self.flow, gradient, below);
             }
             Kind::Flatten { channels, places } => {
@@ -302,7 +311,10 @@ impl Op {
             _ => block.values.get(self.output),
         };
         let gradient = block.gradients.get_mut(own_slot);
-        Arch::new().dispatch(|| curve.chain_kept(seen, gradient));
+        wide(
+            #[inline(always)]
+            || curve.chain_kept(seen, gradient),
+        );
     }
 
     fn convolve_back(
@@ -381,7 +393,10 @@ fn pool(window: Window, input: &[f32], output: &mut [f32], which: &mut [f32]) {
     let mut which = each(which, images.len());
     for (image, out) in images.zip(outs) {
         let which = which();
-        Arch::new().dispatch(|| window.pool(image, out, which));
+        wide(
+            #[inline(always)]
+            || window.pool(image, out, which),
+        );
     }
 }
 
@@ -400,22 +415,28 @@ fn pool_back(
     let images = below.chunks_exact_mut(image_len);
     for (index, (out, image)) in outs.zip(images).enumerate() {
         let which = &which[index * which_len..][..which_len];
-        Arch::new().dispatch(|| window.spread(out, which, image));
+        wide(
+            #[inline(always)]
+            || window.spread(out, which, image),
+        );
     }
 }
 
 /// A layer norm of every row of a block; `own` is the bias, then the weight.
 fn normalise(width: usize, input: &[f32], own: &[f32], output: &mut [f32], moments: &mut [f32]) {
     let own = own.split_at(width);
-    let rows = input
+    let mut rows = input
         .chunks_exact(width)
         .zip(output.chunks_exact_mut(width))
         .zip(moments.chunks_exact_mut(2));
-    Arch::new().dispatch(|| {
-        for ((x, y), moments) in rows {
-            norm::forward(x, own, y, moments);
-        }
-    });
+    wide(
+        #[inline(always)]
+        || {
+            for ((x, y), moments) in rows.by_ref() {
+                norm::forward(x, own, y, moments);
+            }
+        },
+    );
 }
 
 fn normalise_back(
@@ -426,16 +447,19 @@ fn normalise_back(
     (below, is_added): (&mut [f32], bool),
 ) {
     let width = weight.len();
-    let rows = input
+    let mut rows = input
         .chunks_exact(width)
         .zip(moments.chunks_exact(2))
         .zip(gradient.chunks_exact(width))
         .zip(below.chunks_exact_mut(width));
-    Arch::new().dispatch(|| {
-        for (((x, moments), gradient), below) in rows {
-            norm::backward(x, weight, moments, gradient, sums, (below, is_added));
-        }
-    });
+    wide(
+        #[inline(always)]
+        || {
+            for (((x, moments), gradient), below) in rows.by_ref() {
+                norm::backward(x, weight, moments, gradient, sums, (below, is_added));
+            }
+        },
+    );
 }
 
 /// The attention of every sequence of a block; `map` is memory for one head.
@@ -547,7 +571,10 @@ fn transpose(from: &[f32], columns: usize, to: &mut [f32]) {
 }
 
 fn add(from: &[f32], to: &mut [f32]) {
-    Arch::new().dispatch(|| to.iter_mut().zip(from).for_each(|(sum, x)| *sum += x));
+    wide(
+        #[inline(always)]
+        || lanes::add(to, from),
+    );
 }
 
 /// Writes a gradient, or adds it.

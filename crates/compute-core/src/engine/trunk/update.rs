@@ -1,13 +1,13 @@
 //! The gradients of a trunk's parameters, summed over all rows, and the step they are for.
 
 use super::super::backward::update;
+use super::super::lanes::{self, wide};
 use super::super::matrix::{Columns, Matrix};
 use super::super::network::tile;
 use super::super::optimizer::{Part, Rule};
 use super::Trunk;
 use super::held::Known;
 use super::op::{Kind, Op, token_index};
-use pulp::Arch;
 
 /// Some of a layer's parameters.
 pub(in super::super) struct Update<'a> {
@@ -72,7 +72,7 @@ impl Update<'_> {
             op,
             first,
             bias,
-            rest,
+            mut rest,
         } = self;
         match &op.kind {
             Kind::Linear {
@@ -112,7 +112,10 @@ impl Update<'_> {
             }
             _ => return,
         }
-        Arch::new().dispatch(|| rule.apply(rest));
+        wide(
+            #[inline(always)]
+            || rule.apply(&mut rest),
+        );
     }
 }
 
@@ -147,5 +150,8 @@ impl Known<'_> {
 }
 
 fn add(from: &[f32], to: &mut [f32]) {
-    Arch::new().dispatch(|| to.iter_mut().zip(from).for_each(|(sum, x)| *sum += x));
+    wide(
+        #[inline(always)]
+        || lanes::add(to, from),
+    );
 }

@@ -2,6 +2,8 @@
 //!
 //! Images lie place by place here, `[height, width, channels]`, so that loops run over channels.
 
+use super::super::lanes;
+
 /// A square window that moves over an image.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Window {
@@ -44,11 +46,19 @@ impl Window {
             let share = 1.0 / (self.kernel * self.kernel) as f32;
             for (index, out) in out.chunks_exact_mut(channels).enumerate() {
                 out.fill(0.0);
-                self.places(index, |_, place| {
-                    let from = &image[place..place + channels];
-                    let pairs = out.iter_mut().zip(from);
-                    pairs.for_each(|(sum, x)| *sum += share * x);
-                });
+                self.places(
+                    index,
+                    #[inline(always)]
+                    |_, place| {
+                        let from = &image[place..place + channels];
+                        lanes::zip(
+                            out,
+                            from,
+                            #[inline(always)]
+                            |sum, x| *sum += share * x,
+                        );
+                    },
+                );
             }
             return;
         }
@@ -58,14 +68,24 @@ impl Window {
             let first = self.place(index, 0, 0);
             out.copy_from_slice(&image[first..first + channels]);
             which.fill(0.0);
-            self.places(index, |number, place| {
-                let from = &image[place..place + channels];
-                for ((best, which), x) in out.iter_mut().zip(&mut *which).zip(from) {
-                    let is_better = *x > *best || x.is_nan();
-                    *best = if is_better { *x } else { *best };
-                    *which = if is_better { number } else { *which };
-                }
-            });
+            self.places(
+                index,
+                #[inline(always)]
+                |number, place| {
+                    let from = &image[place..place + channels];
+                    lanes::zip_into_two(
+                        out,
+                        which,
+                        from,
+                        #[inline(always)]
+                        |best, which, x| {
+                            let is_better = x > *best || x.is_nan();
+                            *best = if is_better { x } else { *best };
+                            *which = if is_better { number } else { *which };
+                        },
+                    );
+                },
+            );
         }
     }
 
@@ -95,21 +115,40 @@ impl Window {
         if !self.largest {
             let share = 1.0 / (self.kernel * self.kernel) as f32;
             for (index, out) in out.chunks_exact(channels).enumerate() {
-                self.places(index, |_, place| {
-                    let to = &mut image[place..place + channels];
-                    to.iter_mut().zip(out).for_each(|(to, g)| *to += share * g);
-                });
+                self.places(
+                    index,
+                    #[inline(always)]
+                    |_, place| {
+                        let to = &mut image[place..place + channels];
+                        lanes::zip(
+                            to,
+                            out,
+                            #[inline(always)]
+                            |to, g| *to += share * g,
+                        );
+                    },
+                );
             }
             return;
         }
         let pairs = out.chunks_exact(channels).zip(which.chunks_exact(channels));
         for (index, (out, which)) in pairs.enumerate() {
-            self.places(index, |number, place| {
-                let to = &mut image[place..place + channels];
-                for ((to, which), g) in to.iter_mut().zip(which).zip(out) {
-                    *to += if *which == number { *g } else { 0.0 };
-                }
-            });
+            self.places(
+                index,
+                #[inline(always)]
+                |number, place| {
+                    let to = &mut image[place..place + channels];
+                    lanes::zip_two(
+                        to,
+                        which,
+                        out,
+                        #[inline(always)]
+                        |to, which, g| {
+                            *to += if which == number { g } else { 0.0 };
+                        },
+                    );
+                },
+            );
         }
     }
 }
