@@ -10,23 +10,7 @@ pub(crate) fn yields(architecture: &Architecture, parameters: &[f64], row: &[f32
     let mut kept = Vec::new();
     let mut tokens: &[f64] = &[];
     for (layer, shape) in architecture.layers().iter().zip(architecture.shapes()) {
-        let count = match *layer {
-            Layer::Linear { inputs, outputs } => outputs + inputs * outputs,
-            Layer::Convolution {
-                inputs,
-                outputs,
-                kernel,
-                ..
-            } => outputs + inputs * outputs * kernel * kernel,
-            Layer::Embedding {
-                vocabulary,
-                width,
-                context,
-            } => (context + vocabulary) * width,
-            Layer::LayerNorm { width } => 2 * width,
-            _ => 0,
-        };
-        let (own, others) = rest.split_at(count);
+        let (own, others) = rest.split_at(count(*layer));
         rest = others;
         values = match *layer {
             Layer::Linear { inputs, outputs } => {
@@ -51,16 +35,8 @@ pub(crate) fn yields(architecture: &Architecture, parameters: &[f64], row: &[f32
                 })
             }
             Layer::Embedding { width, context, .. } => {
-                let (positions, vectors) = own.split_at(context * width);
-                tokens = vectors;
-                let place = |(place, token): (usize, &f32)| {
-                    let token = (0..).position(|t: usize| t as f32 == *token).unwrap();
-                    let pairs = vectors[token * width..][..width]
-                        .iter()
-                        .zip(&positions[place * width..][..width]);
-                    pairs.map(|(v, p)| v + p).collect::<Vec<_>>()
-                };
-                row.iter().enumerate().flat_map(place).collect()
+                tokens = &own[context * width..];
+                embed(row, own, width, context)
             }
             Layer::LayerNorm { width } => {
                 let (bias, weight) = own.split_at(width);
@@ -90,6 +66,39 @@ pub(crate) fn yields(architecture: &Architecture, parameters: &[f64], row: &[f32
         given = shape;
     }
     values
+}
+
+/// How many parameters a layer has.
+fn count(layer: Layer) -> usize {
+    match layer {
+        Layer::Linear { inputs, outputs } => outputs + inputs * outputs,
+        Layer::Convolution {
+            inputs,
+            outputs,
+            kernel,
+            ..
+        } => outputs + inputs * outputs * kernel * kernel,
+        Layer::Embedding {
+            vocabulary,
+            width,
+            context,
+        } => (context + vocabulary) * width,
+        Layer::LayerNorm { width } => 2 * width,
+        _ => 0,
+    }
+}
+
+/// The sum of each token's vector and its position's.
+fn embed(row: &[f32], own: &[f64], width: usize, context: usize) -> Vec<f64> {
+    let (positions, vectors) = own.split_at(context * width);
+    let place = |(place, token): (usize, &f32)| {
+        let token = (0..).position(|t: usize| t as f32 == *token).unwrap();
+        let pairs = vectors[token * width..][..width]
+            .iter()
+            .zip(&positions[place * width..][..width]);
+        pairs.map(|(v, p)| v + p).collect::<Vec<_>>()
+    };
+    row.iter().enumerate().flat_map(place).collect()
 }
 
 /// Mean loss over rows of `architecture`, whose labels or targets are `targets`.
@@ -179,10 +188,10 @@ fn convolve(layer: Layer, values: &[f64], given: Shape, shape: Shape, own: &[f64
     let ((_, height, width), (_, out_height, out_width)) = (sides(given), sides(shape));
     let (bias, weight) = own.split_at(outputs);
     let mut yielded = Vec::new();
-    for output in 0..outputs {
+    for (output, bias) in bias.iter().enumerate() {
         for y in 0..out_height {
             for x in 0..out_width {
-                let mut sum = bias[output];
+                let mut sum = *bias;
                 for input in 0..inputs {
                     for dy in 0..kernel {
                         for dx in 0..kernel {
