@@ -7,6 +7,7 @@
 //! order of blocks. There are at most [`BLOCKS_MAX`] blocks, whatever the number of threads.
 
 mod attention;
+mod block_work;
 mod convolution;
 mod held;
 mod norm;
@@ -15,8 +16,8 @@ mod plan;
 mod update;
 mod window;
 
+pub(super) use block_work::token_index;
 pub(super) use held::{Held, Known, Slopes};
-pub(super) use op::token_index;
 pub(super) use update::update_tasks;
 
 use op::Op;

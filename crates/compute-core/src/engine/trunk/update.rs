@@ -6,8 +6,9 @@ use super::super::matrix::{Columns, Matrix};
 use super::super::network::tile;
 use super::super::optimizer::{Part, Rule};
 use super::Trunk;
+use super::block_work::token_index;
 use super::held::Known;
-use super::op::{Kind, Op, token_index};
+use super::op::{Kind, Op};
 
 /// Some of a layer's parameters.
 pub(in super::super) struct Update<'a> {
