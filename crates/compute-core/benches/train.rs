@@ -9,8 +9,8 @@
 )]
 
 use compute_core::engine::{Examples, Progress, Trainer, initial_parameters};
-use federation::local::{LocalDuration, LocalTraining, Optimizer};
-use federation::model::{Activation, Architecture, Layer, ModelSpec};
+use federation::local::{LocalDuration, LocalTraining, Optimizer, Schedule};
+use federation::model::{Activation, Architecture, Layer, ModelSpec, Shape};
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -18,14 +18,17 @@ use std::time::Instant;
 /// Turns of each configuration; each gives one figure for one thread and one for two.
 const PAIRS: usize = 15;
 
+/// Batches of a pass.
+const BATCHES: usize = 16;
+
 /// Arithmetic of one turn: about 0.15 s at one thread.
 const TURN_FLOPS: f64 = 1.5e10;
 
 struct Case {
     name: &'static str,
-    hidden: &'static [usize],
+    model: ModelSpec,
     inputs: usize,
-    activation: Activation,
+    outputs: usize,
     batch_size: u32,
     optimizer: Optimizer,
 }
@@ -45,44 +48,84 @@ const ADAMW: Optimizer = Optimizer::AdamW {
 };
 
 fn main() {
-    let wide = |name, activation, batch_size, optimizer| Case {
+    let mlp = |name, activation, batch_size, optimizer| Case {
         name,
-        hidden: &[512, 256],
+        model: ModelSpec::Mlp {
+            hidden: vec![512, 256],
+            activation,
+        },
         inputs: 784,
-        activation,
+        outputs: 10,
         batch_size,
         optimizer,
     };
     let small = Case {
         name: "mlp 64-64-10",
-        hidden: &[64],
+        model: ModelSpec::Mlp {
+            hidden: vec![64],
+            activation: Activation::Relu,
+        },
         inputs: 64,
-        activation: Activation::Relu,
+        outputs: 10,
         batch_size: 32,
         optimizer: SGD,
     };
+    let cnn = |batch_size| Case {
+        name: "cnn 28x28 32-64-128-10",
+        model: ModelSpec::Cnn {
+            channels: ModelSpec::CNN_CHANNELS.to_vec(),
+            kernel: ModelSpec::CNN_KERNEL,
+            hidden: ModelSpec::CNN_HIDDEN.to_vec(),
+            image: None,
+        },
+        inputs: 784,
+        outputs: 10,
+        batch_size,
+        optimizer: SGD,
+    };
+    let gpt = Case {
+        name: "gpt 4 x 128, context 64",
+        model: ModelSpec::Gpt {
+            blocks: ModelSpec::GPT_BLOCKS,
+            width: ModelSpec::GPT_WIDTH,
+            heads: ModelSpec::GPT_HEADS,
+        },
+        inputs: 64,
+        outputs: 65,
+        batch_size: 16,
+        optimizer: ADAMW,
+    };
     let cases = [
-        wide("mlp 784-512-256-10", Activation::Relu, 256, SGD),
-        wide("mlp 784-512-256-10", Activation::Relu, 64, SGD),
-        wide("mlp 784-512-256-10 adamw", Activation::Relu, 256, ADAMW),
-        wide("mlp 784-512-256-10 gelu", Activation::Gelu, 256, SGD),
+        mlp("mlp 784-512-256-10", Activation::Relu, 256, SGD),
+        cnn(64),
+        gpt,
+        mlp("mlp 784-512-256-10", Activation::Relu, 64, SGD),
+        cnn(256),
+        mlp("mlp 784-512-256-10 adamw", Activation::Relu, 256, ADAMW),
+        mlp("mlp 784-512-256-10 gelu", Activation::Gelu, 256, SGD),
         small,
     ];
+    // A name as the first argument picks the cases that begin with it.
+    let picked = std::env::args()
+        .nth(1)
+        .filter(|name| !name.starts_with('-'));
     for case in &cases {
-        run(case);
+        if picked
+            .as_ref()
+            .is_none_or(|name| case.name.starts_with(name))
+        {
+            run(case);
+        }
     }
 }
 
 fn run(case: &Case) {
-    let spec = ModelSpec::Mlp {
-        hidden: case.hidden.to_vec(),
-        activation: case.activation,
-    };
-    let architecture = spec
-        .architecture(case.inputs, 10)
-        .expect("the widths are positive");
+    let architecture = case
+        .model
+        .architecture(case.inputs, case.outputs)
+        .expect("the model fits its rows");
     let flops_per_row = flops_per_row(&architecture);
-    let rows = 16 * case.batch_size as usize;
+    let rows = BATCHES * case.batch_size as usize;
     let batches = TURN_FLOPS / (flops_per_row * f64::from(case.batch_size));
     let mut turns = [1, 2].map(|threads| Turn::new(case, &architecture, rows, batches, threads));
 
@@ -98,6 +141,11 @@ fn run(case: &Case) {
         ratio.push(speeds[1] / speeds[0]);
         limits.push(square_product_flops_per_second());
     }
+    let shares = one
+        .iter()
+        .zip(&limits)
+        .map(|(one, limit)| one * flops_per_row / limit);
+    let share = median(shares.collect());
     let (one, limit) = (median(one), median(limits));
     println!(
         "{{\"model\":\"{}\",\"batch\":{},\"samples_per_second_1\":{one:.0},\
@@ -109,7 +157,7 @@ fn run(case: &Case) {
         median(ratio),
         one * flops_per_row / 1e9,
         limit / 1e9,
-        one * flops_per_row / limit,
+        share,
     );
 }
 
@@ -138,6 +186,8 @@ impl Turn {
         let training = LocalTraining {
             duration: LocalDuration::Epochs(epochs as u32),
             batch_size: case.batch_size,
+            schedule: Schedule::Constant,
+            clip_norm: None,
             optimizer: case.optimizer,
         };
         let threads = NonZeroUsize::new(threads).expect("threads are counted from 1");
@@ -146,7 +196,10 @@ impl Turn {
             architecture: architecture.clone(),
             parameters: initial_parameters(architecture, 1),
             features: (0..rows * case.inputs)
-                .map(|i| ((i * 7919) % 1000) as f32 / 1000.0)
+                .map(|i| match case.model {
+                    ModelSpec::Gpt { .. } => (i * 7919 % 1000 % case.outputs) as f32,
+                    _ => ((i * 7919) % 1000) as f32 / 1000.0,
+                })
                 .collect(),
             labels: (0_u32..10).cycle().take(rows).collect(),
         };
@@ -170,24 +223,49 @@ impl Turn {
                 },
             )
             .expect("the training converges");
-        let rows_per_step = self.labels.len() / 16;
+        let rows_per_step = self.labels.len() / BATCHES;
         steps as f64 * rows_per_step as f64 / start.elapsed().as_secs_f64()
     }
 }
 
-/// Two per weight in the forward product, and in each of the two products of the backward pass, of
-/// which the first layer needs one.
+/// Two per multiplication in the forward product, and in each of the two products of the backward
+/// pass, of which the first layer needs one. Attention counts its whole square of positions, as
+/// its products do.
 fn flops_per_row(architecture: &Architecture) -> f64 {
-    architecture
-        .layers()
-        .iter()
-        .filter_map(|layer| match *layer {
-            Layer::Linear { inputs, outputs } => Some((inputs * outputs) as f64),
-            Layer::Relu | Layer::Gelu => None,
-        })
-        .enumerate()
-        .map(|(index, weights)| if index == 0 { 4.0 } else { 6.0 } * weights)
-        .sum()
+    let mut tokens = 0;
+    let mut is_first = true;
+    let mut flops = 0.0;
+    for (layer, shape) in architecture.layers().iter().zip(architecture.shapes()) {
+        let (places, positions) = match shape {
+            Shape::Features(_) => (1, 1),
+            Shape::Image { height, width, .. } => (height * width, 1),
+            Shape::Sequence { positions, .. } => (positions, positions),
+        };
+        let products = match *layer {
+            Layer::Linear { inputs, outputs } => places * inputs * outputs,
+            Layer::Convolution {
+                inputs,
+                outputs,
+                kernel,
+                ..
+            } => places * kernel * kernel * inputs * outputs,
+            Layer::Attention { width, .. } => 2 * positions * positions * width,
+            Layer::Embedding {
+                vocabulary, width, ..
+            } => {
+                tokens = vocabulary * width;
+                is_first = false;
+                0
+            }
+            Layer::TiedHead => places * tokens,
+            _ => 0,
+        };
+        if products > 0 {
+            flops += if is_first { 4.0 } else { 6.0 } * products as f64;
+            is_first = false;
+        }
+    }
+    flops
 }
 
 /// What `gemm` reaches with one thread on its own, on matrices of 1024 × 1024.

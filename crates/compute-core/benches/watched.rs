@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use compute_core::engine::{Examples, Progress, Trainer, Watch, initial_parameters};
 use compute_core::steps::StepSpans;
-use federation::local::{LocalDuration, LocalTraining, Optimizer};
+use federation::local::{LocalDuration, LocalTraining, Optimizer, Schedule};
 use federation::model::{Activation, Architecture, ModelSpec};
 use telemetry::export::Outbox;
 use telemetry::metrics::IntCounter;
@@ -93,6 +93,8 @@ impl Bench {
         let training = LocalTraining {
             duration: LocalDuration::Steps(steps),
             batch_size: BATCH_SIZE,
+            schedule: Schedule::Constant,
+            clip_norm: None,
             optimizer: Optimizer::Sgd {
                 learning_rate: 0.01,
                 momentum: 0.0,

@@ -1,4 +1,4 @@
-//! Training, evaluation and prediction of feed-forward classifiers: pure and synchronous.
+//! Training, evaluation and prediction of models that are lists of layers: pure and synchronous.
 //!
 //! A model is a parameter vector in the layout of [`federation::model::Architecture::tensors`].
 //! The same seed, rows and settings give the same bits whatever the number of threads: every
@@ -8,17 +8,21 @@
 
 mod backward;
 mod batches;
+mod clipping;
 mod curve;
 mod evaluate;
 mod examples;
 mod forward;
 mod initial;
+mod lanes;
 mod loss;
 mod matrix;
 mod network;
 mod optimizer;
 mod pool;
+mod sheets;
 mod train;
+mod trunk;
 mod watch;
 
 pub use evaluate::{EvaluateError, Evaluation, evaluate, predict};

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use federation::local::LocalTraining;
+use federation::model::{Layer, Loss};
 use proto::body;
 use proto::v1::compute_server::Compute;
 use proto::v1::{
@@ -211,7 +212,10 @@ impl Service {
         let parameters = Parameters::held(&self.cache, &request.parameters_digest, &model)?;
         let (features, rows) = bodies::features(&self.cache, &request.features_digest, &model)?;
         let read = parameters.num_bytes() + features.len();
-        let classes = model.outputs();
+        let mut shape = vec![rows as u64, model.outputs() as u64];
+        if model.loss() == Loss::NextToken {
+            shape.insert(1, model.inputs() as u64);
+        }
         let threads = self.threads;
         let work = move || {
             let features = body::as_numbers::<f32>(&features);
@@ -227,7 +231,7 @@ impl Service {
             tensors: vec![TensorMeta {
                 name: "probabilities".to_owned(),
                 dtype: proto::v1::Dtype::F32.into(),
-                shape: vec![rows as u64, classes as u64],
+                shape,
             }],
         };
         Ok(chunks(header, bytes))
@@ -243,7 +247,7 @@ impl Compute for Service {
         let timer = self.metrics.processing.of("describe").start();
         let described = DescribeResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            layers: ["linear", "relu", "gelu"].map(str::to_owned).to_vec(),
+            layers: Layer::NAMES.map(str::to_owned).to_vec(),
             kernels: kernels().to_owned(),
             threads: u32::try_from(self.threads.get()).unwrap_or(u32::MAX),
             cache_bytes: self.cache.budget_bytes() as u64,

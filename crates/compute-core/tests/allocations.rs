@@ -7,7 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 use compute_core::engine::{Examples, Progress, Trainer, initial_parameters};
-use federation::local::{LocalDuration, LocalTraining, Optimizer};
+use federation::local::{LocalDuration, LocalTraining, Optimizer, Schedule};
 use federation::model::{Activation, ModelSpec};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::backtrace::Backtrace;
@@ -51,20 +51,31 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
+/// A training: its model, the shape of its rows, and its rule.
+struct Case {
+    model: ModelSpec,
+    inputs: usize,
+    optimizer: Optimizer,
+    clip_norm: Option<f32>,
+}
+
 /// Allocations (of the engine, of others) from the end of step 1 to the end of the training.
-fn allocations_after_the_first_step(optimizer: Optimizer, activation: Activation) -> (u64, u64) {
-    let spec = ModelSpec::Mlp {
-        hidden: vec![96, 64],
-        activation,
-    };
-    let architecture = spec.architecture(80, 10).unwrap();
+fn allocations_after_the_first_step(case: &Case) -> (u64, u64) {
+    let inputs = case.inputs;
+    let architecture = case.model.architecture(inputs, 10).unwrap();
     let training = LocalTraining {
         duration: LocalDuration::Epochs(2),
         batch_size: 48,
-        optimizer,
+        schedule: Schedule::Constant,
+        clip_norm: case.clip_norm,
+        optimizer: case.optimizer,
     };
     let rows = 220; // the last of the five batches of a pass is smaller
-    let features: Vec<f32> = (0..rows * 80).map(|i| (i % 17) as f32 / 17.0).collect();
+    let feature = |i: usize| match case.model {
+        ModelSpec::Gpt { .. } => (i % 10) as f32,
+        _ => (i % 17) as f32 / 17.0,
+    };
+    let features: Vec<f32> = (0..rows * inputs).map(feature).collect();
     let labels: Vec<u32> = (0..10).cycle().take(rows).collect();
     let examples = Examples::new(&architecture, &features, &labels).unwrap();
     let mut parameters = initial_parameters(&architecture, 3);
@@ -94,9 +105,36 @@ fn a_step_after_the_first_allocates_nothing_of_ours() {
         epsilon: 1e-8,
         weight_decay: 0.01,
     };
-    for (optimizer, activation) in [(sgd, Activation::Relu), (adamw, Activation::Gelu)] {
-        let (own, others) = allocations_after_the_first_step(optimizer, activation);
-        assert_eq!(own, 0);
+    let mlp = |activation| ModelSpec::Mlp {
+        hidden: vec![96, 64],
+        activation,
+    };
+    let cnn = ModelSpec::Cnn {
+        channels: vec![8, 16],
+        kernel: 3,
+        hidden: vec![32],
+        image: None,
+    };
+    let gpt = ModelSpec::Gpt {
+        blocks: 1,
+        width: 32,
+        heads: 2,
+    };
+    let cases = [
+        (mlp(Activation::Relu), 80, sgd, None),
+        (mlp(Activation::Gelu), 80, adamw, Some(1.0)),
+        (cnn, 64, sgd, None),
+        (gpt, 12, adamw, Some(1.0)),
+    ];
+    for (model, inputs, optimizer, clip_norm) in cases {
+        let case = Case {
+            model,
+            inputs,
+            optimizer,
+            clip_norm,
+        };
+        let (own, others) = allocations_after_the_first_step(&case);
+        assert_eq!(own, 0, "{:?}", case.model);
         // Proof that the counter counts at all.
         assert!(others > 0);
     }

@@ -5,7 +5,7 @@ use compute_core::engine::{
     EvaluateError, Examples, PlanError, Progress, TrainError, TrainReport, Trainer, evaluate,
     initial_parameters, predict,
 };
-use federation::local::{LocalDuration, LocalTraining, Optimizer};
+use federation::local::{LocalDuration, LocalTraining, Optimizer, Schedule};
 use federation::model::{Activation, Architecture, ModelSpec};
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
@@ -63,6 +63,8 @@ fn training(duration: LocalDuration, batch_size: u32, optimizer: Optimizer) -> L
     LocalTraining {
         duration,
         batch_size,
+        schedule: Schedule::Constant,
+        clip_norm: None,
         optimizer,
     }
 }
@@ -401,4 +403,182 @@ fn plans_without_work_are_refused() {
     assert_eq!(plan(none, 4, 5), Some(PlanError::NoSteps));
     assert_eq!(plan(one, 4, 0), Some(PlanError::NoRows));
     assert_eq!(plan(one, 4, 5), None);
+}
+
+/// A small convolutional model of rows of 300 numbers.
+fn cnn() -> Architecture {
+    let spec = ModelSpec::Cnn {
+        channels: vec![16, 24],
+        kernel: 3,
+        hidden: vec![64],
+        image: Some([3, 10, 10]),
+    };
+    spec.architecture(300, 10).unwrap()
+}
+
+/// A small language model of rows of 24 tokens.
+fn gpt() -> Architecture {
+    let spec = ModelSpec::Gpt {
+        blocks: 2,
+        width: 48,
+        heads: 3,
+    };
+    spec.architecture(24, 10).unwrap()
+}
+
+impl Shard {
+    /// Sequences that count up by one, or by two in every other row.
+    fn of_tokens(rows: usize) -> Self {
+        let token = |row: usize, place: usize| (row + place * (1 + row % 2)) % 10;
+        let features = (0..rows * 24).map(|i| token(i / 24, i % 24) as f32);
+        Self {
+            features: features.collect(),
+            labels: (0..rows)
+                .map(|row| u32::try_from(token(row, 24)).unwrap())
+                .collect(),
+        }
+    }
+}
+
+#[test]
+fn any_number_of_threads_gives_a_cnn_and_a_gpt_the_same_bits() {
+    let (images, sequences) = (Shard::new(90, 300), Shard::of_tokens(75));
+    for (architecture, shard) in [(cnn(), &images), (gpt(), &sequences)] {
+        for optimizer in [SGD, ADAMW] {
+            for clip_norm in [None, Some(0.5)] {
+                // The last batch of a pass is smaller.
+                let recipe = LocalTraining {
+                    schedule: Schedule::Cosine {
+                        warmup_steps: 2,
+                        floor: 0.1,
+                    },
+                    clip_norm,
+                    ..training(LocalDuration::Epochs(1), 35, optimizer)
+                };
+                let alone = train(&architecture, &recipe, shard, 9, 1);
+                for count in [2, 3, 4] {
+                    assert_eq!(train(&architecture, &recipe, shard, 9, count), alone);
+                }
+            }
+        }
+        let parameters = initial_parameters(&architecture, 1);
+        let measure = |count| {
+            let examples = shard.examples(&architecture);
+            evaluate(&architecture, &parameters, &examples, threads(count)).unwrap()
+        };
+        for count in [2, 3, 4] {
+            assert_eq!(measure(count), measure(1));
+        }
+    }
+}
+
+#[test]
+fn clipping_gives_the_same_bits_for_any_number_of_threads() {
+    let architecture = mlp(300, &[200, 130], Activation::Relu);
+    let shard = Shard::new(110, 300);
+    let recipe = LocalTraining {
+        clip_norm: Some(0.1),
+        ..training(LocalDuration::Epochs(2), 55, SGD)
+    };
+    let alone = train(&architecture, &recipe, &shard, 9, 1);
+    for count in [2, 3, 4] {
+        assert_eq!(train(&architecture, &recipe, &shard, 9, count), alone);
+    }
+}
+
+#[test]
+fn a_cnn_and_a_gpt_learn() {
+    let (images, sequences) = (Shard::new(200, 300), Shard::of_tokens(120));
+    for (architecture, shard, least) in [(cnn(), &images, 0.99), (gpt(), &sequences, 0.9)] {
+        let recipe = training(LocalDuration::Epochs(12), 20, ADAMW);
+        let (bits, report) = train(&architecture, &recipe, shard, 3, 1);
+        let parameters: Vec<f32> = bits.into_iter().map(f32::from_bits).collect();
+        let examples = shard.examples(&architecture);
+        let evaluation = evaluate(&architecture, &parameters, &examples, threads(1)).unwrap();
+        assert!(evaluation.accuracy > least, "{evaluation:?}");
+        assert!(report.last_epoch_loss < 1.0, "{report:?}");
+    }
+}
+
+#[test]
+fn a_bound_that_is_never_reached_changes_nothing() {
+    let architecture = mlp(30, &[20], Activation::Relu);
+    let shard = Shard::new(50, 30);
+    let free = training(LocalDuration::Epochs(1), 16, SGD);
+    let bounded = LocalTraining {
+        clip_norm: Some(1e9),
+        ..free
+    };
+    let trained = |recipe| train(&architecture, recipe, &shard, 1, 1).0;
+    assert_eq!(trained(&free), trained(&bounded));
+    let tight = LocalTraining {
+        clip_norm: Some(1e-3),
+        ..free
+    };
+    assert_ne!(trained(&free), trained(&tight));
+}
+
+#[test]
+fn a_step_moves_parameters_by_the_scheduled_rate() {
+    let architecture = mlp(30, &[], Activation::Relu);
+    let shard = Shard::new(10, 30);
+    let descent = |learning_rate| Optimizer::Sgd {
+        learning_rate,
+        momentum: 0.0,
+        weight_decay: 0.0,
+    };
+    let scheduled = LocalTraining {
+        schedule: Schedule::Warmup { steps: 4 },
+        ..training(LocalDuration::Steps(1), 10, descent(0.5))
+    };
+    let plain = training(LocalDuration::Steps(1), 10, descent(0.125));
+    assert_eq!(
+        train(&architecture, &scheduled, &shard, 1, 1),
+        train(&architecture, &plain, &shard, 1, 1)
+    );
+}
+
+#[test]
+fn tokens_that_a_model_does_not_know_are_named() {
+    let architecture = gpt();
+    let mut shard = Shard::of_tokens(3);
+    let refusal = |shard: &Shard| {
+        Examples::new(&architecture, &shard.features, &shard.labels)
+            .unwrap_err()
+            .to_string()
+    };
+    for (token, said) in [(10.0, "10"), (-1.0, "-1"), (0.5, "0.5"), (f32::NAN, "NaN")] {
+        shard.features[24 + 7] = token;
+        assert_eq!(
+            refusal(&shard),
+            format!("row 1 has {said} at position 7; the model knows the tokens from 0 to 9")
+        );
+    }
+    let parameters = initial_parameters(&architecture, 1);
+    assert!(matches!(
+        predict(&architecture, &parameters, &shard.features, threads(1)),
+        Err(EvaluateError::Token(_))
+    ));
+    let mut shard = Shard::of_tokens(3);
+    shard.labels[2] = 10;
+    assert_eq!(
+        refusal(&shard),
+        "row 2 has label 10, but the model has 10 classes"
+    );
+}
+
+#[test]
+fn a_plan_beyond_memory_is_refused_with_its_numbers() {
+    let spec = ModelSpec::Cnn {
+        channels: vec![64],
+        kernel: 3,
+        hidden: vec![],
+        image: Some([3, 512, 512]),
+    };
+    let architecture = spec.architecture(3 * 512 * 512, 10).unwrap();
+    let recipe = training(LocalDuration::Epochs(1), 60_000, SGD);
+    let error = Trainer::new(&architecture, &recipe, 60_000, threads(1)).err();
+    let said = error.unwrap().to_string();
+    assert!(said.starts_with("a step on 60000 rows holds "), "{said}");
+    assert!(said.ends_with("choose a smaller batch"), "{said}");
 }

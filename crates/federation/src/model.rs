@@ -3,8 +3,19 @@
 //! Shapes are rules, so a job can be validated without an engine. Tensors are named and ordered
 //! here once, for the engine, the checkpoints and the aggregation alike.
 
+mod layer;
+mod preset;
+mod refusal;
+mod shape;
+mod walk;
+
+pub use layer::Layer;
+pub use preset::{Activation, ModelSpec};
+pub use refusal::ModelError;
+pub use shape::{ROW_VALUES_MAX, Shape};
+
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
+use walk::walk;
 
 /// Most layers of one architecture: tensor names carry three digits, so that the order of names
 /// is the order of layers.
@@ -14,30 +25,15 @@ pub const LAYERS_MAX: usize = 1000;
 /// bytes far from overflow.
 pub const PARAMETERS_MAX: usize = 1 << 31;
 
-/// One step of a forward pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Layer {
-    /// `y = x Wᵀ + b`.
-    Linear {
-        /// Width of `x`.
-        inputs: usize,
-        /// Width of `y`.
-        outputs: usize,
-    },
-    /// `y = max(x, 0)`.
-    Relu,
-    /// `y = x Φ(x)`, with Φ by the tanh approximation (Hendrycks and Gimpel 2016, arXiv 1606.08415).
-    Gelu,
-}
-
-/// A list of layers that fit each other, ending in one logit per class.
+/// A list of layers that fit each other, ending in logits or in values.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Layer>", into = "Vec<Layer>")]
 pub struct Architecture {
     layers: Vec<Layer>,
     inputs: usize,
     outputs: usize,
+    num_parameters: usize,
+    loss: Loss,
 }
 
 /// A named tensor of a model.
@@ -45,7 +41,8 @@ pub struct Architecture {
 pub struct Tensor {
     /// `layers.000.weight`, `layers.000.bias` and so on.
     pub name: String,
-    /// Row-major; a linear layer's weight is `[outputs, inputs]`.
+    /// Row-major; a linear layer's weight is `[outputs, inputs]`, a convolution's
+    /// `[outputs, inputs, kernel, kernel]`.
     pub shape: Vec<usize>,
 }
 
@@ -63,46 +60,16 @@ impl Tensor {
     }
 }
 
-/// Why a list of layers is not a model.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum ModelError {
-    /// There must be something to train.
-    #[error("the model has no linear layer; at least one is needed")]
-    NoParameters,
-    /// Names would not sort any more.
-    #[error("the model has {count} layers; at most {LAYERS_MAX} are accepted")]
-    TooManyLayers {
-        /// How many there are.
-        count: usize,
-    },
-    /// A width of zero, or one that does not fit.
-    #[error(
-        "layer {index} is {inputs} wide at its input and {outputs} at its output; both must be at least 1"
-    )]
-    EmptyLayer {
-        /// Which layer, from 0.
-        index: usize,
-        /// Its input width.
-        inputs: usize,
-        /// Its output width.
-        outputs: usize,
-    },
-    /// Neighbours disagree.
-    #[error("layer {index} takes {inputs} inputs but the layers before it yield {given}")]
-    Mismatch {
-        /// Which layer, from 0.
-        index: usize,
-        /// What it takes.
-        inputs: usize,
-        /// What it gets.
-        given: usize,
-    },
-    /// The last layer must yield logits.
-    #[error("the last layer must be linear, so that it yields logits")]
-    LastNotLinear,
-    /// More than we count.
-    #[error("the model has more than {PARAMETERS_MAX} parameters; make its layers narrower")]
-    TooLarge,
+/// What the rows of a model are held against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// One label a row, by cross-entropy.
+    Classification,
+    /// The next token at every position, by the mean of their cross-entropies. A row's tokens are
+    /// the next ones of all its positions but the last, and its label is the last one's.
+    NextToken,
+    /// Numbers, by the mean of the squared differences.
+    Regression,
 }
 
 impl Architecture {
@@ -117,44 +84,29 @@ impl Architecture {
                 count: layers.len(),
             });
         }
-        let mut width: Option<(usize, usize)> = None;
-        let mut parameters = 0_usize;
-        for (index, layer) in layers.iter().enumerate() {
-            let Layer::Linear { inputs, outputs } = *layer else {
-                continue;
-            };
-            if inputs == 0 || outputs == 0 {
-                return Err(ModelError::EmptyLayer {
-                    index,
-                    inputs,
-                    outputs,
-                });
-            }
-            if let Some((_, given)) = width
-                && given != inputs
-            {
-                return Err(ModelError::Mismatch {
-                    index,
-                    inputs,
-                    given,
-                });
-            }
-            width = Some((width.map_or(inputs, |(first, _)| first), outputs));
-            parameters = inputs
-                .checked_mul(outputs)
-                .and_then(|weights| weights.checked_add(outputs))
-                .and_then(|own| own.checked_add(parameters))
-                .filter(|total| *total <= PARAMETERS_MAX)
-                .ok_or(ModelError::TooLarge)?;
-        }
-        let (inputs, outputs) = width.ok_or(ModelError::NoParameters)?;
-        if !matches!(layers.last(), Some(Layer::Linear { .. })) {
+        let inputs = entry_width(&layers).ok_or(ModelError::NoParameters)?;
+        let shapes = walk(&layers, inputs)?;
+        let num_parameters = count_parameters(&layers)?;
+        let body = match layers.last() {
+            Some(Layer::Regression) => &layers[..layers.len() - 1],
+            _ => &layers,
+        };
+        if !matches!(body.last(), Some(Layer::Linear { .. } | Layer::TiedHead)) {
             return Err(ModelError::LastNotLinear);
         }
+        let (outputs, loss) = match (shapes.last(), layers.last()) {
+            (Some(Shape::Features(width)), Some(Layer::Regression)) => (*width, Loss::Regression),
+            (Some(Shape::Sequence { width, .. }), _) => (*width, Loss::NextToken),
+            (Some(shape), _) => (shape.len(), Loss::Classification),
+            (None, _) => return Err(ModelError::NoParameters),
+        };
+        check_vocabulary(&layers, outputs, loss)?;
         Ok(Self {
             layers,
             inputs,
             outputs,
+            num_parameters,
+            loss,
         })
     }
 
@@ -164,16 +116,28 @@ impl Architecture {
         &self.layers
     }
 
+    /// What each layer yields.
+    #[must_use]
+    pub fn shapes(&self) -> Vec<Shape> {
+        walk(&self.layers, self.inputs).unwrap_or_default()
+    }
+
     /// Width of one input row.
     #[must_use]
     pub fn inputs(&self) -> usize {
         self.inputs
     }
 
-    /// Number of classes.
+    /// Number of classes, of tokens or of values.
     #[must_use]
     pub fn outputs(&self) -> usize {
         self.outputs
+    }
+
+    /// What its rows are held against.
+    #[must_use]
+    pub fn loss(&self) -> Loss {
+        self.loss
     }
 
     /// The model's tensors in layout order, which is the order of their names.
@@ -183,16 +147,9 @@ impl Architecture {
     pub fn tensors(&self) -> Vec<Tensor> {
         let mut tensors = Vec::new();
         for (index, layer) in self.layers.iter().enumerate() {
-            if let Layer::Linear { inputs, outputs } = *layer {
-                let name = |part: &str| format!("layers.{index:03}.{part}");
-                tensors.push(Tensor {
-                    name: name("bias"),
-                    shape: vec![outputs],
-                });
-                tensors.push(Tensor {
-                    name: name("weight"),
-                    shape: vec![outputs, inputs],
-                });
+            for (part, shape) in layer.tensors() {
+                let name = format!("layers.{index:03}.{part}");
+                tensors.push(Tensor { name, shape });
             }
         }
         tensors
@@ -201,7 +158,43 @@ impl Architecture {
     /// Length of the parameter vector.
     #[must_use]
     pub fn num_parameters(&self) -> usize {
-        self.tensors().iter().map(Tensor::len).sum()
+        self.num_parameters
+    }
+}
+
+/// The width of a row, from the first layer that says it. Only activations may stand before it.
+fn entry_width(layers: &[Layer]) -> Option<usize> {
+    let says = |layer: &Layer| !matches!(layer, Layer::Relu | Layer::Gelu | Layer::Fork);
+    layers.iter().find(|layer| says(layer))?.entry_width()
+}
+
+fn count_parameters(layers: &[Layer]) -> Result<usize, ModelError> {
+    let tensors = layers.iter().flat_map(|layer| layer.tensors());
+    tensors
+        .map(|(_, shape)| shape.into_iter().try_fold(1_usize, usize::checked_mul))
+        .try_fold(0_usize, |total, len| total.checked_add(len?))
+        .filter(|total| *total <= PARAMETERS_MAX)
+        .ok_or(ModelError::TooLarge)
+}
+
+/// A next token is one of the embedding's.
+fn check_vocabulary(layers: &[Layer], outputs: usize, loss: Loss) -> Result<(), ModelError> {
+    let misplaced = |rule| ModelError::Place {
+        index: layers.len() - 1,
+        layer: layers[layers.len() - 1].name(),
+        rule,
+    };
+    match (layers.first(), loss) {
+        (Some(Layer::Embedding { vocabulary, .. }), Loss::NextToken) if *vocabulary == outputs => {
+            Ok(())
+        }
+        (Some(Layer::Embedding { .. }), Loss::NextToken) => Err(misplaced(
+            "must yield one logit for each token of the embedding's vocabulary",
+        )),
+        (_, Loss::NextToken) => Err(misplaced(
+            "yields a sequence, which takes an embedding as the first layer; put a flatten before it",
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -219,136 +212,5 @@ impl From<Architecture> for Vec<Layer> {
     }
 }
 
-/// The non-linearity between two linear layers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Activation {
-    /// [`Layer::Relu`].
-    Relu,
-    /// [`Layer::Gelu`].
-    Gelu,
-}
-
-/// A model as a job names it, before the data set says how wide it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum ModelSpec {
-    /// One linear layer: multinomial logistic regression.
-    SoftmaxRegression,
-    /// Linear layers with an activation between them.
-    Mlp {
-        /// Widths of the hidden layers, from the input on.
-        hidden: Vec<usize>,
-        /// What stands between the layers.
-        activation: Activation,
-    },
-}
-
-impl ModelSpec {
-    /// The model for rows of `features` numbers and `classes` labels.
-    ///
-    /// # Errors
-    ///
-    /// [`ModelError`] when a width is zero or the model is too large.
-    pub fn architecture(
-        &self,
-        features: usize,
-        classes: usize,
-    ) -> Result<Architecture, ModelError> {
-        let (hidden, activation) = match self {
-            Self::SoftmaxRegression => (&[][..], Layer::Relu),
-            Self::Mlp {
-                hidden,
-                activation: Activation::Relu,
-            } => (&hidden[..], Layer::Relu),
-            Self::Mlp {
-                hidden,
-                activation: Activation::Gelu,
-            } => (&hidden[..], Layer::Gelu),
-        };
-        let mut layers = Vec::new();
-        let mut inputs = features;
-        for &outputs in hidden {
-            layers.push(Layer::Linear { inputs, outputs });
-            layers.push(activation);
-            inputs = outputs;
-        }
-        layers.push(Layer::Linear {
-            inputs,
-            outputs: classes,
-        });
-        Architecture::new(layers)
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn mlp(hidden: &[usize]) -> ModelSpec {
-        ModelSpec::Mlp {
-            hidden: hidden.to_vec(),
-            activation: Activation::Relu,
-        }
-    }
-
-    #[test]
-    fn an_mlp_counts_the_parameters_of_mcmahans_2nn() {
-        // Source: McMahan et al. 2017, section 3: the MNIST 2NN has 199,210 parameters.
-        let model = mlp(&[200, 200]).architecture(784, 10).unwrap();
-        assert_eq!(model.num_parameters(), 199_210);
-    }
-
-    #[test]
-    fn tensors_are_sorted_by_name() {
-        let model = mlp(&[8; 12]).architecture(4, 2).unwrap();
-        let names: Vec<_> = model
-            .tensors()
-            .into_iter()
-            .map(|tensor| tensor.name)
-            .collect();
-        let mut sorted = names.clone();
-        sorted.sort();
-        assert_eq!(names, sorted);
-    }
-
-    #[test]
-    fn layers_that_disagree_are_named() {
-        let layers = vec![
-            Layer::Linear {
-                inputs: 4,
-                outputs: 8,
-            },
-            Layer::Relu,
-            Layer::Linear {
-                inputs: 9,
-                outputs: 2,
-            },
-        ];
-        let error = Architecture::new(layers).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "layer 2 takes 9 inputs but the layers before it yield 8"
-        );
-    }
-
-    #[test]
-    fn a_model_larger_than_we_count_is_refused() {
-        assert_eq!(
-            mlp(&[1 << 31]).architecture(64, 10),
-            Err(ModelError::TooLarge)
-        );
-        assert_eq!(
-            mlp(&[usize::MAX]).architecture(64, 10),
-            Err(ModelError::TooLarge)
-        );
-    }
-
-    #[test]
-    fn a_hidden_layer_of_zero_is_refused() {
-        assert!(matches!(
-            mlp(&[0]).architecture(64, 10),
-            Err(ModelError::EmptyLayer { index: 0, .. })
-        ));
-    }
-}
+mod tests;

@@ -2,6 +2,7 @@
 
 mod event;
 mod job;
+mod layers;
 mod partition;
 mod run;
 mod training;

@@ -5,17 +5,20 @@
 //! updated while its gradient is still in the cache.
 
 use super::forward::Activations;
+use super::lanes::{self, wide};
 use super::matrix::{Columns, Matrix};
 use super::network::{Network, Stage};
 use super::optimizer::{Part, Rule};
 use super::pool::Pool;
-use pulp::Arch;
+use super::trunk::{Known as TrunkKnown, Slopes, update_tasks as trunk_update_tasks};
 use std::ops::Range;
 
 /// Gradients, planned for a largest batch.
 pub(super) struct Gradients {
     /// At what each hidden stage's linear layer yields, `[rows, outputs]`.
     hidden: Vec<Vec<f32>>,
+    /// Of the trunk, if there is one.
+    trunk: Option<Slopes>,
     /// Of the parameters, `[n_params]`.
     pub(super) parameters: Vec<f32>,
 }
@@ -41,8 +44,12 @@ enum Task<'a> {
 
 impl Gradients {
     pub(super) fn new(network: &Network, rows_max: usize) -> Self {
-        let hidden = &network.stages[..network.stages.len() - 1];
+        let hidden = &network.stages[..network.stages.len().saturating_sub(1)];
         Self {
+            trunk: network
+                .trunk
+                .as_ref()
+                .map(|trunk| Slopes::new(trunk, rows_max)),
             hidden: hidden
                 .iter()
                 .map(|stage| vec![0.0; rows_max * stage.outputs])
@@ -61,42 +68,33 @@ impl Gradients {
         &mut self,
         network: &Network,
         pool: &mut Pool,
-        activations: &Activations,
+        activations: &mut Activations,
         parameters: &mut [f32],
         memory: &mut [Vec<f32>; 2],
         rule: Rule,
     ) {
         let [first, second] = memory;
-        let mut phase = Phase {
-            network,
-            pool,
-            activations,
-            rule,
-        };
-        let count = network.stages.len();
         let mut all = Part {
             values: parameters,
             gradient: &mut self.parameters,
             first,
             second,
         };
-        for stage in (1..count).rev() {
-            let (lower, upper) = all.split_at(network.start(stage + 1));
-            let (targets, hidden) = self.hidden.split_at_mut(stage);
-            let target = Target {
-                stage,
-                gradient: &mut targets[stage - 1],
-                parameters: lower.values,
-            };
-            let first = stage;
-            let updates = stage + 1..count.min(stage + 2);
-            phase.run(Some(target), updates, upper, &Known { first, hidden });
-        }
-        let known = Known {
-            first: 0,
-            hidden: &self.hidden,
+        let trunk_parts = all.split_off(network.trunk_parameters());
+        let mut phase = Phase {
+            network,
+            pool,
+            activations,
+            rule,
         };
-        phase.run(None, 0..count.min(2), all, &known);
+        let below = match (&network.trunk, &mut self.trunk) {
+            (Some(trunk), Some(slopes)) => Some(slopes.last(trunk, phase.activations.rows)),
+            _ => None,
+        };
+        phase.stages(&mut self.hidden, below, all);
+        if let Some(slopes) = &mut self.trunk {
+            phase.trunk(slopes, trunk_parts);
+        }
     }
 }
 
@@ -119,11 +117,57 @@ struct Target<'a> {
 struct Phase<'a> {
     network: &'a Network,
     pool: &'a mut Pool,
-    activations: &'a Activations,
+    activations: &'a mut Activations,
     rule: Rule,
 }
 
 impl Phase<'_> {
+    /// Goes down through the stages, and gives the gradient below them where `below` asks for it.
+    fn stages(&mut self, hidden: &mut [Vec<f32>], below: Option<&mut [f32]>, mut all: Part<'_>) {
+        let network = self.network;
+        let count = network.stages.len();
+        let offset = network.trunk_parameters();
+        for stage in (1..count).rev() {
+            let (lower, upper) = all.split_at(network.start(stage + 1) - offset);
+            let (targets, hidden) = hidden.split_at_mut(stage);
+            let target = Target {
+                stage,
+                gradient: &mut targets[stage - 1],
+                parameters: lower.values,
+            };
+            let first = stage;
+            let updates = stage + 1..count.min(stage + 2);
+            self.run(Some(target), updates, upper, &Known { first, hidden });
+        }
+        let known = Known { first: 0, hidden };
+        let Some(gradient) = below.filter(|_| count > 0) else {
+            self.run(None, 0..count.min(2), all, &known);
+            return;
+        };
+        let (lower, upper) = all.split_at(network.start(1) - offset);
+        let target = Target {
+            stage: 0,
+            gradient,
+            parameters: lower.values,
+        };
+        self.run(Some(target), 1..count.min(2), upper, &known);
+        let (lower, _) = all.split_at(network.start(1) - offset);
+        self.run(None, 0..1, lower, &known);
+    }
+
+    /// Goes down through the trunk, then updates it.
+    fn trunk(&mut self, slopes: &mut Slopes, parts: Part<'_>) {
+        let (network, rule, rows) = (self.network, self.rule, self.activations.rows);
+        let (Some(trunk), Some(held)) = (&network.trunk, &mut self.activations.held) else {
+            return;
+        };
+        let is_replaced = network.stages.is_empty();
+        slopes.descend(trunk, held, self.pool, parts.values, rows, is_replaced);
+        let known = TrunkKnown::new(trunk, held, slopes, rows);
+        let tasks = trunk_update_tasks(trunk, parts, rows);
+        self.pool.each(tasks, |task| task.run(known, rule));
+    }
+
     /// Fills `target` and updates the stages `updates`, whose parameters `parts` begins with.
     fn run(
         &mut self,
@@ -132,7 +176,8 @@ impl Phase<'_> {
         parts: Part<'_>,
         known: &Known<'_>,
     ) {
-        let (network, activations, rule) = (self.network, self.activations, self.rule);
+        let (network, activations, rule) = (self.network, &*self.activations, self.rule);
+        let offset = network.trunk_parameters();
         let rows = activations.rows;
         let output = |stage: usize| -> Matrix<'_> {
             let outputs = network.stages[stage].outputs;
@@ -144,7 +189,7 @@ impl Phase<'_> {
         };
         let tiles = target.into_iter().flat_map(|target| {
             let stage = &network.stages[target.stage];
-            let weight = stage.weight(target.parameters);
+            let weight = stage.weight_from(target.parameters, offset);
             Columns::new(
                 &mut target.gradient[..rows * stage.inputs],
                 rows,
@@ -168,14 +213,20 @@ impl Phase<'_> {
                 mut tile,
             } => {
                 tile.product(output(stage), weight);
+                if stage == 0 {
+                    return;
+                }
                 let seen = activations.seen_by_curve(network, stage - 1);
                 let seen = seen.columns(first, tile.num_columns());
                 let curve = &network.stages[stage - 1].curve;
-                Arch::new().dispatch(|| {
-                    for row in 0..tile.num_rows() {
-                        curve.chain(seen.row(row), tile.row(row));
-                    }
-                });
+                wide(
+                    #[inline(always)]
+                    || {
+                        for row in 0..tile.num_rows() {
+                            curve.chain(seen.row(row), tile.row(row));
+                        }
+                    },
+                );
             }
             Task::Update {
                 stage,
@@ -228,20 +279,27 @@ fn update_tasks<'a>(
 /// - `input`: `[rows, inputs]`
 /// - `bias`: `[outputs]`
 /// - `weight`: `[outputs, inputs]`
-fn update(output: Matrix<'_>, input: Matrix<'_>, bias: Part<'_>, weight: Part<'_>, rule: Rule) {
+pub(super) fn update(
+    output: Matrix<'_>,
+    input: Matrix<'_>,
+    mut bias: Part<'_>,
+    mut weight: Part<'_>,
+    rule: Rule,
+) {
     let (outputs, inputs) = (
         bias.gradient.len(),
         weight.gradient.len() / bias.gradient.len(),
     );
     Columns::new(weight.gradient, outputs, inputs).product(output.transposed(), input);
-    Arch::new().dispatch(|| {
-        bias.gradient.fill(0.0);
-        for row in 0..output.num_rows() {
-            for (sum, g) in bias.gradient.iter_mut().zip(output.row(row)) {
-                *sum += g;
+    wide(
+        #[inline(always)]
+        || {
+            bias.gradient.fill(0.0);
+            for row in 0..output.num_rows() {
+                lanes::add(bias.gradient, output.row(row));
             }
-        }
-        rule.apply(bias);
-        rule.apply(weight);
-    });
+            rule.apply(&mut bias);
+            rule.apply(&mut weight);
+        },
+    );
 }

@@ -19,9 +19,9 @@ impl Curve {
     /// Puts `layer` on top, if it is an activation.
     pub(super) fn then(&mut self, layer: Layer) {
         match layer {
-            Layer::Linear { .. } => {}
             Layer::Relu => self.0.push(Activation::Relu),
             Layer::Gelu => self.0.push(Activation::Gelu),
+            _ => {}
         }
     }
 
@@ -38,6 +38,28 @@ impl Curve {
             [Activation::Relu] => values.iter_mut().for_each(|x| *x = relu(*x)),
             [Activation::Gelu] => values.iter_mut().for_each(|x| *x = gelu(*x).0),
             _ => values.iter_mut().for_each(|x| *x = self.at(*x).0),
+        }
+    }
+
+    /// Replaces every `x` by the curve's value at `x`, and keeps the slope there.
+    #[inline(always)]
+    pub(super) fn bend_and_keep(&self, values: &mut [f32], slopes: &mut [f32]) {
+        let pairs = values.iter_mut().zip(slopes);
+        match *self.0 {
+            [Activation::Gelu] => pairs.for_each(|(x, slope)| (*x, *slope) = gelu(*x)),
+            _ => pairs.for_each(|(x, slope)| (*x, *slope) = self.at(*x)),
+        }
+    }
+
+    /// Multiplies every gradient by the slope that [`Self::bend_and_keep`] kept, or by the one that
+    /// shows in the value where [`Self::keeps_input`] is false.
+    #[inline(always)]
+    pub(super) fn chain_kept(&self, seen: &[f32], gradients: &mut [f32]) {
+        if self.keeps_input() {
+            let pairs = gradients.iter_mut().zip(seen);
+            pairs.for_each(|(g, slope)| *g *= slope);
+        } else {
+            self.chain(seen, gradients);
         }
     }
 

@@ -1,13 +1,16 @@
 //! What a model knows.
 
-use super::examples::Examples;
+use super::examples::{Examples, UnknownToken, check_tokens};
 use super::forward::Activations;
-use super::loss::{cross_entropy, softmax};
+use super::loss::{measure, softmax};
 use super::network::Network;
 use super::pool::Pool;
-use federation::model::Architecture;
+use federation::model::{Architecture, Loss};
 use std::num::NonZeroUsize;
 use thiserror::Error;
+
+/// The same for a model with a trunk, whose rows are images or sequences and hold far more.
+const CHUNK_IMAGES: usize = 32;
 
 /// Rows that pass through the model together: enough to run the products near their limit, few
 /// enough that the activations stay in the cache. The result's last bits depend on it.
@@ -18,9 +21,11 @@ const CHUNK_ROWS: usize = 256;
 pub struct Evaluation {
     /// Rows measured.
     pub num_examples: u64,
-    /// Mean cross-entropy, in nats. Not finite where the parameters or the rows are not.
+    /// Mean cross-entropy, in nats, or mean squared error for a regression. Not finite where the
+    /// parameters or the rows are not.
     pub loss: f64,
-    /// Share of rows whose largest logit is their label's; of equal logits the first counts.
+    /// Share of labels whose logit is the largest; of equal logits the first counts. A row of a
+    /// sequence has a label at each position. 0 for a regression, which has none.
     pub accuracy: f64,
 }
 
@@ -59,6 +64,9 @@ pub enum EvaluateError {
         /// Width of the model's input.
         inputs: usize,
     },
+    /// A token that the model does not know.
+    #[error(transparent)]
+    Token(#[from] UnknownToken),
     /// A mean over nothing.
     #[error("there is no row to measure the model by")]
     NoExamples,
@@ -95,38 +103,44 @@ pub fn evaluate(
     }
     let mut pass = Pass::new(&network, total, threads);
     let (mut loss, mut correct) = (0.0, 0_u64);
-    for start in (0..total).step_by(CHUNK_ROWS) {
-        let rows = CHUNK_ROWS.min(total - start);
-        let Pass { pool, activations } = &mut pass;
+    for start in (0..total).step_by(pass.chunk) {
+        let rows = pass.chunk.min(total - start);
+        let Pass {
+            pool, activations, ..
+        } = &mut pass;
         activations.gather_examples(&network, pool, examples, rows, |row| start + row);
         activations.forward(&network, pool, parameters, |block| {
-            let rows = block.logits.chunks_exact(network.classes);
-            for ((logits, label), loss) in rows.zip(block.labels).zip(block.losses) {
-                *loss = cross_entropy(logits, *label);
-            }
+            measure(network.loss, network.classes, block);
         });
-        loss += activations.total_loss();
+        loss += activations.total_loss(&network);
         correct += activations
             .logits(&network)
             .chunks_exact(network.classes)
-            .zip(activations.labels())
+            .zip(activations.labels(&network))
             .map(|(logits, label)| u64::from(largest(logits) == *label as usize))
             .sum::<u64>();
     }
     Ok(Evaluation {
         num_examples: total as u64,
-        loss: loss / total as f64,
-        accuracy: correct as f64 / total as f64,
+        loss: loss / (total * network.terms) as f64,
+        accuracy: match network.loss {
+            Loss::Regression => 0.0,
+            Loss::Classification | Loss::NextToken => {
+                correct as f64 / (total * network.terms) as f64
+            }
+        },
     })
 }
 
-/// The probability a model gives to each class of each row.
+/// The probability a model gives to each class of each row, or to each next token at each position;
+/// for a regression, its values.
 ///
 /// # Shapes
 ///
 /// - `parameters`: `[n_params]`
 /// - `features`: `[rows, inputs]`, row-major
-/// - output: `[rows, classes]`, each row summing to 1
+/// - output: `[rows, classes]`, or `[rows, positions, vocabulary]`, each row or position summing to
+///   1; for a regression `[rows, values]`
 ///
 /// # Errors
 ///
@@ -146,16 +160,21 @@ pub fn predict(
             inputs,
         });
     }
+    check_tokens(architecture, features)?;
     let total = features.len() / inputs;
     let mut pass = Pass::new(&network, total, threads);
-    let mut probabilities = Vec::with_capacity(total * network.classes);
-    for start in (0..total).step_by(CHUNK_ROWS) {
-        let rows = CHUNK_ROWS.min(total - start);
-        let Pass { pool, activations } = &mut pass;
+    let mut probabilities = Vec::with_capacity(total * network.terms * network.classes);
+    for start in (0..total).step_by(pass.chunk) {
+        let rows = pass.chunk.min(total - start);
+        let Pass {
+            pool, activations, ..
+        } = &mut pass;
         activations.gather(&network, pool, features, rows, |row| start + row);
         activations.forward(&network, pool, parameters, |block| {
-            for logits in block.logits.chunks_exact_mut(network.classes) {
-                softmax(logits);
+            if network.loss != Loss::Regression {
+                for logits in block.logits.chunks_exact_mut(network.classes) {
+                    softmax(logits);
+                }
             }
         });
         probabilities.extend_from_slice(activations.logits(&network));
@@ -164,14 +183,21 @@ pub fn predict(
 }
 
 struct Pass {
+    /// Rows that pass together.
+    chunk: usize,
     pool: Pool,
     activations: Activations,
 }
 
 impl Pass {
     fn new(network: &Network, rows: usize, threads: NonZeroUsize) -> Self {
-        let chunk = rows.min(CHUNK_ROWS);
+        let most = match network.trunk {
+            Some(_) => CHUNK_IMAGES,
+            None => CHUNK_ROWS,
+        };
+        let chunk = rows.min(most).max(1);
         Self {
+            chunk,
             pool: match network.worth_sharing(chunk) {
                 true => Pool::new(threads),
                 false => Pool::new(NonZeroUsize::MIN),

@@ -1,6 +1,7 @@
 //! Labelled rows, checked once at the border.
 
-use federation::model::Architecture;
+use super::trunk::token_index;
+use federation::model::{Architecture, Layer, Loss};
 use thiserror::Error;
 
 /// Rows a model can be trained on or measured by.
@@ -8,6 +9,8 @@ use thiserror::Error;
 pub struct Examples<'a> {
     features: &'a [f32],
     labels: &'a [u32],
+    /// Of a regression that was given numbers; else empty.
+    targets: &'a [f32],
     inputs: usize,
     classes: usize,
 }
@@ -37,6 +40,59 @@ pub enum ExamplesError {
         /// Number of classes of the model.
         classes: usize,
     },
+    /// A token that the model does not know.
+    #[error(transparent)]
+    Token(#[from] UnknownToken),
+    /// Labels where there is more than one value to each row.
+    #[error("the model yields {outputs} values, but each row has one label")]
+    Values {
+        /// How many values the model yields.
+        outputs: usize,
+    },
+    /// Numbers for a model that yields logits.
+    #[error("the model yields logits, which are held against labels and not against numbers")]
+    Targets,
+}
+
+/// A number that is not a token of the model.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[error(
+    "row {row} has {token} at position {position}; the model knows the tokens from 0 to {}", .vocabulary - 1
+)]
+pub struct UnknownToken {
+    /// The first such row, from 0.
+    pub row: usize,
+    /// Where in the row, from 0.
+    pub position: usize,
+    /// What stands there.
+    pub token: f32,
+    /// How many tokens the model knows.
+    pub vocabulary: usize,
+}
+
+// A token is a number of a file: where it is NaN, no two faults are told apart.
+impl Eq for UnknownToken {}
+
+/// Checks that the rows of a model that begins with an embedding hold tokens.
+pub(super) fn check_tokens(
+    architecture: &Architecture,
+    features: &[f32],
+) -> Result<(), UnknownToken> {
+    let Some(&Layer::Embedding { vocabulary, .. }) = architecture.layers().first() else {
+        return Ok(());
+    };
+    let inputs = architecture.inputs();
+    let is_token =
+        |token: f32| token >= 0.0 && token.fract() == 0.0 && token_index(token) < vocabulary;
+    match features.iter().position(|token| !is_token(*token)) {
+        Some(place) => Err(UnknownToken {
+            row: place / inputs,
+            position: place % inputs,
+            token: features[place],
+            vocabulary,
+        }),
+        None => Ok(()),
+    }
 }
 
 impl<'a> Examples<'a> {
@@ -51,6 +107,9 @@ impl<'a> Examples<'a> {
     ///
     /// - [`ExamplesError::Length`] when the lengths disagree.
     /// - [`ExamplesError::Label`] names the first row whose label is too large.
+    /// - [`ExamplesError::Token`] names the first number that is not a token of the model.
+    /// - [`ExamplesError::Values`] when a regression yields more than one value; one value is held
+    ///   against the label as a number.
     pub fn new(
         architecture: &Architecture,
         features: &'a [f32],
@@ -64,7 +123,13 @@ impl<'a> Examples<'a> {
                 inputs,
             });
         }
-        if let Some(row) = labels.iter().position(|label| *label as usize >= classes) {
+        check_tokens(architecture, features)?;
+        let is_regression = architecture.loss() == Loss::Regression;
+        if is_regression && classes != 1 {
+            return Err(ExamplesError::Values { outputs: classes });
+        }
+        let is_too_large = |label: &u32| !is_regression && *label as usize >= classes;
+        if let Some(row) = labels.iter().position(is_too_large) {
             return Err(ExamplesError::Label {
                 row,
                 label: labels[row],
@@ -74,6 +139,46 @@ impl<'a> Examples<'a> {
         Ok(Self {
             features,
             labels,
+            targets: &[],
+            inputs,
+            classes,
+        })
+    }
+
+    /// Checks that `features` and the numbers that a regression is held against fit each other and
+    /// `architecture`.
+    ///
+    /// # Shapes
+    ///
+    /// - `features`: `[rows, inputs]`, row-major
+    /// - `targets`: `[rows, outputs]`, row-major
+    ///
+    /// # Errors
+    ///
+    /// - [`ExamplesError::Targets`] when the model is no regression.
+    /// - [`ExamplesError::Length`] when the lengths disagree.
+    pub fn with_targets(
+        architecture: &Architecture,
+        features: &'a [f32],
+        targets: &'a [f32],
+    ) -> Result<Self, ExamplesError> {
+        let (inputs, classes) = (architecture.inputs(), architecture.outputs());
+        if architecture.loss() != Loss::Regression {
+            return Err(ExamplesError::Targets);
+        }
+        let rows = targets.len() / classes;
+        if rows.checked_mul(inputs) != Some(features.len()) || rows * classes != targets.len() {
+            return Err(ExamplesError::Length {
+                features: features.len(),
+                labels: rows,
+                inputs,
+            });
+        }
+        check_tokens(architecture, features)?;
+        Ok(Self {
+            features,
+            labels: &[],
+            targets,
             inputs,
             classes,
         })
@@ -82,7 +187,10 @@ impl<'a> Examples<'a> {
     /// How many rows there are.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.labels.len()
+        match self.targets.len() {
+            0 => self.labels.len(),
+            count => count / self.classes,
+        }
     }
 
     /// Width of one row.
@@ -101,8 +209,29 @@ impl<'a> Examples<'a> {
         self.features
     }
 
-    pub(super) fn labels(&self) -> &'a [u32] {
-        self.labels
+    /// The labels of one row: its own is the last, and before it each position's is the next token.
+    pub(super) fn copy_labels(&self, row: usize, labels: &mut [u32]) {
+        let (Some(own), Some((last, others))) = (self.labels.get(row), labels.split_last_mut())
+        else {
+            return;
+        };
+        *last = *own;
+        if others.is_empty() {
+            return;
+        }
+        let tokens = &self.features[row * self.inputs..][..self.inputs];
+        for (label, token) in others.iter_mut().zip(&tokens[1..]) {
+            *label = u32::try_from(token_index(*token)).unwrap_or(u32::MAX);
+        }
+    }
+
+    /// What the values of one row are held against.
+    pub(super) fn copy_targets(&self, row: usize, targets: &mut [f32]) {
+        if self.targets.is_empty() {
+            targets[0] = self.labels[row] as f32;
+        } else {
+            targets.copy_from_slice(&self.targets[row * targets.len()..][..targets.len()]);
+        }
     }
 }
 

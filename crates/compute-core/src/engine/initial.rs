@@ -4,7 +4,14 @@ use federation::model::{Architecture, Layer};
 use federation::seed;
 use rand::RngExt;
 
-/// Fresh parameters: every weight and bias of a linear layer from `U(−1/√inputs, 1/√inputs)`.
+/// Standard deviation of fresh token vectors and positions: that of GPT-2
+/// (<https://github.com/openai/gpt-2/blob/master/src/model.py>). Much larger ones, as a tied head
+/// reads them, would make the first logits far too sure.
+const EMBEDDING_DEVIATION: f32 = 0.02;
+
+/// Fresh parameters: every weight and bias of a linear layer from `U(−1/√inputs, 1/√inputs)`, and
+/// of a convolution likewise with the numbers of its window; of an embedding from a uniform
+/// distribution of standard deviation 0.02; of a layer norm 1 and 0.
 ///
 /// Each tensor draws from its own stream `init`, numbered by its place in the layout, so that a
 /// wider layer does not change what its neighbours start with.
@@ -19,22 +26,40 @@ use rand::RngExt;
 /// <https://docs.pytorch.org/docs/stable/generated/torch.nn.Linear.html>.
 #[must_use]
 pub fn initial_parameters(architecture: &Architecture, seed: u64) -> Vec<f32> {
-    let fan_ins = architecture
+    let starts = architecture
         .layers()
         .iter()
-        .filter_map(|layer| match *layer {
-            Layer::Linear { inputs, .. } => Some(inputs),
-            Layer::Relu | Layer::Gelu => None,
-        })
-        .flat_map(|inputs| [inputs, inputs]); // its bias and its weight
-
+        .flat_map(|layer| start_of(*layer));
     let mut parameters = Vec::with_capacity(architecture.num_parameters());
-    for ((index, tensor), fan_in) in (0_u64..).zip(architecture.tensors()).zip(fan_ins) {
-        let bound = 1.0 / (fan_in as f32).sqrt();
+    for ((index, tensor), start) in (0_u64..).zip(architecture.tensors()).zip(starts) {
         let mut chance = seed::stream(seed, "init", &[index]);
-        parameters.extend((0..tensor.len()).map(|_| bound * (2.0 * chance.random::<f32>() - 1.0)));
+        parameters.extend((0..tensor.len()).map(|_| match start {
+            Start::Uniform(bound) => bound * (2.0 * chance.random::<f32>() - 1.0),
+            Start::Constant(value) => value,
+        }));
     }
     parameters
+}
+
+/// What a tensor starts with.
+#[derive(Clone, Copy)]
+enum Start {
+    /// Between minus the bound and the bound.
+    Uniform(f32),
+    Constant(f32),
+}
+
+/// Of each tensor of a layer, in the order of their names.
+fn start_of(layer: Layer) -> impl Iterator<Item = Start> {
+    let fan_in = |inputs: usize| Start::Uniform(1.0 / (inputs as f32).sqrt());
+    let starts = match layer {
+        Layer::Linear { inputs, .. } => Some([fan_in(inputs); 2]),
+        Layer::Convolution { inputs, kernel, .. } => Some([fan_in(inputs * kernel * kernel); 2]),
+        Layer::Embedding { .. } => Some([Start::Uniform(EMBEDDING_DEVIATION * 3.0_f32.sqrt()); 2]),
+        Layer::LayerNorm { .. } => Some([Start::Constant(0.0), Start::Constant(1.0)]),
+        _ => None,
+    };
+    starts.into_iter().flatten()
 }
 
 #[cfg(test)]

@@ -3,6 +3,70 @@
 //! The largest logit is subtracted first, so that no exponential overflows.
 
 use super::curve::exp;
+use super::forward::Block;
+use federation::model::Loss;
+
+/// Turns what a model yields for a block of rows into the gradient of its loss, in place, and fills
+/// the losses in. Gives how many of a label's logits no other is larger than.
+///
+/// `weight` is that of one loss in the batch's mean.
+#[inline(always)]
+pub(super) fn grade(loss: Loss, width: usize, block: Block<'_>, weight: f32) -> u32 {
+    let rows = block.logits.chunks_exact_mut(width);
+    if loss == Loss::Regression {
+        let rows = rows
+            .zip(block.targets.chunks_exact(width))
+            .zip(block.losses);
+        for ((values, targets), loss) in rows {
+            *loss = squared_error_gradient(values, targets, weight);
+        }
+        return 0;
+    }
+    let mut right = 0;
+    for ((logits, label), loss) in rows.zip(block.labels).zip(block.losses) {
+        let is_right;
+        (*loss, is_right) = cross_entropy_gradient(logits, *label, weight);
+        right += u32::from(is_right);
+    }
+    right
+}
+
+/// Fills the losses of a block of rows in.
+#[inline(always)]
+pub(super) fn measure(loss: Loss, width: usize, block: Block<'_>) {
+    let rows = block.logits.chunks_exact(width);
+    if loss == Loss::Regression {
+        let rows = rows
+            .zip(block.targets.chunks_exact(width))
+            .zip(block.losses);
+        for ((values, targets), loss) in rows {
+            *loss = squared_error(values, targets);
+        }
+        return;
+    }
+    for ((logits, label), loss) in rows.zip(block.labels).zip(block.losses) {
+        *loss = cross_entropy(logits, *label);
+    }
+}
+
+/// The mean of the squared differences of a row.
+#[inline(always)]
+fn squared_error(values: &[f32], targets: &[f32]) -> f32 {
+    let squares = values.iter().zip(targets).map(|(y, t)| (y - t) * (y - t));
+    squares.sum::<f32>() / values.len() as f32
+}
+
+/// Turns the values of a row into the gradient of its mean squared error times `weight`, in place,
+/// and gives the error itself.
+#[inline(always)]
+fn squared_error_gradient(values: &mut [f32], targets: &[f32], weight: f32) -> f32 {
+    let loss = squared_error(values, targets);
+    let factor = 2.0 * weight / values.len() as f32;
+    for (y, t) in values.iter_mut().zip(targets) {
+        *y = factor * (*y - t);
+    }
+    loss
+}
 
 /// Turns the logits of a row into probabilities, in place, and returns `ln Σ exp(logits)`.
 #[inline(always)]

@@ -34,6 +34,18 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    /// Reads `[rows, columns]` out of rows that begin `stride` apart.
+    pub(super) fn strided(values: &'a [f32], rows: usize, columns: usize, stride: usize) -> Self {
+        assert!(columns <= stride && (rows == 0 || values.len() >= (rows - 1) * stride + columns));
+        Self {
+            values,
+            rows,
+            columns,
+            row_stride: stride,
+            column_stride: 1,
+        }
+    }
+
     /// The same numbers with rows and columns exchanged.
     pub(super) fn transposed(self) -> Self {
         Self {
@@ -128,6 +140,16 @@ impl<'a> Columns<'a> {
         })
     }
 
+    /// `count` columns of the range, from `first` on.
+    pub(super) fn columns(self, first: usize, count: usize) -> Self {
+        assert!(first + count <= self.columns);
+        Self {
+            start: self.start.wrapping_add(first),
+            columns: count,
+            ..self
+        }
+    }
+
     /// One row of the range.
     pub(super) fn row(&mut self, row: usize) -> &mut [f32] {
         assert!(row < self.rows);
@@ -153,6 +175,15 @@ impl<'a> Columns<'a> {
     /// - `left`: `[rows, n]`
     /// - `right`: `[n, columns]`
     pub(super) fn product(&mut self, left: Matrix<'_>, right: Matrix<'_>) {
+        self.multiply(left, right, false);
+    }
+
+    /// Adds the product `left · right` to the range; shapes as in [`Self::product`].
+    pub(super) fn add_product(&mut self, left: Matrix<'_>, right: Matrix<'_>) {
+        self.multiply(left, right, true);
+    }
+
+    fn multiply(&mut self, left: Matrix<'_>, right: Matrix<'_>, add: bool) {
         assert_eq!(
             (left.rows, left.columns, right.columns),
             (self.rows, right.rows, self.columns)
@@ -167,14 +198,14 @@ impl<'a> Columns<'a> {
                 self.start,
                 1,
                 signed(self.stride),
-                false,
+                add,
                 left.values.as_ptr(),
                 signed(left.column_stride),
                 signed(left.row_stride),
                 right.values.as_ptr(),
                 signed(right.column_stride),
                 signed(right.row_stride),
-                0.0,
+                if add { 1.0 } else { 0.0 },
                 1.0,
                 false,
                 false,

@@ -2,7 +2,8 @@
 
 use super::curve::Curve;
 use super::matrix::Matrix;
-use federation::model::{Architecture, Layer};
+use super::trunk::Trunk;
+use federation::model::{Architecture, Layer, Loss, Shape};
 
 /// Most tiles one product is cut into: enough that four threads share them evenly, few enough that
 /// the packing inside each product stays small beside its arithmetic.
@@ -40,8 +41,17 @@ impl Stage {
 
     /// `[outputs, inputs]`
     pub(super) fn weight<'a>(&self, parameters: &'a [f32]) -> Matrix<'a> {
-        let values = &parameters[self.start + self.outputs..][..self.weight_len()];
-        Matrix::new(values, self.outputs, self.inputs)
+        self.weight_from(parameters, 0)
+    }
+
+    /// The same out of parameters that begin after the first `offset` ones.
+    pub(super) fn weight_from<'a>(&self, parameters: &'a [f32], offset: usize) -> Matrix<'a> {
+        let start = self.start + self.outputs - offset;
+        Matrix::new(
+            &parameters[start..][..self.weight_len()],
+            self.outputs,
+            self.inputs,
+        )
     }
 
     /// Output columns of one tile of the forward product, or rows of one of the weight's gradient.
@@ -58,7 +68,7 @@ impl Stage {
 /// How many of `count` columns make a tile, when one column costs `products` multiplications.
 ///
 /// Depends on the model and the batch alone: the number of threads must not change any sum.
-fn tile(count: usize, products: usize) -> usize {
+pub(super) fn tile(count: usize, products: usize) -> usize {
     let worthwhile = TILE_PRODUCTS_MIN.div_ceil(products.max(1));
     count
         .div_ceil(TILES_MAX)
@@ -67,26 +77,44 @@ fn tile(count: usize, products: usize) -> usize {
         .min(count)
 }
 
-/// The stages of a model.
+/// A model: a trunk, if it has one, and the stages after it.
 pub(super) struct Network {
-    /// Activations before the first linear layer.
+    /// What each row passes alone.
+    pub(super) trunk: Option<Trunk>,
+    /// Activations before the first linear layer, where there is no trunk.
     pub(super) entry: Curve,
     pub(super) stages: Vec<Stage>,
     pub(super) inputs: usize,
     pub(super) classes: usize,
     pub(super) num_parameters: usize,
+    pub(super) loss: Loss,
+    /// Losses of one row: 1, or one for each position of a sequence.
+    pub(super) terms: usize,
+    /// Multiplications of a forward pass of one row.
+    products: usize,
 }
 
 impl Network {
     pub(super) fn new(architecture: &Architecture) -> Self {
+        let first = first_stage(architecture);
+        let trunk = (first > 0).then(|| Trunk::new(architecture, first));
+        let trunk_parameters = trunk.as_ref().map_or(0, |trunk| trunk.num_parameters);
+        let loss = architecture.loss();
         let mut network = Self {
             entry: Curve::default(),
             stages: Vec::new(),
             inputs: architecture.inputs(),
             classes: architecture.outputs(),
-            num_parameters: 0,
+            num_parameters: trunk_parameters,
+            loss,
+            terms: match (loss, &trunk) {
+                (Loss::NextToken, Some(trunk)) => trunk.width() / architecture.outputs(),
+                _ => 1,
+            },
+            products: 0,
+            trunk,
         };
-        for &layer in architecture.layers() {
+        for &layer in &architecture.layers()[first..] {
             match (layer, network.stages.last_mut()) {
                 (Layer::Linear { inputs, outputs }, _) => {
                     network.stages.push(Stage {
@@ -97,11 +125,31 @@ impl Network {
                     });
                     network.num_parameters += outputs + inputs * outputs;
                 }
+                (Layer::Regression, _) => {}
                 (activation, Some(stage)) => stage.curve.then(activation),
                 (activation, None) => network.entry.then(activation),
             }
         }
+        let trunk_products = network.trunk.as_ref().map_or(0, |trunk| trunk.products);
+        network.products = trunk_products + network.num_parameters - trunk_parameters;
         network
+    }
+
+    /// Length of the trunk's parameters.
+    pub(super) fn trunk_parameters(&self) -> usize {
+        self.trunk.as_ref().map_or(0, |trunk| trunk.num_parameters)
+    }
+
+    /// Numbers that a training of batches of `rows` rows holds, parameters apart.
+    pub(super) fn num_values(&self, rows: usize) -> usize {
+        let stages = self.stages.iter();
+        let widths = stages.map(|stage| stage.outputs.saturating_mul(3));
+        let own = widths.fold(self.inputs, usize::saturating_add);
+        let trunk = self
+            .trunk
+            .as_ref()
+            .map_or(0, |trunk| trunk.num_values(rows));
+        own.saturating_mul(rows).saturating_add(trunk)
     }
 
     /// Where the parameters of stage `index` begin; the end of all for the stage after the last.
@@ -113,8 +161,30 @@ impl Network {
 
     /// Whether a forward pass over `rows` rows is work for more than one thread.
     pub(super) fn worth_sharing(&self, rows: usize) -> bool {
-        self.num_parameters.saturating_mul(rows) >= SHARED_PRODUCTS_MIN
+        self.products.saturating_mul(rows) >= SHARED_PRODUCTS_MIN
     }
+}
+
+/// The first layer after the trunk: the first of the linear layers on features that only activations
+/// follow, or 0 where nothing else is before them.
+fn first_stage(architecture: &Architecture) -> usize {
+    let (layers, shapes) = (architecture.layers(), architecture.shapes());
+    let end = match layers.last() {
+        Some(Layer::Regression) => layers.len() - 1,
+        _ => layers.len(),
+    };
+    let is_staged = |index: &usize| {
+        matches!(
+            (layers[*index], shapes[*index]),
+            (Layer::Linear { .. }, Shape::Features(_)) | (Layer::Relu | Layer::Gelu, _)
+        )
+    };
+    let start = (0..end).rev().take_while(is_staged).last().unwrap_or(end);
+    if start == 0 {
+        return 0;
+    }
+    let linear = |index: &usize| matches!(layers[*index], Layer::Linear { .. });
+    (start..end).find(linear).unwrap_or(end)
 }
 
 /// Rows of one block where work is cut by rows: a multiple of 8, the height of a register block.

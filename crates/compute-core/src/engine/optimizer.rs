@@ -55,6 +55,8 @@ pub(super) fn slots(optimizer: Optimizer) -> usize {
 /// One step of an optimizer, with what depends on the step's number computed.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Rule {
+    /// The gradient is only summed: what moves the parameters waits for its length.
+    Wait,
     /// `w ← w − η (g + λw)`
     Descent { learning_rate: f32, decay: f32 },
     /// `v ← μv + g + λw`, `w ← w − ηv`
@@ -78,21 +80,22 @@ pub(super) enum Rule {
 }
 
 impl Rule {
-    /// The rule of `optimizer` at step `step`, counted from 1.
+    /// The rule of `optimizer` at step `step`, counted from 1, at `factor` times its rate.
     ///
     /// # Source
     ///
     /// - PyTorch's `SGD` without dampening, <https://docs.pytorch.org/docs/stable/generated/torch.optim.SGD.html>.
     /// - Loshchilov and Hutter 2019, Algorithm 2, <https://arxiv.org/abs/1711.05101>, with the decay
     ///   scaled by η as in PyTorch's `AdamW`.
-    pub(super) fn at(optimizer: Optimizer, step: u64) -> Self {
+    pub(super) fn at(optimizer: Optimizer, step: u64, factor: f64) -> Self {
+        let scaled = |rate: f32| narrow(f64::from(rate) * factor);
         match optimizer {
             Optimizer::Sgd {
                 learning_rate,
                 momentum: 0.0,
                 weight_decay: decay,
             } => Self::Descent {
-                learning_rate,
+                learning_rate: scaled(learning_rate),
                 decay,
             },
             Optimizer::Sgd {
@@ -100,7 +103,7 @@ impl Rule {
                 momentum,
                 weight_decay: decay,
             } => Self::Momentum {
-                learning_rate,
+                learning_rate: scaled(learning_rate),
                 momentum,
                 decay,
             },
@@ -111,6 +114,7 @@ impl Rule {
                 epsilon,
                 weight_decay,
             } => {
+                let learning_rate = scaled(learning_rate);
                 let bias = |beta: f32| 1.0 - f64::from(beta).powf(step as f64);
                 Self::AdamW {
                     keep: narrow(1.0 - f64::from(learning_rate) * f64::from(weight_decay)),
@@ -130,9 +134,10 @@ impl Rule {
     ///
     /// Values and gradient `[n]`; memory `[n]` as far as [`slots`] says there is any.
     #[inline(always)]
-    pub(super) fn apply(&self, part: Part<'_>) {
+    pub(super) fn apply(&self, part: &mut Part<'_>) {
         let pairs = part.values.iter_mut().zip(part.gradient.iter());
         match *self {
+            Self::Wait => {}
             Self::Descent {
                 learning_rate,
                 decay,
@@ -141,7 +146,7 @@ impl Rule {
                 learning_rate,
                 momentum,
                 decay,
-            } => pairs.zip(part.first).for_each(|((w, g), v)| {
+            } => pairs.zip(part.first.iter_mut()).for_each(|((w, g), v)| {
                 *v = momentum * *v + (g + decay * *w);
                 *w -= learning_rate * *v;
             }),
@@ -153,7 +158,7 @@ impl Rule {
                 beta2,
                 epsilon,
             } => {
-                let memory = part.first.iter_mut().zip(part.second);
+                let memory = part.first.iter_mut().zip(part.second.iter_mut());
                 pairs.zip(memory).for_each(|((w, g), (m, v))| {
                     *m = beta1 * *m + (1.0 - beta1) * g;
                     *v = beta2 * *v + (1.0 - beta2) * (g * g);
@@ -182,7 +187,7 @@ mod tests {
         (1..)
             .zip(gradients)
             .map(|(step, gradient)| {
-                Rule::at(optimizer, step).apply(Part {
+                Rule::at(optimizer, step, 1.0).apply(&mut Part {
                     values: &mut value,
                     gradient: &mut [*gradient],
                     first: &mut first,

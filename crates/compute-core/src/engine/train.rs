@@ -2,11 +2,12 @@
 
 use super::backward::Gradients;
 use super::batches::Batches;
+use super::clipping::Clipping;
 use super::examples::Examples;
 use super::forward::Activations;
-use super::loss::cross_entropy_gradient;
+use super::loss::grade;
 use super::network::Network;
-use super::optimizer::{Rule, slots};
+use super::optimizer::{Part, Rule, slots};
 use super::pool::Pool;
 use super::watch::{Progress, Watch};
 use federation::local::{LocalDuration, LocalTraining};
@@ -25,6 +26,7 @@ pub struct Trainer {
     batches: Batches,
     activations: Activations,
     gradients: Gradients,
+    clipping: Clipping,
     /// The optimizer's vectors, `[n_params]` each, or empty.
     memory: [Vec<f32>; 2],
 }
@@ -56,9 +58,11 @@ struct Found {
     opens: bool,
     /// Rows of the batch.
     rows: usize,
-    /// Sum of the rows' losses.
+    /// Their losses: one for each, or for each position of its sequence.
+    terms: usize,
+    /// Sum of the losses.
     loss: f64,
-    /// Rows where no logit is larger than the label's.
+    /// Losses where no logit is larger than the label's.
     right: u32,
 }
 
@@ -74,7 +78,20 @@ pub enum PlanError {
     /// Room for nothing.
     #[error("the training is planned for 0 rows; at least 1 is needed")]
     NoRows,
+    /// More memory than we plan for.
+    #[error(
+        "a step on {batch_size} rows holds {values} numbers between the layers; at most {VALUES_MAX} are planned for; choose a smaller batch"
+    )]
+    TooLarge {
+        /// Rows of a batch.
+        batch_size: usize,
+        /// Numbers that the training would hold.
+        values: usize,
+    },
 }
+
+/// Most numbers that a training holds between its layers: 2³², 16 GiB.
+const VALUES_MAX: usize = 1 << 32;
 
 /// Why a training ended without a result.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -133,7 +150,7 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// [`PlanError`], when there would be no step, no row or no batch.
+    /// [`PlanError`], when there would be no step, no row or no batch, or too little memory.
     pub fn new(
         architecture: &Architecture,
         training: &LocalTraining,
@@ -154,6 +171,10 @@ impl Trainer {
         }
         let network = Network::new(architecture);
         let batch_size = rows_max.min(training.batch_size as usize);
+        let values = network.num_values(batch_size);
+        if values > VALUES_MAX {
+            return Err(PlanError::TooLarge { batch_size, values });
+        }
         let slots = slots(training.optimizer);
         let memory = |slot: usize| {
             vec![
@@ -176,6 +197,7 @@ impl Trainer {
             batches: Batches::new(rows_max, batch_size),
             activations: Activations::new(&network, batch_size),
             gradients: Gradients::new(&network, batch_size),
+            clipping: Clipping::new(network.num_parameters),
             memory: [memory(0), memory(1)],
             network,
         })
@@ -210,6 +232,7 @@ impl Trainer {
 
         let steps_total = self.steps_total(examples.rows());
         let (mut epoch_loss, mut epoch_right, mut epoch_rows) = (0.0, 0, 0);
+        let terms = self.network.terms;
         let (mut num_examples, mut final_loss) = (0, 0.0);
         for step in 1..=steps_total {
             watch.begin_step(step, steps_total);
@@ -218,7 +241,7 @@ impl Trainer {
                 return Err(TrainError::Diverged { step });
             }
             watch.begin_backward();
-            self.backward(parameters, step);
+            self.backward(parameters, step, steps_total);
             if found.opens {
                 (epoch_loss, epoch_right, epoch_rows) = (0.0, 0, 0);
             }
@@ -239,8 +262,8 @@ impl Trainer {
             num_examples: num_examples as u64,
             num_steps: steps_total,
             num_epochs: steps_total / self.steps_per_pass(examples.rows()),
-            last_epoch_loss: epoch_loss / epoch_rows as f64,
-            last_epoch_accuracy: epoch_right as f64 / epoch_rows as f64,
+            last_epoch_loss: epoch_loss / (epoch_rows * terms) as f64,
+            last_epoch_accuracy: epoch_right as f64 / (epoch_rows * terms) as f64,
             final_loss,
         })
     }
@@ -293,34 +316,46 @@ impl Trainer {
         let (batch, opens) = self.batches.next();
         let rows = batch.len();
         activations.gather_examples(network, pool, examples, rows, |row| batch[row]);
-        let (classes, weight) = (network.classes, 1.0 / rows as f32);
+        let (classes, loss) = (network.classes, network.loss);
+        let weight = 1.0 / (rows * network.terms) as f32;
         // A sum of whole numbers, so that the order of threads does not matter.
         let right = AtomicU32::new(0);
         activations.forward(network, pool, parameters, |block| {
-            let rows = block.logits.chunks_exact_mut(classes);
-            let mut right_here = 0;
-            for ((logits, label), loss) in rows.zip(block.labels).zip(block.losses) {
-                let is_right;
-                (*loss, is_right) = cross_entropy_gradient(logits, *label, weight);
-                right_here += u32::from(is_right);
-            }
-            right.fetch_add(right_here, Ordering::Relaxed);
+            right.fetch_add(grade(loss, classes, block, weight), Ordering::Relaxed);
         });
         Found {
             opens,
             rows,
-            loss: activations.total_loss(),
+            terms: rows * network.terms,
+            loss: activations.total_loss(network),
             right: right.into_inner(),
         }
     }
 
     /// Goes back down from the gradient and updates the parameters.
-    fn backward(&mut self, parameters: &mut [f32], step: u64) {
-        let rule = Rule::at(self.training.optimizer, step);
+    fn backward(&mut self, parameters: &mut [f32], step: u64, steps_total: u64) {
+        let factor = self.training.schedule.factor(step, steps_total);
+        let rule = Rule::at(self.training.optimizer, step, factor);
+        if let Some(norm) = self.training.clip_norm {
+            self.sum_gradients(parameters, Rule::Wait);
+            let [first, second] = &mut self.memory;
+            let all = Part {
+                values: parameters,
+                gradient: &mut self.gradients.parameters,
+                first,
+                second,
+            };
+            self.clipping.step(&mut self.pool, all, norm, rule);
+        } else {
+            self.sum_gradients(parameters, rule);
+        }
+    }
+
+    fn sum_gradients(&mut self, parameters: &mut [f32], rule: Rule) {
         self.gradients.step(
             &self.network,
             &mut self.pool,
-            &self.activations,
+            &mut self.activations,
             parameters,
             &mut self.memory,
             rule,
@@ -330,13 +365,13 @@ impl Trainer {
 
 impl Found {
     fn progress(&self, step: u64, steps_total: u64) -> Progress {
-        let rows = self.rows as f64;
+        let terms = self.terms as f64;
         Progress {
             step,
             steps_total,
             rows: self.rows,
-            loss: self.loss / rows,
-            accuracy: f64::from(self.right) / rows,
+            loss: self.loss / terms,
+            accuracy: f64::from(self.right) / terms,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use federation::local::{LocalDuration, Optimizer};
+use federation::local::{LocalDuration, Optimizer, Schedule};
 use federation::model::ModelSpec;
 use telemetry::metrics::Registry;
 
@@ -62,6 +62,8 @@ async fn a_training_whose_caller_left_waits_for_no_turn() {
     let local = LocalTraining {
         duration: LocalDuration::Steps(1),
         batch_size: 1,
+        schedule: Schedule::Constant,
+        clip_norm: None,
         optimizer: Optimizer::Sgd {
             learning_rate: 0.1,
             momentum: 0.0,

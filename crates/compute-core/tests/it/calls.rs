@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
 use compute_core::engine::{Examples, Trainer, evaluate, initial_parameters};
+use federation::model::Layer;
 use proto::body;
 use proto::engine::{EngineError, TrainWord};
 use proto::fault;
@@ -24,7 +25,7 @@ async fn it_says_what_it_can_do() {
     let core = serve(3 * MIB, 1);
     let described = core.engine.describe().await.unwrap();
     assert_eq!((described.threads, described.cache_bytes), (1, 3 << 20));
-    assert_eq!(described.layers, ["linear", "relu", "gelu"]);
+    assert_eq!(described.layers, Layer::NAMES);
     assert!(!described.kernels.is_empty());
 }
 

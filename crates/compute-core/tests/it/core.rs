@@ -10,7 +10,7 @@ use compute_core::engine::initial_parameters;
 use compute_core::metrics::Metrics;
 use compute_core::service::Service;
 use federation::Digest;
-use federation::local::{LocalDuration, LocalTraining, Optimizer};
+use federation::local::{LocalDuration, LocalTraining, Optimizer, Schedule};
 use federation::model::{Activation, Architecture, ModelSpec};
 use proto::body;
 use proto::engine::{Engine, Input, Inputs, Loading};
@@ -153,6 +153,8 @@ pub(crate) fn sgd(steps: u32, learning_rate: f32) -> LocalTraining {
     LocalTraining {
         duration: LocalDuration::Steps(steps),
         batch_size: 16,
+        schedule: Schedule::Constant,
+        clip_norm: None,
         optimizer: Optimizer::Sgd {
             learning_rate,
             momentum: 0.0,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use federation::local::{LocalDuration, LocalTraining};
+use federation::local::{LocalDuration, LocalTraining, Schedule};
 use proto::engine::{Engine, EngineError, TrainWord};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
@@ -34,6 +34,8 @@ impl Long {
             let local = LocalTraining {
                 duration: LocalDuration::Steps(4000),
                 batch_size: 256,
+                schedule: Schedule::Constant,
+                clip_norm: None,
                 ..sgd(1, 0.01)
             };
             let mut on_word = |word| match word {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::scalars::{count, maybe_count, number, span};
 use super::{ModelSource, PartitionDraft, Strategy};
-use crate::local::{LocalTraining, Optimizer};
+use crate::local::{LocalTraining, Optimizer, Schedule};
 use crate::stop::Target;
 
 /// A job as written. Any value is possible; [`JobSpec`](super::JobSpec) says which are accepted.
@@ -77,6 +77,17 @@ pub struct LocalDraft {
     pub batch_size: u32,
     /// How gradients change the parameters.
     pub optimizer: Optimizer,
+    /// How the learning rate changes over the steps of a round; not at all when left out.
+    #[serde(default, skip_serializing_if = "is_constant")]
+    pub schedule: Schedule,
+    /// The longest that a step's gradient may be; any length when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f32>,
+}
+
+/// Left out, so that jobs without a schedule keep their digests.
+fn is_constant(schedule: &Schedule) -> bool {
+    *schedule == Schedule::Constant
 }
 
 fn default_batch_size() -> u32 {

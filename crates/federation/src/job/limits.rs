@@ -16,6 +16,8 @@ pub(super) const ROUNDS_MAX: u32 = 100_000;
 pub(super) const CLIENTS_MAX: u32 = 100_000;
 /// A batch and its activations are held in memory.
 pub(super) const BATCH_SIZE_MAX: u32 = 65_536;
+/// Each halves its image; more would leave nothing of the largest that there may be.
+pub(super) const CONVOLUTIONS_MAX: usize = 12;
 /// One task of more passes or batches outlasts every deadline.
 pub(super) const LOCAL_DURATION_MAX: u32 = 1_000_000;
 /// Shorter is less than a dispatch takes; longer outlives what a round's record is kept for.

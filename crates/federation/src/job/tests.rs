@@ -84,6 +84,24 @@ fn every_kind_of_part_is_read_and_stored() {
             "kind: mlp, hidden: [64], activation: relu",
             "kind: softmax_regression",
         ),
+        digits_with("kind: mlp, hidden: [64], activation: relu", "kind: cnn"),
+        digits_with(
+            "kind: mlp, hidden: [64], activation: relu",
+            "kind: cnn, channels: [8], kernel: 5, hidden: [], image: [1, 8, 8]",
+        ),
+        digits_with("kind: mlp, hidden: [64], activation: relu", "kind: gpt"),
+        digits_with(
+            "kind: mlp, hidden: [64], activation: relu",
+            "kind: gpt, blocks: 2, width: 32, heads: 2",
+        ),
+        digits_with(
+            "kind: mlp, hidden: [64], activation: relu",
+            "kind: layers, layers: [{ kind: linear, inputs: 64, outputs: 10 }]",
+        ),
+        DIGITS.replace(
+            "optimizer:",
+            "clip_norm: 1\n  schedule: { kind: cosine, warmup_steps: 5 }\n  optimizer:",
+        ),
         digits_with("dirichlet, alpha: 0.5", "labels_per_client, labels: 2"),
         digits_with("kind: dirichlet", "kind: quantity_skew"),
         digits_with("kind: fedavg", "kind: fedavg, weighting: uniform"),

@@ -1,14 +1,16 @@
 //! From a draft to a spec: one function per part of the file, in its order.
 
-use super::limits::{BATCH_SIZE_MAX, CLIENTS_MAX, LOCAL_DURATION_MAX, ROUNDS_MAX};
+use super::limits::{
+    BATCH_SIZE_MAX, CLIENTS_MAX, CONVOLUTIONS_MAX, LOCAL_DURATION_MAX, ROUNDS_MAX,
+};
 use super::violation::Violations;
 use super::{
     CohortDraft, InvalidJob, JobDraft, JobSpec, LocalDraft, ModelSource, PartitionDraft,
     SchemeDraft, StopDraft,
 };
 use crate::cohort::CohortSpec;
-use crate::local::{LocalDuration, LocalTraining, Optimizer};
-use crate::model::ModelSpec;
+use crate::local::{LocalDuration, LocalTraining, Optimizer, Schedule};
+use crate::model::{Architecture, ModelSpec};
 use crate::partition::{PartitionSpec, Scheme};
 use crate::stop::{Metric, StopRule};
 
@@ -59,15 +61,55 @@ fn check_model(model: &ModelSource, violations: &mut Violations) {
 }
 
 fn check_shape(spec: &ModelSpec, violations: &mut Violations) {
-    if let ModelSpec::Mlp { hidden, .. } = spec
-        && let Some(index) = hidden.iter().position(|width| *width == 0)
-    {
-        violations.add(format!("model.hidden[{index}]"), "is 0; must be at least 1");
-        return;
+    let lists: &[(&str, &[usize])] = match spec {
+        ModelSpec::Mlp { hidden, .. } => &[("hidden", hidden)],
+        ModelSpec::Cnn {
+            channels, hidden, ..
+        } => &[("channels", channels), ("hidden", hidden)],
+        _ => &[],
+    };
+    for (name, widths) in lists {
+        if let Some(index) = widths.iter().position(|width| *width == 0) {
+            violations.add(format!("model.{name}[{index}]"), "is 0; must be at least 1");
+            return;
+        }
     }
-    // The narrowest data set there is: what does not fit this one fits none.
-    if let Err(error) = spec.architecture(1, 2) {
-        violations.add("model.hidden", error.to_string());
+    // The narrowest data set there is for the model: what does not fit this one fits none.
+    let (field, shape) = match spec {
+        ModelSpec::SoftmaxRegression | ModelSpec::Mlp { .. } => {
+            ("model.hidden", spec.architecture(1, 2))
+        }
+        ModelSpec::Gpt { .. } => ("model", spec.architecture(1, 2)),
+        ModelSpec::Layers { layers } => ("model.layers", Architecture::new(layers.clone())),
+        ModelSpec::Cnn {
+            channels,
+            kernel,
+            image,
+            ..
+        } => {
+            if kernel.is_multiple_of(2) {
+                violations.add("model.kernel", format!("is {kernel}; must be odd"));
+                return;
+            }
+            if channels.len() > CONVOLUTIONS_MAX {
+                let count = channels.len();
+                violations.add(
+                    "model.channels",
+                    format!("has {count} numbers; must have at most {CONVOLUTIONS_MAX}"),
+                );
+                return;
+            }
+            let features = match image {
+                Some(sides) => sides
+                    .iter()
+                    .fold(1_usize, |len, side| len.saturating_mul(*side)),
+                None => 1 << (2 * channels.len()),
+            };
+            ("model", spec.architecture(features, 2))
+        }
+    };
+    if let Err(error) = shape {
+        violations.add(field, error.to_string());
     }
 }
 
@@ -131,10 +173,47 @@ fn check_local(draft: LocalDraft, violations: &mut Violations) -> LocalTraining 
     };
     violations.count("local.batch_size", draft.batch_size, BATCH_SIZE_MAX);
     check_optimizer(draft.optimizer, violations);
+    check_schedule(draft.schedule, violations);
+    if let Some(norm) = draft.clip_norm {
+        violations.positive("local.clip_norm", norm);
+    }
     LocalTraining {
         duration,
         batch_size: draft.batch_size,
         optimizer: draft.optimizer,
+        schedule: draft.schedule,
+        clip_norm: draft.clip_norm,
+    }
+}
+
+fn check_schedule(schedule: Schedule, violations: &mut Violations) {
+    match schedule {
+        Schedule::Constant => {}
+        Schedule::Warmup { steps } => {
+            violations.count("local.schedule.steps", steps, LOCAL_DURATION_MAX);
+        }
+        Schedule::Cosine {
+            warmup_steps,
+            floor,
+        } => {
+            let most = LOCAL_DURATION_MAX;
+            if warmup_steps > most {
+                violations.add(
+                    "local.schedule.warmup_steps",
+                    format!("is {warmup_steps}; must be from 0 to {most}"),
+                );
+            }
+            if !(0.0..=1.0).contains(&floor) {
+                violations.add(
+                    "local.schedule.floor",
+                    format!("is {floor:?}; must be from 0 to 1"),
+                );
+            }
+        }
+        Schedule::Staircase { every, factor } => {
+            violations.count("local.schedule.every", every, LOCAL_DURATION_MAX);
+            violations.positive("local.schedule.factor", factor);
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use federation::job::{
     CohortDraft, DatasetDraft, JobDraft, LocalDraft, ModelSource, PartitionDraft, SchemeDraft,
     StopDraft, Strategy,
 };
-use federation::local::Optimizer;
+use federation::local::{Optimizer, Schedule};
 use federation::model::ModelSpec;
 use federation::run::{Command, RunState};
 use orchestrator::api::Api;
@@ -349,6 +349,8 @@ pub(crate) fn job(clients: u32, rounds: u32) -> JobDraft {
             epochs: Some(2),
             steps: None,
             batch_size: 8,
+            schedule: Schedule::Constant,
+            clip_norm: None,
             optimizer: Optimizer::Sgd {
                 learning_rate: 0.1,
                 momentum: 0.0,

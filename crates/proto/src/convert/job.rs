@@ -9,7 +9,8 @@ use federation::local::LocalTraining;
 use federation::model::{Activation, ModelSpec};
 use federation::stop::{Metric, Target};
 
-use super::InvalidMessage;
+use super::layers::width;
+use super::{InvalidMessage, layers, training};
 use crate::v1;
 use crate::v1::{local_training, model, stop_rule, strategy};
 
@@ -82,6 +83,30 @@ impl From<&ModelSource> for v1::Model {
                     activation: v1::Activation::from(*activation).into(),
                 })
             }
+            ModelSource::Spec(ModelSpec::Cnn {
+                channels,
+                kernel,
+                hidden,
+                image,
+            }) => model::Kind::Cnn(model::Cnn {
+                channels: channels.iter().map(|&count| count as u64).collect(),
+                kernel: *kernel as u64,
+                hidden: hidden.iter().map(|&width| width as u64).collect(),
+                image: image.map(layers::image),
+            }),
+            ModelSource::Spec(ModelSpec::Gpt {
+                blocks,
+                width,
+                heads,
+            }) => model::Kind::Gpt(model::Gpt {
+                layers: *blocks as u64,
+                width: *width as u64,
+                heads: *heads as u64,
+            }),
+            ModelSource::Spec(ModelSpec::Layers { layers }) => {
+                let layers = layers.iter().copied().map(Into::into).collect();
+                model::Kind::Layers(model::Layers { layers })
+            }
             ModelSource::Published { name, version } => model::Kind::Published(model::Published {
                 name: name.clone(),
                 version: *version,
@@ -98,13 +123,24 @@ impl TryFrom<&v1::Model> for ModelSource {
         match &message.kind {
             Some(model::Kind::SoftmaxRegression(_)) => Ok(Self::Spec(ModelSpec::SoftmaxRegression)),
             Some(model::Kind::Mlp(mlp)) => Ok(Self::Spec(ModelSpec::Mlp {
-                // A width beyond this machine's sizes is refused with the model's shape.
-                hidden: mlp
-                    .hidden
-                    .iter()
-                    .map(|&width| usize::try_from(width).unwrap_or(usize::MAX))
-                    .collect(),
+                hidden: mlp.hidden.iter().copied().map(width).collect(),
                 activation: mlp.activation().try_into()?,
+            })),
+            Some(model::Kind::Cnn(cnn)) => Ok(Self::Spec(ModelSpec::Cnn {
+                channels: cnn.channels.iter().copied().map(width).collect(),
+                kernel: width(cnn.kernel),
+                hidden: cnn.hidden.iter().copied().map(width).collect(),
+                image: cnn
+                    .image
+                    .map(|image| [image.channels, image.height, image.width].map(width)),
+            })),
+            Some(model::Kind::Gpt(gpt)) => Ok(Self::Spec(ModelSpec::Gpt {
+                blocks: width(gpt.layers),
+                width: width(gpt.width),
+                heads: width(gpt.heads),
+            })),
+            Some(model::Kind::Layers(own)) => Ok(Self::Spec(ModelSpec::Layers {
+                layers: layers::layers("model.layers", &own.layers)?,
             })),
             Some(model::Kind::Published(published)) => Ok(Self::Published {
                 name: published.name.clone(),
@@ -112,7 +148,7 @@ impl TryFrom<&v1::Model> for ModelSource {
             }),
             None => Err(InvalidMessage::new(
                 "model.kind",
-                "must be one of softmax_regression, mlp, published",
+                "must be one of softmax_regression, mlp, cnn, gpt, layers, published",
             )),
         }
     }
@@ -155,6 +191,8 @@ impl From<LocalDraft> for v1::LocalTraining {
             duration,
             batch_size: Some(local.batch_size),
             optimizer: Some(local.optimizer.into()),
+            schedule: training::schedule(local.schedule),
+            clip_norm: local.clip_norm,
         }
     }
 }
@@ -175,6 +213,8 @@ impl TryFrom<&v1::LocalTraining> for LocalDraft {
             steps,
             batch_size: message.batch_size.unwrap_or(LocalTraining::BATCH_SIZE),
             optimizer: optimizer.try_into()?,
+            schedule: training::unscheduled(message.schedule.as_ref())?,
+            clip_norm: message.clip_norm,
         })
     }
 }

@@ -1,27 +1,22 @@
 //! Architectures and local training.
 
-use federation::local::{LocalDuration, LocalTraining, Optimizer};
-use federation::model::{Architecture, Layer};
+use federation::local::{LocalDuration, LocalTraining, Optimizer, Schedule};
+use federation::model::Architecture;
 
 use super::InvalidMessage;
+use super::layers::layers;
 use crate::v1;
-use crate::v1::{layer, local_training, optimizer};
+use crate::v1::{local_training, optimizer, schedule};
 
 impl From<&Architecture> for v1::Architecture {
     fn from(architecture: &Architecture) -> Self {
-        let layer = |layer: &Layer| {
-            let kind = match *layer {
-                Layer::Linear { inputs, outputs } => layer::Kind::Linear(layer::Linear {
-                    inputs: inputs as u64,
-                    outputs: outputs as u64,
-                }),
-                Layer::Relu => layer::Kind::Relu(layer::Relu {}),
-                Layer::Gelu => layer::Kind::Gelu(layer::Gelu {}),
-            };
-            v1::Layer { kind: Some(kind) }
-        };
         Self {
-            layers: architecture.layers().iter().map(layer).collect(),
+            layers: architecture
+                .layers()
+                .iter()
+                .copied()
+                .map(Into::into)
+                .collect(),
         }
     }
 }
@@ -30,25 +25,7 @@ impl TryFrom<&v1::Architecture> for Architecture {
     type Error = InvalidMessage;
 
     fn try_from(message: &v1::Architecture) -> Result<Self, InvalidMessage> {
-        let width = |width: u64| usize::try_from(width).unwrap_or(usize::MAX);
-        let layer = |(index, layer): (usize, &v1::Layer)| match &layer.kind {
-            Some(layer::Kind::Linear(linear)) => Ok(Layer::Linear {
-                inputs: width(linear.inputs),
-                outputs: width(linear.outputs),
-            }),
-            Some(layer::Kind::Relu(_)) => Ok(Layer::Relu),
-            Some(layer::Kind::Gelu(_)) => Ok(Layer::Gelu),
-            None => Err(InvalidMessage::new(
-                format!("model.layers[{index}]"),
-                "must be one of linear, relu, gelu",
-            )),
-        };
-        let layers = message
-            .layers
-            .iter()
-            .enumerate()
-            .map(layer)
-            .collect::<Result<_, _>>()?;
+        let layers = layers("model.layers", &message.layers)?;
         Self::new(layers).map_err(|error| InvalidMessage::new("model", error))
     }
 }
@@ -63,6 +40,8 @@ impl From<&LocalTraining> for v1::LocalTraining {
             duration: Some(duration),
             batch_size: Some(local.batch_size),
             optimizer: Some(local.optimizer.into()),
+            schedule: schedule(local.schedule),
+            clip_norm: local.clip_norm,
         }
     }
 }
@@ -85,7 +64,52 @@ impl TryFrom<&v1::LocalTraining> for LocalTraining {
             duration,
             batch_size,
             optimizer: optimizer.try_into()?,
+            schedule: unscheduled(message.schedule.as_ref())?,
+            clip_norm: message.clip_norm,
         })
+    }
+}
+
+/// A constant rate is what an absent schedule says.
+pub(super) fn schedule(schedule: Schedule) -> Option<v1::Schedule> {
+    let kind = match schedule {
+        Schedule::Constant => return None,
+        Schedule::Warmup { steps } => schedule::Kind::Warmup(schedule::Warmup { steps }),
+        Schedule::Cosine {
+            warmup_steps,
+            floor,
+        } => schedule::Kind::Cosine(schedule::Cosine {
+            warmup_steps,
+            floor,
+        }),
+        Schedule::Staircase { every, factor } => {
+            schedule::Kind::Staircase(schedule::Staircase { every, factor })
+        }
+    };
+    Some(v1::Schedule { kind: Some(kind) })
+}
+
+pub(super) fn unscheduled(message: Option<&v1::Schedule>) -> Result<Schedule, InvalidMessage> {
+    let Some(message) = message else {
+        return Ok(Schedule::Constant);
+    };
+    match message.kind {
+        Some(schedule::Kind::Constant(_)) => Ok(Schedule::Constant),
+        Some(schedule::Kind::Warmup(warmup)) => Ok(Schedule::Warmup {
+            steps: warmup.steps,
+        }),
+        Some(schedule::Kind::Cosine(cosine)) => Ok(Schedule::Cosine {
+            warmup_steps: cosine.warmup_steps,
+            floor: cosine.floor,
+        }),
+        Some(schedule::Kind::Staircase(staircase)) => Ok(Schedule::Staircase {
+            every: staircase.every,
+            factor: staircase.factor,
+        }),
+        None => Err(InvalidMessage::new(
+            "local.schedule",
+            "must be one of constant, warmup, cosine, staircase",
+        )),
     }
 }
 

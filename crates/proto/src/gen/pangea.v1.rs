@@ -634,7 +634,8 @@ impl Dtype {
         }
     }
 }
-/// A static list of layers, in the order of the forward pass; it ends in one logit per class.
+/// A static list of layers, in the order of the forward pass; it ends in one logit per class, or in
+/// values.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Architecture {
     #[prost(message, repeated, tag = "1")]
@@ -642,7 +643,10 @@ pub struct Architecture {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Layer {
-    #[prost(oneof = "layer::Kind", tags = "1, 2, 3")]
+    #[prost(
+        oneof = "layer::Kind",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15"
+    )]
     pub kind: ::core::option::Option<layer::Kind>,
 }
 /// Nested message and enum types in `Layer`.
@@ -658,6 +662,69 @@ pub mod layer {
     pub struct Relu {}
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct Gelu {}
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Image {
+        #[prost(uint64, tag = "1")]
+        pub channels: u64,
+        #[prost(uint64, tag = "2")]
+        pub height: u64,
+        #[prost(uint64, tag = "3")]
+        pub width: u64,
+    }
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Convolution {
+        #[prost(uint64, tag = "1")]
+        pub inputs: u64,
+        #[prost(uint64, tag = "2")]
+        pub outputs: u64,
+        #[prost(uint64, tag = "3")]
+        pub kernel: u64,
+        #[prost(uint64, tag = "4")]
+        pub stride: u64,
+        #[prost(uint64, tag = "5")]
+        pub padding: u64,
+    }
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Pool {
+        #[prost(uint64, tag = "1")]
+        pub kernel: u64,
+        #[prost(uint64, tag = "2")]
+        pub stride: u64,
+    }
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Flatten {}
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Embedding {
+        #[prost(uint64, tag = "1")]
+        pub vocabulary: u64,
+        #[prost(uint64, tag = "2")]
+        pub width: u64,
+        #[prost(uint64, tag = "3")]
+        pub context: u64,
+    }
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct LayerNorm {
+        #[prost(uint64, tag = "1")]
+        pub width: u64,
+    }
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Attention {
+        #[prost(uint64, tag = "1")]
+        pub width: u64,
+        #[prost(uint64, tag = "2")]
+        pub heads: u64,
+    }
+    /// Keeps what comes in; the join that belongs to it adds it.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Fork {}
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Join {}
+    /// Logits from the embedding's token vectors.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct TiedHead {}
+    /// What comes in are values and no logits.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Regression {}
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Kind {
         #[prost(message, tag = "1")]
@@ -666,6 +733,30 @@ pub mod layer {
         Relu(Relu),
         #[prost(message, tag = "3")]
         Gelu(Gelu),
+        #[prost(message, tag = "4")]
+        Image(Image),
+        #[prost(message, tag = "5")]
+        Convolution(Convolution),
+        #[prost(message, tag = "6")]
+        MaxPool(Pool),
+        #[prost(message, tag = "7")]
+        AveragePool(Pool),
+        #[prost(message, tag = "8")]
+        Flatten(Flatten),
+        #[prost(message, tag = "9")]
+        Embedding(Embedding),
+        #[prost(message, tag = "10")]
+        LayerNorm(LayerNorm),
+        #[prost(message, tag = "11")]
+        Attention(Attention),
+        #[prost(message, tag = "12")]
+        Fork(Fork),
+        #[prost(message, tag = "13")]
+        Join(Join),
+        #[prost(message, tag = "14")]
+        TiedHead(TiedHead),
+        #[prost(message, tag = "15")]
+        Regression(Regression),
     }
 }
 /// What a client does with its shard in one round.
@@ -676,6 +767,12 @@ pub struct LocalTraining {
     pub batch_size: ::core::option::Option<u32>,
     #[prost(message, optional, tag = "4")]
     pub optimizer: ::core::option::Option<Optimizer>,
+    /// Constant when absent.
+    #[prost(message, optional, tag = "5")]
+    pub schedule: ::core::option::Option<Schedule>,
+    /// The longest that a step's gradient may be; any length when absent.
+    #[prost(float, optional, tag = "6")]
+    pub clip_norm: ::core::option::Option<f32>,
     /// Exactly one must be set.
     #[prost(oneof = "local_training::Duration", tags = "1, 2")]
     pub duration: ::core::option::Option<local_training::Duration>,
@@ -689,6 +786,50 @@ pub mod local_training {
         Epochs(u32),
         #[prost(uint32, tag = "2")]
         Steps(u32),
+    }
+}
+/// How the learning rate changes over a client's steps in one round.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct Schedule {
+    #[prost(oneof = "schedule::Kind", tags = "1, 2, 3, 4")]
+    pub kind: ::core::option::Option<schedule::Kind>,
+}
+/// Nested message and enum types in `Schedule`.
+pub mod schedule {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Constant {}
+    /// Rises in a line over the first steps.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Warmup {
+        #[prost(uint32, tag = "1")]
+        pub steps: u32,
+    }
+    /// Rises like a warm-up, then falls like half a cosine to a share of the rate.
+    #[derive(Clone, Copy, PartialEq, ::prost::Message)]
+    pub struct Cosine {
+        #[prost(uint32, tag = "1")]
+        pub warmup_steps: u32,
+        #[prost(float, tag = "2")]
+        pub floor: f32,
+    }
+    /// Is multiplied by the factor every so many steps.
+    #[derive(Clone, Copy, PartialEq, ::prost::Message)]
+    pub struct Staircase {
+        #[prost(uint32, tag = "1")]
+        pub every: u32,
+        #[prost(float, tag = "2")]
+        pub factor: f32,
+    }
+    #[derive(Clone, Copy, PartialEq, ::prost::Oneof)]
+    pub enum Kind {
+        #[prost(message, tag = "1")]
+        Constant(Constant),
+        #[prost(message, tag = "2")]
+        Warmup(Warmup),
+        #[prost(message, tag = "3")]
+        Cosine(Cosine),
+        #[prost(message, tag = "4")]
+        Staircase(Staircase),
     }
 }
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
@@ -2265,9 +2406,9 @@ pub struct Job {
     #[prost(string, optional, tag = "10")]
     pub publish_as: ::core::option::Option<::prost::alloc::string::String>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Model {
-    #[prost(oneof = "model::Kind", tags = "1, 2, 3")]
+    #[prost(oneof = "model::Kind", tags = "1, 2, 3, 4, 5, 6")]
     pub kind: ::core::option::Option<model::Kind>,
 }
 /// Nested message and enum types in `Model`.
@@ -2281,6 +2422,36 @@ pub mod model {
         #[prost(enumeration = "super::Activation", tag = "2")]
         pub activation: i32,
     }
+    /// Blocks of a convolution, a rectifier and a pool that halves the image, then linear layers.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Cnn {
+        /// Channels of the convolutions.
+        #[prost(uint64, repeated, tag = "1")]
+        pub channels: ::prost::alloc::vec::Vec<u64>,
+        #[prost(uint64, tag = "2")]
+        pub kernel: u64,
+        /// Widths of the linear layers before the last.
+        #[prost(uint64, repeated, tag = "3")]
+        pub hidden: ::prost::alloc::vec::Vec<u64>,
+        /// When absent, square, with one channel or three.
+        #[prost(message, optional, tag = "4")]
+        pub image: ::core::option::Option<super::layer::Image>,
+    }
+    /// Reads as many tokens as a row has features; there are as many as classes.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Gpt {
+        #[prost(uint64, tag = "1")]
+        pub layers: u64,
+        #[prost(uint64, tag = "2")]
+        pub width: u64,
+        #[prost(uint64, tag = "3")]
+        pub heads: u64,
+    }
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct Layers {
+        #[prost(message, repeated, tag = "1")]
+        pub layers: ::prost::alloc::vec::Vec<super::Layer>,
+    }
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct Published {
         #[prost(string, tag = "1")]
@@ -2289,7 +2460,7 @@ pub mod model {
         #[prost(uint32, optional, tag = "2")]
         pub version: ::core::option::Option<u32>,
     }
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Kind {
         #[prost(message, tag = "1")]
         SoftmaxRegression(SoftmaxRegression),
@@ -2298,6 +2469,12 @@ pub mod model {
         /// Start from a published model.
         #[prost(message, tag = "3")]
         Published(Published),
+        #[prost(message, tag = "4")]
+        Cnn(Cnn),
+        #[prost(message, tag = "5")]
+        Gpt(Gpt),
+        #[prost(message, tag = "6")]
+        Layers(Layers),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]

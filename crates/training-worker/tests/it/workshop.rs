@@ -13,7 +13,7 @@ use clock::{Clock, SystemClock};
 use compute_core::cache::Cache;
 use compute_core::engine::initial_parameters;
 use compute_core::service::Service;
-use federation::local::{LocalDuration, LocalTraining, Optimizer};
+use federation::local::{LocalDuration, LocalTraining, Optimizer, Schedule};
 use federation::model::{Architecture, ModelSpec};
 use federation::{ClientId, Digest, RunId, TaskId};
 use proto::body;
@@ -208,6 +208,8 @@ fn local() -> LocalTraining {
     LocalTraining {
         duration: LocalDuration::Epochs(2),
         batch_size: 16,
+        schedule: Schedule::Constant,
+        clip_norm: None,
         optimizer: Optimizer::Sgd {
             learning_rate: 0.1,
             momentum: 0.0,

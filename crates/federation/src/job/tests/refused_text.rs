@@ -19,7 +19,7 @@ fn an_unknown_key_is_answered_with_the_known_ones() {
     assert_eq!(
         refusal("epochs: 2", "epoch: 2"),
         "local: unknown field `epoch`, expected one of `epochs`, `steps`, `batch_size`, \
-         `optimizer` at line 8 column 3"
+         `optimizer`, `schedule`, `clip_norm` at line 8 column 3"
     );
     assert_eq!(
         refusal("deadline: 2m", "timeout: 2m"),
@@ -33,8 +33,9 @@ fn an_unknown_key_is_answered_with_the_known_ones() {
     );
     assert_eq!(
         refusal("hidden: [64]", "widths: [64]"),
-        "model: unknown field `widths`, expected one of `kind`, `hidden`, `activation`, `name`, \
-         `version` at line 3 column 21"
+        "model: unknown field `widths`, expected one of `kind`, `hidden`, `activation`, \
+         `channels`, `kernel`, `image`, `blocks`, `width`, `heads`, `layers`, `name`, `version` at \
+         line 3 column 21"
     );
     assert_eq!(
         refusal("kind: fedavg", "kind: fedavg, mu: 1"),
@@ -52,9 +53,9 @@ fn an_unknown_key_is_answered_with_the_known_ones() {
 #[test]
 fn an_unknown_kind_is_answered_with_the_known_ones() {
     assert_eq!(
-        refusal("kind: mlp", "kind: cnn"),
-        "model.kind: unknown variant `cnn`, expected one of `softmax_regression`, `mlp`, \
-         `published` at line 3 column 16"
+        refusal("kind: mlp", "kind: rnn"),
+        "model.kind: unknown variant `rnn`, expected one of `softmax_regression`, `mlp`, `cnn`, \
+         `gpt`, `layers`, `published` at line 3 column 16"
     );
     assert_eq!(
         refusal("kind: dirichlet", "kind: dirichle"),

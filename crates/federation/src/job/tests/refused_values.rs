@@ -47,6 +47,65 @@ fn models_are_of_a_possible_size() {
 }
 
 #[test]
+fn models_of_layers_are_refused_by_name_and_numbers() {
+    let refusal = |model: &str| refusal("kind: mlp, hidden: [64], activation: relu", model);
+    assert_eq!(
+        refusal("kind: cnn, channels: [8, 0]"),
+        "model.channels[1]: is 0; must be at least 1"
+    );
+    assert_eq!(
+        refusal("kind: cnn, kernel: 4"),
+        "model.kernel: is 4; must be odd"
+    );
+    assert_eq!(
+        refusal("kind: cnn, image: [1, 2, 9]"),
+        "model: layer 6 (max_pool) takes an image of at least 2 × 2 places, but gets an image of \
+         64 × 1 × 4"
+    );
+    assert_eq!(
+        refusal("kind: gpt, width: 10, heads: 4"),
+        "model: layer 4 (attention) takes a number of heads that divides its width of 10, not 4, \
+         but gets a sequence of 1 × 30"
+    );
+    assert_eq!(
+        refusal("kind: gpt, blocks: 84"),
+        "model: the model has 1011 layers; at most 1000 are accepted"
+    );
+    assert_eq!(
+        refusal(
+            "kind: layers, layers: [{ kind: linear, inputs: 4, outputs: 8 }, { kind: linear, \
+             inputs: 9, outputs: 2 }]"
+        ),
+        "model.layers: layer 1 takes 9 inputs but the layers before it yield 8"
+    );
+}
+
+#[test]
+fn schedules_and_bounds_are_of_possible_values() {
+    let with = |part: &str| {
+        let text = DIGITS.replace("optimizer:", &format!("{part}\n  optimizer:"));
+        let draft: JobDraft = serde_yaml_ng::from_str(&text).unwrap();
+        JobSpec::try_from(draft).unwrap_err().to_string()
+    };
+    assert_eq!(
+        with("clip_norm: 0"),
+        "local.clip_norm: is 0.0; must be a finite number above 0"
+    );
+    assert_eq!(
+        with("schedule: { kind: warmup, steps: 0 }"),
+        "local.schedule.steps: is 0; must be from 1 to 1000000"
+    );
+    assert_eq!(
+        with("schedule: { kind: cosine, floor: 1.5 }"),
+        "local.schedule.floor: is 1.5; must be from 0 to 1"
+    );
+    assert_eq!(
+        with("schedule: { kind: staircase, every: 5, factor: 0 }"),
+        "local.schedule.factor: is 0.0; must be a finite number above 0"
+    );
+}
+
+#[test]
 fn partitions_have_clients_and_a_finite_concentration() {
     assert_eq!(
         refusal("alpha: 0.5", "alpha: 0"),

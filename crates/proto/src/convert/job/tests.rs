@@ -1,5 +1,6 @@
 use federation::job::{PartitionDraft, SchemeDraft};
-use federation::local::Optimizer;
+use federation::local::{Optimizer, Schedule};
+use federation::model::Layer;
 use prost::Message;
 
 use super::*;
@@ -23,6 +24,8 @@ fn draft() -> JobDraft {
             epochs: Some(2),
             steps: None,
             batch_size: 16,
+            schedule: Schedule::Constant,
+            clip_norm: None,
             optimizer: Optimizer::Sgd {
                 learning_rate: 0.05,
                 momentum: 0.9,
@@ -56,10 +59,66 @@ fn travel(draft: &JobDraft) -> JobDraft {
     JobDraft::try_from(&v1::Job::decode(&bytes[..]).unwrap()).unwrap()
 }
 
+/// One of each layer, in no order that fits.
+fn layers() -> Vec<Layer> {
+    vec![
+        Layer::Linear {
+            inputs: 1,
+            outputs: 2,
+        },
+        Layer::Relu,
+        Layer::Gelu,
+        Layer::Image {
+            channels: 1,
+            height: 2,
+            width: 3,
+        },
+        Layer::Convolution {
+            inputs: 1,
+            outputs: 2,
+            kernel: 3,
+            stride: 4,
+            padding: 5,
+        },
+        Layer::MaxPool {
+            kernel: 1,
+            stride: 2,
+        },
+        Layer::AveragePool {
+            kernel: 3,
+            stride: 4,
+        },
+        Layer::Flatten,
+        Layer::Embedding {
+            vocabulary: 1,
+            width: 2,
+            context: 3,
+        },
+        Layer::LayerNorm { width: 1 },
+        Layer::Attention { width: 1, heads: 2 },
+        Layer::Fork,
+        Layer::Join,
+        Layer::TiedHead,
+        Layer::Regression,
+    ]
+}
+
 /// Every kind of every part, each in one draft.
 fn variants() -> Vec<JobDraft> {
     let models = [
         ModelSource::Spec(ModelSpec::SoftmaxRegression),
+        ModelSource::Spec(ModelSpec::Cnn {
+            channels: vec![8, 16],
+            kernel: 5,
+            hidden: vec![32],
+            image: Some([3, 8, 9]),
+        }),
+        ModelSource::Spec(ModelSpec::Gpt {
+            blocks: 2,
+            width: 12,
+            heads: 3,
+        }),
+        ModelSource::Spec(ModelSpec::Layers { layers: layers() }),
         ModelSource::Published {
             name: "digits".into(),
             version: Some(3),
@@ -83,6 +142,7 @@ fn variants() -> Vec<JobDraft> {
         epsilon: 1e-6,
         weight_decay: 0.1,
     };
+    other.local.clip_norm = Some(0.5);
     other.strategy = Strategy::default();
     other.cohort = CohortDraft::default();
     other.stop = StopDraft {
@@ -94,6 +154,21 @@ fn variants() -> Vec<JobDraft> {
     };
     other.publish_as = None;
     drafts.push(other);
+    for schedule in [
+        Schedule::Warmup { steps: 3 },
+        Schedule::Cosine {
+            warmup_steps: 3,
+            floor: 0.25,
+        },
+        Schedule::Staircase {
+            every: 3,
+            factor: 0.5,
+        },
+    ] {
+        let mut other = draft();
+        other.local.schedule = schedule;
+        drafts.push(other);
+    }
     drafts
 }
 

@@ -1,0 +1,276 @@
+//! What layers do with all rows of a block.
+
+use super::super::lanes::{self, wide};
+use super::super::matrix::{Columns, Matrix};
+use super::attention::Attention;
+use super::convolution::Convolution;
+use super::norm;
+use super::op::Flow;
+use super::window::Window;
+
+/// A convolution of every image of a block; `kept` is one stretch for each.
+pub(super) fn convolve(
+    convolution: &Convolution,
+    input: &[f32],
+    (own, prepared): (&[f32], &[f32]),
+    bench: &mut [f32],
+    output: &mut [f32],
+    kept: &mut [f32],
+) {
+    let (bias, _) = own.split_at(convolution.outputs);
+    let images = input.chunks_exact(convolution.in_len());
+    let outs = output.chunks_exact_mut(convolution.out_len());
+    let mut kept = each(kept, images.len());
+    let mut bench = convolution.bench(bench);
+    for (image, out) in images.zip(outs) {
+        convolution.forward(image, (bias, prepared), &mut bench, out, kept());
+    }
+}
+
+/// A pool of every image of a block; `which` is one stretch for each.
+pub(super) fn pool(window: Window, input: &[f32], output: &mut [f32], which: &mut [f32]) {
+    let outs = output.chunks_exact_mut(window.out_len());
+    let images = input.chunks_exact(input.len() / outs.len());
+    let mut which = each(which, images.len());
+    for (image, out) in images.zip(outs) {
+        let which = which();
+        wide(
+            #[inline(always)]
+            || window.pool(image, out, which),
+        );
+    }
+}
+
+pub(super) fn pool_back(
+    window: Window,
+    gradient: &[f32],
+    which: &[f32],
+    (below, is_added): (&mut [f32], bool),
+) {
+    if !is_added {
+        below.fill(0.0);
+    }
+    let outs = gradient.chunks_exact(window.out_len());
+    let image_len = below.len() / outs.len().max(1);
+    let which_len = if window.largest { window.out_len() } else { 0 };
+    let images = below.chunks_exact_mut(image_len);
+    for (index, (out, image)) in outs.zip(images).enumerate() {
+        let which = &which[index * which_len..][..which_len];
+        wide(
+            #[inline(always)]
+            || window.spread(out, which, image),
+        );
+    }
+}
+
+/// A layer norm of every row of a block; `own` is the bias, then the weight.
+pub(super) fn normalise(
+    width: usize,
+    input: &[f32],
+    own: &[f32],
+    output: &mut [f32],
+    moments: &mut [f32],
+) {
+    let own = own.split_at(width);
+    let mut rows = input
+        .chunks_exact(width)
+        .zip(output.chunks_exact_mut(width))
+        .zip(moments.chunks_exact_mut(2));
+    wide(
+        #[inline(always)]
+        || {
+            for ((x, y), moments) in rows.by_ref() {
+                norm::forward(x, own, y, moments);
+            }
+        },
+    );
+}
+
+pub(super) fn normalise_back(
+    input: &[f32],
+    (weight, moments): (&[f32], &[f32]),
+    gradient: &[f32],
+    sums: &mut [f32],
+    (below, is_added): (&mut [f32], bool),
+) {
+    let width = weight.len();
+    let mut rows = input
+        .chunks_exact(width)
+        .zip(moments.chunks_exact(2))
+        .zip(gradient.chunks_exact(width))
+        .zip(below.chunks_exact_mut(width));
+    wide(
+        #[inline(always)]
+        || {
+            for (((x, moments), gradient), below) in rows.by_ref() {
+                norm::backward(x, weight, moments, gradient, sums, (below, is_added));
+            }
+        },
+    );
+}
+
+/// The attention of every sequence of a block; `map` is memory for one head.
+pub(super) fn attend_back(
+    attention: Attention,
+    (input, weights): (&[f32], &[f32]),
+    gradient: &[f32],
+    (below, is_added): (&mut [f32], bool),
+    map: &mut [f32],
+) {
+    let gradients = gradient.chunks_exact(attention.positions * attention.width);
+    let row = input.len() / gradients.len().max(1);
+    let maps = weights.chunks_exact(attention.weights_len());
+    let rows = input.chunks_exact(row).zip(below.chunks_exact_mut(row));
+    for (((input, below), gradient), maps) in rows.zip(gradients).zip(maps) {
+        attention.backward(input, maps, gradient, (below, is_added), map);
+    }
+}
+
+/// `output = input · prepared`, row by row.
+///
+/// # Shapes
+///
+/// - `input`: `[rows, inputs]`; `prepared`: `[inputs, outputs]`; `output`: `[rows, outputs]`
+pub(super) fn multiply(
+    input: &[f32],
+    prepared: &[f32],
+    (inputs, outputs): (usize, usize),
+    output: &mut [f32],
+) {
+    let rows = input.len() / inputs;
+    Columns::new(output, rows, outputs).product(
+        Matrix::new(input, rows, inputs),
+        Matrix::new(prepared, inputs, outputs),
+    );
+}
+
+/// `below = gradient · weight`, or that much more.
+///
+/// # Shapes
+///
+/// - `gradient`: `[rows, outputs]`; `weight`: `[outputs, inputs]`; `below`: `[rows, inputs]`
+pub(super) fn multiply_back(
+    gradient: &[f32],
+    weight: &[f32],
+    (inputs, outputs): (usize, usize),
+    (below, is_added): (&mut [f32], bool),
+) {
+    let rows = gradient.len() / outputs;
+    let gradient = Matrix::new(gradient, rows, outputs);
+    let weight = Matrix::new(weight, outputs, inputs);
+    let mut below = Columns::new(below, rows, inputs);
+    match is_added {
+        true => below.add_product(gradient, weight),
+        false => below.product(gradient, weight),
+    }
+}
+
+/// Hands out one stretch of `values` for each of `count` rows.
+fn each<'a>(values: &'a mut [f32], count: usize) -> impl FnMut() -> &'a mut [f32] {
+    let width = values.len() / count.max(1);
+    let mut rest = values;
+    move || {
+        let (own, others) = std::mem::take(&mut rest).split_at_mut(width);
+        rest = others;
+        own
+    }
+}
+
+/// `[rows, columns]` to `[columns, rows]`, image by image.
+pub(super) fn turn(from: &[f32], rows: usize, columns: usize, to: &mut [f32]) {
+    let len = rows * columns;
+    for (from, to) in from.chunks_exact(len).zip(to.chunks_exact_mut(len)) {
+        transpose(from, columns, to);
+    }
+}
+
+/// `[channels, places]` to `[places, channels]`, image by image, or that much more.
+pub(super) fn turn_back(
+    from: &[f32],
+    channels: usize,
+    places: usize,
+    (to, is_added): (&mut [f32], bool),
+) {
+    if !is_added {
+        turn(from, channels, places, to);
+        return;
+    }
+    let len = channels * places;
+    for (from, to) in from.chunks_exact(len).zip(to.chunks_exact_mut(len)) {
+        for (channel, from) in from.chunks_exact(places).enumerate() {
+            for (place, g) in from.iter().enumerate() {
+                to[place * channels + channel] += g;
+            }
+        }
+    }
+}
+
+/// Rows of a matrix that are turned together: a cache line of the other one.
+const TURNED_TOGETHER: usize = 16;
+
+/// `[_, columns]` to `[columns, _]`.
+pub(super) fn transpose(from: &[f32], columns: usize, to: &mut [f32]) {
+    let rows = from.len() / columns;
+    for first in (0..rows).step_by(TURNED_TOGETHER) {
+        let count = TURNED_TOGETHER.min(rows - first);
+        for column in 0..columns {
+            let to = &mut to[column * rows + first..][..count];
+            for (row, to) in to.iter_mut().enumerate() {
+                *to = from[(first + row) * columns + column];
+            }
+        }
+    }
+}
+
+pub(super) fn add(from: &[f32], to: &mut [f32]) {
+    wide(
+        #[inline(always)]
+        || lanes::add(to, from),
+    );
+}
+
+/// Writes a gradient, or adds it.
+pub(super) fn pass(flow: Flow, from: &[f32], to: &mut [f32]) {
+    match flow {
+        Flow::Added => add(from, to),
+        Flow::Fresh => to.copy_from_slice(from),
+        Flow::None => {}
+    }
+}
+
+/// Each token's vector and its position's.
+///
+/// # Shapes
+///
+/// - `tokens`: `[rows, context]`, whole numbers that were checked
+/// - `own`: positions `[context, width]`, then tokens `[vocabulary, width]`
+/// - `output`: `[rows, context, width]`
+pub(super) fn embed(
+    tokens: &[f32],
+    own: &[f32],
+    (width, context): (usize, usize),
+    output: &mut [f32],
+) {
+    let (positions, vectors) = own.split_at(context * width);
+    for (place, (token, y)) in tokens
+        .iter()
+        .zip(output.chunks_exact_mut(width))
+        .enumerate()
+    {
+        let position = &positions[place % context * width..][..width];
+        let vector = &vectors[token_index(*token) * width..][..width];
+        for ((y, p), v) in y.iter_mut().zip(position).zip(vector) {
+            *y = p + v;
+        }
+    }
+}
+
+/// A token as a place.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "tokens are whole numbers below the vocabulary, checked at the border"
+)]
+pub(in super::super) fn token_index(token: f32) -> usize {
+    token as usize
+}

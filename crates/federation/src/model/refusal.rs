@@ -1,0 +1,115 @@
+//! Why a list of layers is not a model.
+
+use super::shape::{ROW_VALUES_MAX, Shape};
+use super::{LAYERS_MAX, PARAMETERS_MAX};
+use thiserror::Error;
+
+/// Why a list of layers is not a model.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ModelError {
+    /// There must be something to train.
+    #[error("the model has no linear layer; at least one is needed")]
+    NoParameters,
+    /// Names would not sort any more.
+    #[error("the model has {count} layers; at most {LAYERS_MAX} are accepted")]
+    TooManyLayers {
+        /// How many there are.
+        count: usize,
+    },
+    /// A width of zero, or one that does not fit.
+    #[error(
+        "layer {index} is {inputs} wide at its input and {outputs} at its output; both must be at least 1"
+    )]
+    EmptyLayer {
+        /// Which layer, from 0.
+        index: usize,
+        /// Its input width.
+        inputs: usize,
+        /// Its output width.
+        outputs: usize,
+    },
+    /// A number that must be counted from 1.
+    #[error("layer {index} ({layer}) has {number} 0; must be at least 1")]
+    Zero {
+        /// Which layer, from 0.
+        index: usize,
+        /// What it is called.
+        layer: &'static str,
+        /// Which of its numbers.
+        number: &'static str,
+    },
+    /// Neighbours disagree on a width.
+    #[error("layer {index} takes {inputs} inputs but the layers before it yield {given}")]
+    Mismatch {
+        /// Which layer, from 0.
+        index: usize,
+        /// What it takes.
+        inputs: usize,
+        /// What it gets.
+        given: usize,
+    },
+    /// Neighbours disagree on a shape.
+    #[error("layer {index} ({layer}) takes {takes}, but gets {given}")]
+    Shape {
+        /// Which layer, from 0.
+        index: usize,
+        /// What it is called.
+        layer: &'static str,
+        /// What it takes.
+        takes: String,
+        /// What it gets.
+        given: Shape,
+    },
+    /// A row that is larger than we hold.
+    #[error(
+        "layer {index} ({layer}) yields {shape}, {} numbers; a row may have {ROW_VALUES_MAX}", .shape.len()
+    )]
+    LargeRow {
+        /// Which layer, from 0.
+        index: usize,
+        /// What it is called.
+        layer: &'static str,
+        /// What it yields.
+        shape: Shape,
+    },
+    /// A layer where it cannot stand.
+    #[error("layer {index} ({layer}) {rule}")]
+    Place {
+        /// Which layer, from 0.
+        index: usize,
+        /// What it is called.
+        layer: &'static str,
+        /// Where it can.
+        rule: &'static str,
+    },
+    /// A row that is no image by itself.
+    #[error(
+        "a row of {features} features is no square image of one channel or three; say what it is with `image: [channels, height, width]`"
+    )]
+    NotSquare {
+        /// Numbers of a row.
+        features: usize,
+    },
+    /// Rows of another width.
+    #[error("the model takes rows of {takes} features, but there are {given}")]
+    Features {
+        /// What it takes.
+        takes: usize,
+        /// What there is.
+        given: usize,
+    },
+    /// Labels of another number.
+    #[error("the model yields {yields} logits, but there are {given} classes")]
+    Classes {
+        /// What it yields.
+        yields: usize,
+        /// What there is.
+        given: usize,
+    },
+    /// The last layer must yield logits.
+    #[error("the last layer must be linear, so that it yields logits")]
+    LastNotLinear,
+    /// More than we count.
+    #[error("the model has more than {PARAMETERS_MAX} parameters; make its layers narrower")]
+    TooLarge,
+}
