@@ -2,7 +2,8 @@
 
 use std::io::Write;
 use std::net::TcpListener;
-use std::process::Command;
+use std::process::{self, Command};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::time::timeout;
 
@@ -15,10 +16,17 @@ const KEEP_NO_REPORT: &str =
     "CREATE TRIGGER full BEFORE INSERT ON receipts BEGIN SELECT RAISE(ABORT, 'full'); END";
 const KEEP_REPORTS: &str = "DROP TRIGGER full";
 
-/// A place where nobody listens: a port that was free a moment ago.
+/// A place where nobody listens. Its port is below those that the system deals out by itself, so
+/// that nobody else is given it before it is used.
 pub(super) fn dead_address() -> String {
-    let listener = TcpListener::bind(free_port()).expect("a free port");
-    listener.local_addr().expect("an address").to_string()
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = process::id() + TAKEN.fetch_add(1, Ordering::Relaxed);
+        let address = format!("127.0.0.1:{}", 10_000 + number % 10_000);
+        if TcpListener::bind(&address).is_ok() {
+            return address;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -56,22 +56,28 @@ async fn undisturbed() -> (Vec<Made>, TempDir, String) {
         .expect("a model in time");
     assert_eq!(house.deaths(), 0, "{}", house.logs());
     let folder = house.end().await;
-    let trace = timeout(A_MINUTE, whole(&trace));
-    let trace = trace.await.expect("the end of the trace");
+    timeout(A_MINUTE, until_written(&trace))
+        .await
+        .expect("the end of the trace");
+    let trace = fs::read_to_string(&trace).expect("a trace");
     let calls = calls::read(&trace, &folder.path().join("data"));
     (calls, folder, model)
 }
 
-/// The trace, when it tells of the process's end.
-async fn whole(trace: &Path) -> String {
-    loop {
-        let text = fs::read_to_string(trace).expect("a trace");
-        let first = text.split(' ').next().expect("the process's first thread");
-        if text.contains(&format!("\n{first} +++ killed by SIGKILL +++")) {
-            return text;
-        }
+/// Returns when nobody writes the trace any more. strace ends when the last thread that it follows
+/// has, and is no child of this process.
+async fn until_written(trace: &Path) {
+    while is_open(trace) {
         sleep(LOOK).await;
     }
+}
+
+/// Whether any process has the file open.
+fn is_open(file: &Path) -> bool {
+    let entries = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
+    entries(Path::new("/proc"))
+        .flat_map(|process| entries(&process.path().join("fd")))
+        .any(|open| fs::read_link(open.path()).is_ok_and(|target| target == file))
 }
 
 /// A house on what the power has left of another one's disk.
