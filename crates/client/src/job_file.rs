@@ -180,7 +180,7 @@ rounds: 20
         assert_eq!(
             refusal("batch_size: 32", "bach_size: 32"),
             "job.yaml:8: local.bach_size: unknown key; expected one of `epochs`, `steps`, \
-             `batch_size`, `optimizer`"
+             `batch_size`, `optimizer`, `schedule`, `clip_norm`"
         );
         assert!(refusal("rounds: 20", "round: 20").starts_with("job.yaml:10: round: unknown key"));
     }

@@ -35,7 +35,7 @@ async fn a_bad_job_file_is_told_with_its_line_and_field_and_starts_no_run() {
         (
             ("epochs: 1", "epochs: 1\n  bach_size: 32"),
             "error: job.yaml:8: local.bach_size: unknown key; expected one of `epochs`, `steps`, \
-             `batch_size`, `optimizer`\n",
+             `batch_size`, `optimizer`, `schedule`, `clip_norm`\n",
         ),
         (
             ("rounds: 4", "rounds: four"),
