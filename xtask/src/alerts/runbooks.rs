@@ -10,6 +10,7 @@ use anyhow::{Context, bail};
 use super::exported::Exported;
 use super::{queries, runbook_of};
 
+const PAGES: &str = "docs";
 const FOLDER: &str = "docs/runbooks";
 const PARTS: [&str; 3] = ["## Symptoms", "## Check", "## Fix"];
 
@@ -70,6 +71,23 @@ pub(super) fn problems(
         if !known.contains(&name) {
             problems.push(format!("{FOLDER}/{name} belongs to no alert"));
         }
+    }
+    problems.extend(other_queries(root, exported)?);
+    Ok(problems)
+}
+
+/// What is wrong with the queries of pages that are no runbooks.
+fn other_queries(root: &Path, exported: &Exported) -> anyhow::Result<Vec<String>> {
+    let mut problems = Vec::new();
+    for entry in fs::read_dir(root.join(PAGES)).with_context(|| format!("list {PAGES}"))? {
+        let path = entry?.path();
+        if !path.is_file() {
+            continue;
+        }
+        let name = path.strip_prefix(root).unwrap_or(&path).display();
+        let page = fs::read_to_string(&path).with_context(|| format!("read {name}"))?;
+        let found = lines_of(&page, "promql").flat_map(|line| queries::problems(line, exported));
+        problems.extend(found.map(|what| format!("{name}: {what}")));
     }
     Ok(problems)
 }
