@@ -2,7 +2,7 @@
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::thread::{self, Scope};
 
 use federation::ClientId;
@@ -187,37 +187,57 @@ fn for_each_tile<B: TensorSource, S: TensorSource>(
     let count = tiles.count();
     let lanes = threads.get().min(count);
     if lanes <= 1 {
-        let mut scratch = Scratch::default();
-        return (0..count).try_for_each(|tile| take(&tiles.fold(tile, &mut scratch)?));
+        let (mut scratch, mut memory) = (Scratch::default(), Vec::new());
+        return (0..count).try_for_each(|tile| {
+            let folded = tiles.fold(tile, std::mem::take(&mut memory), &mut scratch)?;
+            take(&folded)?;
+            memory = folded.params;
+            Ok(())
+        });
     }
     thread::scope(|scope| {
         let lanes: Vec<_> = (0..lanes)
-            .map(|lane| spawn_lane(scope, tiles, (lane..count).step_by(lanes)))
+            .map(|lane| Lane::spawn(scope, tiles, (lane..count).step_by(lanes)))
             .collect();
-        // Returning early drops the receivers, which ends the lanes at their next tile.
+        // Returning early drops the lanes' ends, which ends them at their next tile.
         (0..count).try_for_each(|tile| {
-            let folded = lanes[tile % lanes.len()].recv();
-            take(&folded.expect("a lane gives all its tiles, or panicked")?)
+            let lane = &lanes[tile % lanes.len()];
+            let folded = lane.folded.recv();
+            let folded = folded.expect("a lane gives all its tiles, or panicked")?;
+            take(&folded)?;
+            // A lane that is through needs no memory.
+            drop(lane.memory.send(folded.params));
+            Ok(())
         })
     })
 }
 
-/// Folds some of the tiles on a thread of their own, at most one ahead of who takes them.
-fn spawn_lane<'scope, B: TensorSource, S: TensorSource>(
-    scope: &'scope Scope<'scope, '_>,
-    tiles: &'scope Tiles<'_, B, S>,
-    own: impl Iterator<Item = usize> + Send + 'scope,
-) -> Receiver<Result<Folded, FoldError>> {
-    let (give, folded) = sync_channel(1);
-    scope.spawn(move || {
-        let mut scratch = Scratch::default();
-        for tile in own {
-            if give.send(tiles.fold(tile, &mut scratch)).is_err() {
-                break;
+/// A thread that folds some of the tiles, at most one ahead of who takes them.
+struct Lane {
+    folded: Receiver<Result<Folded, FoldError>>,
+    /// Where the memory of tiles that were taken goes back to.
+    memory: Sender<Vec<f32>>,
+}
+
+impl Lane {
+    fn spawn<'scope, B: TensorSource, S: TensorSource>(
+        scope: &'scope Scope<'scope, '_>,
+        tiles: &'scope Tiles<'_, B, S>,
+        own: impl Iterator<Item = usize> + Send + 'scope,
+    ) -> Self {
+        let (give, folded) = sync_channel(1);
+        let (memory, used) = channel::<Vec<f32>>();
+        scope.spawn(move || {
+            let mut scratch = Scratch::default();
+            for tile in own {
+                let memory = used.try_recv().unwrap_or_default();
+                if give.send(tiles.fold(tile, memory, &mut scratch)).is_err() {
+                    break;
+                }
             }
-        }
-    });
-    folded
+        });
+        Self { folded, memory }
+    }
 }
 
 #[cfg(test)]

@@ -5,8 +5,10 @@
 
 mod fold;
 mod source;
+mod sums;
 mod tile;
 
 pub use fold::{Contribution, FoldError, FoldReport, WEIGHT_MAX, fold};
 pub use source::{FileSource, SliceSource, TensorSource};
+pub use sums::sum_of_squares;
 pub use tile::TILE;

@@ -4,9 +4,6 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// Bytes read from a file at a time, on the stack.
-const READ_BUFFER: usize = 32 * 1024;
-
 /// A vector of numbers that can be read piece by piece, from several threads.
 pub trait TensorSource: Send + Sync {
     /// Fills `out` with the numbers `offset .. offset + out.len()`.
@@ -15,6 +12,11 @@ pub trait TensorSource: Send + Sync {
     ///
     /// Of kind `UnexpectedEof` when there are not that many, and what the medium says.
     fn read(&self, offset: usize, out: &mut [f32]) -> io::Result<()>;
+
+    /// The numbers `offset .. offset + len` where they are, if they are in memory.
+    fn view(&self, _offset: usize, _len: usize) -> Option<&[f32]> {
+        None
+    }
 }
 
 /// Numbers in memory.
@@ -23,12 +25,13 @@ pub struct SliceSource<'a>(pub &'a [f32]);
 
 impl TensorSource for SliceSource<'_> {
     fn read(&self, offset: usize, out: &mut [f32]) -> io::Result<()> {
-        let numbers = offset
-            .checked_add(out.len())
-            .and_then(|end| self.0.get(offset..end))
-            .ok_or(io::ErrorKind::UnexpectedEof)?;
-        out.copy_from_slice(numbers);
+        let numbers = self.view(offset, out.len());
+        out.copy_from_slice(numbers.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
+    }
+
+    fn view(&self, offset: usize, len: usize) -> Option<&[f32]> {
+        self.0.get(offset..offset.checked_add(len)?)
     }
 }
 
@@ -43,18 +46,15 @@ pub struct FileSource {
 
 impl TensorSource for FileSource {
     fn read(&self, offset: usize, out: &mut [f32]) -> io::Result<()> {
-        let mut buffer = [0_u8; READ_BUFFER];
-        let mut position = (offset as u64)
+        let position = (offset as u64)
             .checked_mul(4)
             .and_then(|bytes| bytes.checked_add(self.byte_offset))
             .ok_or(io::ErrorKind::UnexpectedEof)?;
-        for piece in out.chunks_mut(READ_BUFFER / 4) {
-            let bytes = &mut buffer[..piece.len() * 4];
-            self.file.read_exact_at(bytes, position)?;
-            position += bytes.len() as u64;
-            let (words, _) = bytes.as_chunks::<4>();
-            for (number, word) in piece.iter_mut().zip(words) {
-                *number = f32::from_le_bytes(*word);
+        self.file
+            .read_exact_at(bytemuck::cast_slice_mut(out), position)?;
+        if cfg!(target_endian = "big") {
+            for number in out {
+                *number = f32::from_bits(number.to_bits().swap_bytes());
             }
         }
         Ok(())

@@ -17,6 +17,7 @@ mod place;
 mod receipts;
 mod rounds;
 mod runs;
+mod schema;
 mod statements;
 
 use std::str::FromStr;
@@ -42,6 +43,7 @@ pub use place::{Place, PlaceError, Server};
 pub use receipts::{Receipt, Verdict};
 pub use rounds::{OpenRound, RoundRow};
 pub use runs::{NewRun, RunRow, Submission};
+pub use schema::migrator;
 
 use crate::metrics;
 use leader::Fence;
@@ -212,7 +214,7 @@ async fn migrate(pool: &AnyPool, place: &Place) -> Result<(), StoreError> {
         raw_sql(patience).execute(&mut *connection).await?;
         warn_of_a_careless_server(&mut connection).await?;
     }
-    sqlx::migrate!()
+    schema::migrator(None)
         .run(&mut *connection)
         .await
         .map_err(Box::new)?;

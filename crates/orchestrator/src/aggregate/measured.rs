@@ -3,10 +3,7 @@
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
-use aggregation::TensorSource;
-
-/// Sums that are kept side by side, so that the additions do not wait for each other.
-const LANES: usize = 8;
+use aggregation::{TensorSource, sum_of_squares};
 
 /// A source and the squares of all that was read from it.
 pub(super) struct Measured<S> {
@@ -39,19 +36,6 @@ impl<S: TensorSource> TensorSource for Measured<S> {
         *self.squares.lock().unwrap_or_else(PoisonError::into_inner) += squares;
         Ok(())
     }
-}
-
-fn sum_of_squares(numbers: &[f32]) -> f64 {
-    let mut sums = [0.0_f64; LANES];
-    let (rows, rest) = numbers.as_chunks::<LANES>();
-    for row in rows {
-        for (sum, number) in sums.iter_mut().zip(row) {
-            let number = f64::from(*number);
-            *sum += number * number;
-        }
-    }
-    let rest = rest.iter().map(|number| f64::from(*number).powi(2));
-    sums.into_iter().chain(rest).sum()
 }
 
 #[cfg(test)]

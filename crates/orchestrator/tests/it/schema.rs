@@ -1,11 +1,10 @@
 //! A run store that an earlier version wrote.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use federation::event::Event;
 use federation::run::RunState;
-use orchestrator::store::{NewRun, Standing};
+use orchestrator::store::{NewRun, Standing, migrator};
 use sqlx::Connection;
 use telemetry::trace::TraceContext;
 
@@ -23,9 +22,7 @@ at_every_home!(
 /// Makes the store as it was with the first `versions` of the schema.
 async fn earlier_schema(home: &Home, versions: usize) {
     let mut connection = home.connect().await;
-    let mut migrator = sqlx::migrate!();
-    migrator.migrations = Cow::Owned(migrator.migrations[..versions].to_vec());
-    migrator.run(&mut connection).await.unwrap();
+    migrator(Some(versions)).run(&mut connection).await.unwrap();
     connection.close().await.unwrap();
 }
 
