@@ -71,11 +71,12 @@ def measure(case, mode, rounds=None):
         house.pangea("dataset", "import", str(data), "--label", "label", "--name", "data")
         text = house.path / "job.yaml"
         text.write_text(job(case, model, clients, rounds, local))
-        [run] = house.pangea("submit", str(text))
+        [submitted] = house.pangea("submit", str(text))
+        run = submitted["run"]["run"]
         committed, last = [], None
         before = {name: house.cpu_seconds(name) for name in house.processes}
         start = time.perf_counter()
-        for at, event in house.events(run["run"]):
+        for at, event in house.events(run):
             if event["kind"] == "round_committed":
                 committed.append(at)
                 last = event

@@ -2,8 +2,8 @@
 //!
 //! With S3 behind it,
 //!
-//! - a checkpoint, a manifest, a pointer, a model, a shard or a data set is on S3 when its write
-//!   returns, and in the directory too;
+//! - a manifest, a pointer, a model, a shard or a data set is on S3 when its write returns, and in the
+//!   directory too; a checkpoint when it is settled, and until then in the directory;
 //! - an update is in the directory when its write returns, and goes up in the background: it can be
 //!   trained again, so no round waits for S3 because of it. While S3 is away updates wait, on the
 //!   disk; what waits when the process dies goes up after the next start;
@@ -100,16 +100,70 @@ impl ArtifactStore {
         Ok(())
     }
 
-    /// Makes the finished file at `path` the object of `key`, without copying it. The file must be
-    /// on the directory's file system. When it fails, the file is still there.
+    /// Makes the finished file at `path`, which has this digest, the object of `key`, without copying
+    /// it. The file must be on the directory's file system. When it fails, the file is still there.
+    ///
+    /// Whoever reads the object gets it from now on. It is kept for good, on the disk and on S3, when
+    /// it is [settled](Self::settle).
+    ///
+    /// # Errors
+    ///
+    /// [`BlobError::Io`].
+    pub async fn adopt(&self, key: &Key, path: PathBuf, digest: Digest) -> Result<(), BlobError> {
+        match &self.behind {
+            None => self.local.adopt(key, path, digest).await,
+            Some(behind) => behind.adopt(key, path, digest).await,
+        }
+    }
+
+    /// Returns when an object that was [adopted](Self::adopt) is kept for good.
+    ///
+    /// # Errors
+    ///
+    /// [`BlobError::Io`], [`BlobError::NotFound`] and [`BlobError::Unavailable`].
+    pub async fn settle(&self, key: &Key) -> Result<(), BlobError> {
+        self.local.settle(key).await?;
+        match &self.behind {
+            None => Ok(()),
+            Some(behind) => Box::pin(behind.settle(key)).await,
+        }
+    }
+
+    /// The length and the digest of an object, if there is one. Reads it, unless this process wrote
+    /// it or looked at it, and nobody has written to its file since.
     ///
     /// # Errors
     ///
     /// [`BlobError::Io`] and [`BlobError::Unavailable`].
-    pub async fn adopt(&self, key: &Key, path: PathBuf) -> Result<(), BlobError> {
-        match &self.behind {
-            None => self.local.adopt(key, path).await,
-            Some(behind) => Box::pin(behind.adopt(key, path)).await,
+    pub async fn look(&self, key: &Key) -> Result<Option<(u64, Digest)>, BlobError> {
+        match self.local_copy(key).await {
+            Ok(_path) => self.local.look(key).await,
+            Err(BlobError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Looks whether an object is what it should be.
+    ///
+    /// # Errors
+    ///
+    /// [`BlobError::NotFound`], [`BlobError::WrongLength`] and [`BlobError::DigestMismatch`] when it
+    /// is not, and what the store says.
+    pub async fn verify(&self, key: &Key, len: u64, digest: &Digest) -> Result<(), BlobError> {
+        let key = key.clone();
+        match self.look(&key).await? {
+            None => Err(BlobError::NotFound { key }),
+            Some((actual, _)) if actual != len => Err(BlobError::WrongLength {
+                key,
+                expected: len,
+                actual,
+            }),
+            Some((_, actual)) if actual != *digest => Err(BlobError::DigestMismatch {
+                key,
+                expected: *digest,
+                actual,
+            }),
+            Some(_) => Ok(()),
         }
     }
 

@@ -19,7 +19,7 @@ pub mod contract;
 mod localstack;
 
 pub use artifact_store::{ArtifactStore, ProbeError};
-pub use blob::{BlobRef, fetch};
+pub use blob::{BlobRef, fetch, verified};
 pub use key::{InvalidKey, Key, Kind};
 pub use local::{LocalStore, OpenError, make_dir};
 pub use metrics::Metrics;

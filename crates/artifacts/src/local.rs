@@ -5,6 +5,7 @@
 //! may be emptied whenever no process uses the store.
 
 pub(crate) mod files;
+mod seen;
 mod upload;
 
 use std::fs::{self, File};
@@ -25,6 +26,7 @@ use crate::metrics::Meter;
 use crate::store::CHUNK_MAX;
 use crate::{BlobError, BlobStore, Key, Metrics, Upload};
 use files::blocking;
+use seen::Seen;
 
 pub use files::make_dir;
 
@@ -33,6 +35,7 @@ pub use files::make_dir;
 pub struct LocalStore {
     root: Arc<Path>,
     meter: Meter,
+    seen: Arc<Seen>,
 }
 
 /// What an upload needs of its store.
@@ -40,6 +43,7 @@ pub struct LocalStore {
 struct Place {
     root: Arc<Path>,
     meter: Meter,
+    seen: Arc<Seen>,
 }
 
 impl Place {
@@ -80,6 +84,7 @@ impl LocalStore {
             Ok(()) => Ok(Self {
                 root: root.into(),
                 meter: Meter::default(),
+                seen: Arc::default(),
             }),
             Err(source) => Err(OpenError { path: root, source }),
         }
@@ -118,17 +123,47 @@ impl LocalStore {
             })
     }
 
-    /// Makes the finished file at `path` the object of `key`, without copying it. The file must be
-    /// on the same file system; it is on the disk when this returns.
+    /// Makes the finished file at `path`, which has this digest, the object of `key`, without copying
+    /// it. The file must be on the same file system. It may be lost with power until it is
+    /// [settled](Self::settle).
     ///
     /// # Errors
     ///
     /// [`BlobError::Io`].
-    pub async fn adopt(&self, key: &Key, path: PathBuf) -> Result<(), BlobError> {
-        let (root, target) = (Arc::clone(&self.root), self.path_of(key));
-        let adopting = blocking(move || files::commit(&root, &File::open(&path)?, &path, &target));
+    pub async fn adopt(&self, key: &Key, path: PathBuf, digest: Digest) -> Result<(), BlobError> {
+        let (place, target) = (self.place(), self.path_of(key));
+        let own = key.clone();
+        let adopting = blocking(move || {
+            files::rename(&place.root, &path, &target)?;
+            place.seen.keep(&own, &target, digest)
+        });
         let adopted = self.meter.count("adopt", key, adopting).await;
         adopted.map_err(self.place().failed(key))
+    }
+
+    /// Returns when an object that was [adopted](Self::adopt) is on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`BlobError::Io`].
+    pub async fn settle(&self, key: &Key) -> Result<(), BlobError> {
+        let (root, path) = (Arc::clone(&self.root), self.path_of(key));
+        let settling = blocking(move || files::settle(&root, &path));
+        let settled = self.meter.count("settle", key, settling).await;
+        settled.map_err(self.place().failed(key))
+    }
+
+    /// The length and the digest of an object, if there is one. Reads it, unless this process wrote
+    /// it or looked at it, and nobody has written to the file since.
+    ///
+    /// # Errors
+    ///
+    /// [`BlobError::Io`].
+    pub async fn look(&self, key: &Key) -> Result<Option<(u64, Digest)>, BlobError> {
+        let (seen, path) = (Arc::clone(&self.seen), self.path_of(key));
+        let own = key.clone();
+        let looked = blocking(move || seen.look(&own, &path)).await;
+        looked.map_err(io_error(key))
     }
 
     /// Resumes the upload that goes on at `offset`; none, when there is no such upload, or another
@@ -163,6 +198,7 @@ impl LocalStore {
         Place {
             root: Arc::clone(&self.root),
             meter: self.meter.clone(),
+            seen: Arc::clone(&self.seen),
         }
     }
 }
@@ -231,6 +267,7 @@ impl BlobStore for LocalStore {
     async fn delete(&self, key: &Key) -> Result<(), BlobError> {
         let path = self.path_of(key);
         let deleting = blocking(move || absent_is_none(fs::remove_file(path)));
+        self.seen.forget(key);
         let deleted = self.meter.count("delete", key, deleting).await;
         deleted.map(|_removed_or_absent| ()).map_err(io_error(key))
     }

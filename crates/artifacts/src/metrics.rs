@@ -12,8 +12,8 @@ const STORES: [&str; 2] = ["local", "s3"];
 
 /// What a store is asked for: a get and an upload begin, and go on with reads and writes of up to
 /// a chunk in a directory, of up to a part on S3.
-const OPERATIONS: [&str; 10] = [
-    "put", "upload", "write", "finish", "adopt", "get", "read", "head", "delete", "list",
+const OPERATIONS: [&str; 11] = [
+    "put", "upload", "write", "finish", "adopt", "settle", "get", "read", "head", "delete", "list",
 ];
 
 /// The operations that move bytes.

@@ -21,6 +21,7 @@ use crate::metrics::rounds::Shown;
 use crate::problem::Problem;
 use crate::store::{OpenRound, RunRow};
 use crate::study::Study;
+use crate::writing::Writing;
 
 /// Rounds read at once.
 const PAGE: u32 = 1000;
@@ -36,9 +37,13 @@ pub struct Work {
     pub dataset: datasets::Manifest,
     /// Each client's rows.
     pub shards: Vec<ExamplesRef>,
-    /// The last model that stands.
+    /// The last model that stands, written or not.
     pub checkpoint: Manifest,
-    /// The metrics of each committed round.
+    /// Its checkpoint, while it is being written.
+    pub writing: Option<Writing>,
+    /// Whether a checkpoint could not be written, so that the run is to be admitted again.
+    pub is_lost: bool,
+    /// The metrics of each round whose model stands.
     pub history: Vec<RoundMetrics>,
     /// The round that has not ended.
     pub round: Option<Round>,
@@ -73,6 +78,10 @@ pub async fn admit(study: &Study, row: &RunRow) -> Result<Work, Problem> {
         None => initial(study, row, &spec, &dataset).await?,
     };
     checkpoint::verify(&study.blobs, &checkpoint.model).await?;
+    study
+        .store
+        .forget_rounds(row.run, checkpoint.round + 1)
+        .await?;
     let mut work = Work {
         run: row.run,
         history: history(study, row.run).await?,
@@ -80,6 +89,8 @@ pub async fn admit(study: &Study, row: &RunRow) -> Result<Work, Problem> {
         dataset,
         shards,
         checkpoint,
+        writing: None,
+        is_lost: false,
         round: None,
         folded: None,
         to_dispatch: Vec::new(),
@@ -101,6 +112,22 @@ impl Work {
     #[must_use]
     pub fn architecture(&self) -> &Architecture {
         &self.checkpoint.architecture
+    }
+
+    /// Returns when the checkpoint that is being written is, if there is one: whether all rounds
+    /// whose models stand are committed.
+    ///
+    /// # Errors
+    ///
+    /// [`Problem`]; then the run is to be admitted again.
+    pub async fn written(&mut self) -> Result<bool, Problem> {
+        let Some(writing) = &mut self.writing else {
+            return Ok(!self.is_lost);
+        };
+        let ended = writing.ended().await;
+        self.writing = None;
+        self.is_lost = !matches!(ended, Ok(true));
+        ended
     }
 
     /// Shows where the run is.

@@ -77,8 +77,10 @@ pub async fn aggregate(
     // What is aggregated is needed, whoever waits for it.
     let stop = CancellationToken::new();
     let aggregated = fold_into(study, &work.checkpoint, round, receipts, &output, &stop).await?;
-    let stored = &aggregated.model.parameters.key;
-    study.blobs.adopt(stored, output).await?;
+    let ModelFile {
+        digest, parameters, ..
+    } = &aggregated.model;
+    study.blobs.adopt(&parameters.key, output, *digest).await?;
     Ok(aggregated)
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use artifacts::tensors::{self, Dtype, TensorMeta};
-use artifacts::{ArtifactStore, BlobError, BlobRef, BlobStore, Expected, Key, Swapped, fetch};
+use artifacts::{ArtifactStore, BlobError, BlobRef, BlobStore, Expected, Key, Swapped};
 use bytes::Bytes;
 use federation::event::RoundOutcome;
 use federation::model::Architecture;
@@ -46,16 +46,6 @@ impl ModelFile {
             key: self.parameters.key.to_string(),
             offset_bytes: self.parameters.offset,
             body: Some(self.body(architecture)),
-        }
-    }
-
-    fn whole(&self) -> BlobRef {
-        let key = self.parameters.key.clone();
-        BlobRef {
-            key,
-            offset: 0,
-            len: self.len,
-            digest: self.digest,
         }
     }
 }
@@ -176,10 +166,10 @@ pub async fn store_model(
     })
 }
 
-/// Commits a checkpoint whose model is stored, and says what stands: the manifest of an attempt
-/// before this one, if that came as far with the same model.
+/// Commits a checkpoint whose model is stored, settles the model first, and says what stands: the
+/// manifest of an attempt before this one, if that came as far with the same model.
 ///
-/// Both writes are conditional: an orchestrator that leads no longer, and whose writes come late,
+/// Both writes of the record are conditional: an orchestrator that leads no longer, and whose writes come late,
 /// replaces nothing.
 ///
 /// # Errors
@@ -189,6 +179,7 @@ pub async fn commit(
     blobs: &ArtifactStore,
     manifest: Manifest,
 ) -> Result<Manifest, CheckpointError> {
+    blobs.settle(&manifest.model.parameters.key).await?;
     let standing = commit_manifest(blobs, manifest).await?;
     let key = Key::checkpoint_pointer(standing.run);
     let pointer = Pointer {
@@ -260,14 +251,14 @@ pub async fn manifest(
     read(&key, &bytes).map(Some)
 }
 
-/// Reads the whole model file and verifies it: bytes that rotted must not become a base.
+/// Verifies a whole model file: bytes that rotted must not become a base.
 ///
 /// # Errors
 ///
 /// [`CheckpointError::Blob`] names the file and both digests.
-pub async fn verify(blobs: &dyn BlobStore, model: &ModelFile) -> Result<(), CheckpointError> {
-    fetch(blobs, &model.whole()).await?;
-    Ok(())
+pub async fn verify(blobs: &ArtifactStore, model: &ModelFile) -> Result<(), CheckpointError> {
+    let key = &model.parameters.key;
+    Ok(blobs.verify(key, model.len, &model.digest).await?)
 }
 
 async fn small(blobs: &dyn BlobStore, key: &Key) -> Result<Option<Bytes>, BlobError> {

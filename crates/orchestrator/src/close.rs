@@ -1,40 +1,37 @@
-//! The end of a round: aggregate, evaluate, commit.
+//! The end of a round: aggregate, evaluate, have it written.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use aggregation::FoldError;
-use artifacts::{BlobRef, BlobStore, Key};
+use artifacts::BlobRef;
 use federation::acceptance::Refusal;
 use federation::event::RoundOutcome;
 use federation::round::{Effect, Round};
 use federation::stop::RoundMetrics;
-use futures::stream::{self, StreamExt, TryStreamExt};
 use proto::v1::EvaluateResponse;
 use telemetry::trace::Span;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::admit::Work;
 use crate::aggregate::{AggregateError, aggregate};
 use crate::checkpoint::{self, Manifest, ModelFile, UpdateEntry};
-use crate::collect::inspect;
+use crate::collect::look;
 use crate::evaluate::evaluate;
 use crate::metrics::rounds::word_of;
 use crate::problem::Problem;
-use crate::retention;
 use crate::store::Receipt;
 use crate::study::Study;
 use crate::trace::attempt;
+use crate::writing::Writing;
 
-/// Old updates that are deleted at one time: on S3 each takes a trip.
-const DELETIONS: usize = 16;
-
-/// Brings a closed round to its commit. Every step can be repeated: the same updates give the same
-/// model. A damaged update reopens the round instead; a pause leaves it closed.
+/// Brings a closed round to a model that stands, and has it written while the next round trains.
+/// Every step can be repeated: the same updates give the same model. A damaged update reopens the
+/// round instead.
 ///
 /// # Errors
 ///
 /// [`Problem`]; the round stays closed and is brought on by the next call.
-pub async fn close_round(study: &Study, work: &mut Work) -> Result<(), Problem> {
+pub async fn close_round(study: &Arc<Study>, work: &mut Work) -> Result<(), Problem> {
     let Some(round) = &work.round else {
         return Ok(());
     };
@@ -66,7 +63,11 @@ pub async fn close_round(study: &Study, work: &mut Work) -> Result<(), Problem> 
         let message = format!("round {number}: the loss on the test rows is not finite");
         return Err(Problem::Fatal { message });
     }
-    commit(study, work, model, &receipts, outcome).await
+    // Rounds are written one after the other.
+    if work.written().await? {
+        stand(study, work, model, &receipts, outcome);
+    }
+    Ok(())
 }
 
 /// What came of a fold.
@@ -131,13 +132,14 @@ async fn measure(
     Ok(evaluation)
 }
 
-async fn commit(
-    study: &Study,
+/// Goes on from the new model, and has it written.
+fn stand(
+    study: &Arc<Study>,
     work: &mut Work,
     model: ModelFile,
     receipts: &[Receipt],
     outcome: RoundOutcome,
-) -> Result<(), Problem> {
+) {
     let manifest = Manifest {
         round: outcome.round,
         parent: Some(work.checkpoint.model.digest),
@@ -146,85 +148,18 @@ async fn commit(
         model,
         ..work.checkpoint.clone()
     };
-    let phase = study.metrics.rounds.seconds.of("committing").start();
-    let Some(manifest) = write_checkpoint(study, manifest).await? else {
-        return Ok(());
-    };
-    let outcome = manifest.outcome.clone().unwrap_or(outcome);
-    phase.stop();
-    tell(study, work, &outcome);
-    let (round, accuracy, loss) = (outcome.round, outcome.accuracy, outcome.loss);
+    let cohort = work.round.take().map_or(0, |round| round.cohort().len());
+    let span = std::mem::replace(&mut work.span, Span::none());
+    work.writing = Some(Writing::begin(study, manifest.clone(), cohort, span));
+    work.shown.model(outcome.accuracy, outcome.loss);
     work.history.push(RoundMetrics {
-        round,
-        loss,
-        accuracy,
+        round: outcome.round,
+        loss: outcome.loss,
+        accuracy: outcome.accuracy,
     });
     work.checkpoint = manifest;
-    work.round = None;
     work.folded = None;
     work.dispatching = None;
-    forget_updates(study, work, round).await;
-    retention::after_commit(study).await;
-    work.span = Span::none();
-    Ok(())
-}
-
-/// Makes the round durable: its manifest, the pointer, its row. Says what stands, if the row takes
-/// it.
-async fn write_checkpoint(study: &Study, manifest: Manifest) -> Result<Option<Manifest>, Problem> {
-    let span = telemetry::span!("checkpoint", "round" = manifest.round);
-    let writing = async {
-        let timer = study.metrics.rounds.checkpoint_seconds.start();
-        let manifest = Box::pin(checkpoint::commit(&study.blobs, manifest)).await?;
-        timer.stop();
-        let Some(outcome) = &manifest.outcome else {
-            return Ok(Some(manifest));
-        };
-        let (run, now) = (manifest.run, study.now());
-        let stands = study.store.commit_round(run, outcome, now).await?;
-        Ok::<_, Problem>(stands.then_some(manifest))
-    };
-    attempt(&span, writing).await
-}
-
-/// Shows and says that the open round stands.
-fn tell(study: &Study, work: &mut Work, outcome: &RoundOutcome) {
-    let cohort = work.round.as_ref().map_or(0, |round| round.cohort().len());
-    study.metrics.rounds.committed(outcome, cohort);
-    work.shown.model(outcome.accuracy, outcome.loss);
-    work.span.set("outcome", "committed");
-    work.span.set("accepted", outcome.accepted);
-    work.span.set("loss", outcome.loss);
-    work.span.set("accuracy", outcome.accuracy);
-    info!(
-        run = %work.run,
-        round = outcome.round,
-        accuracy = outcome.accuracy,
-        loss = outcome.loss,
-        accepted = outcome.accepted,
-        duration = Duration::from_millis(outcome.duration_ms).as_secs_f64(),
-        "round committed"
-    );
-}
-
-/// Deletes the updates of rounds that have now been committed for long enough.
-async fn forget_updates(study: &Study, work: &Work, round: u32) {
-    let Some(oldest_kept) = (round + 1).checked_sub(study.keep_rounds) else {
-        return;
-    };
-    let forgotten = async {
-        let keys = study.blobs.list(&Key::rounds_prefix(work.run)).await?;
-        let is_old = |key: &Key| key.round().is_some_and(|round| round < oldest_kept);
-        stream::iter(keys.into_iter().filter(is_old))
-            .map(|key| async move { study.blobs.delete(&key).await })
-            .buffer_unordered(DELETIONS)
-            .try_collect::<()>()
-            .await
-    };
-    if let Err(error) = forgotten.await {
-        // They take up room and do no other harm; the next round tries again.
-        warn!(run = %work.run, round, error = %error, "old updates were not deleted");
-    }
 }
 
 /// The first accepted update that is not any more what was accepted.
@@ -240,7 +175,7 @@ async fn find_damage<'a>(
             len: receipt.bytes,
             digest: receipt.digest,
         };
-        if let Err(refusal) = inspect(&study.blobs, &update).await? {
+        if let Err(refusal) = look(&study.blobs, &update).await? {
             return Ok(Some((receipt, refusal)));
         }
     }

@@ -6,7 +6,6 @@ use std::path::Path;
 
 use artifacts::{ArtifactStore, BlobError, BlobRef, Key};
 use federation::acceptance::{Consequence, Refusal, Report, judge};
-use federation::digest::Digester;
 use federation::job::{Strategy, Weighting};
 use federation::round::{Effect, Round};
 use federation::{TaskId, WorkerId};
@@ -20,8 +19,8 @@ use crate::store::{Receipt, StoreError, Verdict};
 use crate::study::Study;
 use crate::trace::block;
 
-/// Bytes read at a time while an update is inspected.
-const BUFFER: usize = 1024 * 1024;
+/// Bytes of an update that are looked at together; they stay in a core's cache.
+const BUFFER: usize = 256 * 1024;
 
 /// A report as it came in.
 #[derive(Debug, Clone)]
@@ -306,63 +305,66 @@ async fn is_repeat(study: &Study, incoming: &Incoming) -> Result<bool, StoreErro
     }))
 }
 
-/// Reads an update from end to end: it must be the bytes that were announced, and finite numbers.
+/// Looks at an update: it must be the bytes that were announced, and finite numbers.
 ///
 /// # Errors
 ///
 /// [`Problem::Stalled`] when the disk does not let it be read now.
 pub async fn inspect(blobs: &ArtifactStore, update: &BlobRef) -> Result<Verdict, Problem> {
-    let path = match blobs.local_copy(&update.key).await {
-        Err(absent @ BlobError::NotFound { .. }) => return Ok(damaged(absent.to_string())),
-        copied => copied?,
-    };
-    let key = update.key.clone();
-    let update = update.clone();
-    let inspected = block(move || inspect_file(&path, &update));
-    let inspected = inspected
-        .await
-        .unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
-    inspected.map_err(|source| BlobError::Io { key, source }.into())
+    if let Err(refusal) = look(blobs, update).await? {
+        return Ok(Err(refusal));
+    }
+    let (path, key) = (blobs.path_of(&update.key), update.key.clone());
+    let read = block(move || is_finite(&path)).await;
+    let read = read.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
+    match read.map_err(|source| BlobError::Io { key, source })? {
+        true => Ok(Ok(())),
+        false => Ok(Err(Refusal::NotFinite {
+            what: "the update".to_owned(),
+        })),
+    }
 }
 
-fn inspect_file(path: &Path, update: &BlobRef) -> io::Result<Verdict> {
+/// Looks whether an update is the bytes that were announced.
+///
+/// # Errors
+///
+/// As [`inspect`].
+pub async fn look(blobs: &ArtifactStore, update: &BlobRef) -> Result<Verdict, Problem> {
+    let key = &update.key;
+    let problem = match blobs.look(key).await? {
+        None => BlobError::NotFound { key: key.clone() }.to_string(),
+        Some((len, _)) if len != update.len => {
+            format!(
+                "object {key} has {len} bytes where {} were announced",
+                update.len
+            )
+        }
+        Some((_, actual)) if actual != update.digest => {
+            let announced = &update.digest;
+            format!("object {key} has digest {actual} where {announced} was announced")
+        }
+        Some(_) => return Ok(Ok(())),
+    };
+    Ok(damaged(problem))
+}
+
+/// Whether a file, whose length is that of a model, holds finite numbers alone.
+fn is_finite(path: &Path) -> io::Result<bool> {
     let mut file = File::open(path)?;
-    let len = file.metadata()?.len();
-    if len != update.len {
-        let problem = format!(
-            "object {} has {len} bytes where {} were announced",
-            update.key, update.len
-        );
-        return Ok(damaged(problem));
-    }
-    let mut digester = Digester::default();
-    let mut finite = true;
-    // Whole numbers: the length of an update is the length of the model, a multiple of 4.
     let mut buffer = vec![0; BUFFER];
-    let mut rest = usize::try_from(len).unwrap_or(usize::MAX);
-    while rest > 0 {
+    let mut rest = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    let mut finite = true;
+    while rest > 0 && finite {
         let part = &mut buffer[..rest.min(BUFFER)];
         file.read_exact(part)?;
-        digester.update(part);
-        finite &= body::as_numbers::<f32>(part)
+        // Without an exit from the loop, so that it is done by vectors.
+        finite = body::as_numbers::<f32>(part)
             .iter()
-            .all(|number| number.is_finite());
+            .fold(true, |all, number| all & number.is_finite());
         rest -= part.len();
     }
-    let actual = digester.finish();
-    if actual != update.digest {
-        let problem = format!(
-            "object {} has digest {actual} where {} was announced",
-            update.key, update.digest
-        );
-        return Ok(damaged(problem));
-    }
-    if finite {
-        return Ok(Ok(()));
-    }
-    Ok(Err(Refusal::NotFinite {
-        what: "the update".to_owned(),
-    }))
+    Ok(finite)
 }
 
 fn damaged(problem: String) -> Verdict {

@@ -1,9 +1,7 @@
 //! From a model to its metrics on the test rows.
 
-use std::error::Error;
-
-use artifacts::{ArtifactStore, BlobRef, fetch};
-use proto::engine::{EngineError, Input, Inputs, Loading};
+use artifacts::{ArtifactStore, BlobError, BlobRef, BlobStore, verified};
+use proto::engine::{EngineError, Input, Inputs, Loading, Pieces, Unloaded};
 use proto::v1::{Body, EvaluateResponse};
 
 use crate::admit::Work;
@@ -24,10 +22,29 @@ pub async fn evaluate(
     let parameters = model.body(architecture);
     let examples = work.dataset.test.body(work.dataset.features.len());
     let inputs = Inputs {
-        parameters: stored(&study.blobs, &parameters, &model.parameters),
+        parameters: current(&study.blobs, &parameters, model),
         examples: stored(&study.blobs, &examples, &work.dataset.test.blob),
     };
     study.engine.evaluate(architecture, inputs).await
+}
+
+/// The parameters of a model that was mostly just made, so that its file need not be hashed again.
+fn current<'a>(blobs: &'a ArtifactStore, body: &'a Body, model: &'a ModelFile) -> Input<'a> {
+    let BlobRef {
+        key, offset, len, ..
+    } = &model.parameters;
+    let load = move || -> Loading<'a> {
+        Box::pin(async move {
+            let verified = blobs.verify(key, model.len, &model.digest).await;
+            verified.map_err(unloaded)?;
+            let pieces = blobs.get(key, Some(*offset..offset + len)).await;
+            Ok(Pieces::of(pieces.map_err(unloaded)?))
+        })
+    };
+    Input {
+        body,
+        load: Box::new(load),
+    }
 }
 
 /// A body whose bytes are in the store.
@@ -35,12 +52,18 @@ pub async fn evaluate(
 pub fn stored<'a>(blobs: &'a ArtifactStore, body: &'a Body, blob: &'a BlobRef) -> Input<'a> {
     let load = move || -> Loading<'a> {
         Box::pin(async move {
-            let fetched = fetch(blobs, blob).await;
-            fetched.map_err(|error| -> Box<dyn Error + Send + Sync> { Box::new(error) })
+            let pieces = verified(blobs, blob).await;
+            Ok(Pieces::of(
+                pieces.map_err(|error| -> Unloaded { Box::new(error) })?,
+            ))
         })
     };
     Input {
         body,
         load: Box::new(load),
     }
+}
+
+fn unloaded(error: BlobError) -> Unloaded {
+    Box::new(error)
 }

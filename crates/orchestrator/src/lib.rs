@@ -31,6 +31,7 @@ pub mod store;
 pub mod study;
 pub mod submit;
 pub mod trace;
+pub mod writing;
 
 pub use app::{Orchestrator, Wiring};
 pub use config::Config;

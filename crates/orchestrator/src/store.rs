@@ -1,7 +1,8 @@
 //! What the orchestrator must not forget: in a file of SQLite or a database of PostgreSQL, in the
 //! same portable SQL.
 //!
-//! A commit is on the disk when it returns. Facts of a run and the events that tell of them are
+//! A commit is on the disk when it returns; in a file, receipts and openings of rounds only with the
+//! next one that tells of more, since they can be made again. Facts of a run and the events that tell of them are
 //! written in one transaction, so a watcher sees neither without the other. Every operation can be
 //! made again when its outcome is unknown, because the connection broke before the answer: what it
 //! did is found and not done twice. Only events that change no other fact may be told twice.

@@ -127,13 +127,9 @@ pub fn chunks_of(len: usize, bytes: Bytes) -> impl Iterator<Item = Bytes> + Send
 
 /// The messages of one body: its header, then its chunks.
 pub fn messages(header: Body, bytes: Bytes) -> impl Iterator<Item = BodyChunk> + Send {
-    let first = BodyChunk {
-        part: Some(body_chunk::Part::Header(header)),
-    };
-    let rest = chunks(bytes).map(|data| BodyChunk {
-        part: Some(body_chunk::Part::Data(data)),
-    });
-    std::iter::once(first).chain(rest)
+    let rest = chunks(bytes).map(body_chunk::Part::Data);
+    let parts = std::iter::once(body_chunk::Part::Header(header)).chain(rest);
+    parts.map(|part| BodyChunk { part: Some(part) })
 }
 
 /// Puts a body together as its chunks arrive, hashing on the way.

@@ -1,10 +1,12 @@
 //! The calling side of compute-core: gives it what it does not hold, then asks.
 
-use std::error::Error;
+mod pieces;
+
 use std::sync::Arc;
 
 use crate::transport::Outgoing;
 use bytes::Bytes;
+use federation::Digest;
 use federation::local::LocalTraining;
 use federation::model::Architecture;
 use futures::future::BoxFuture;
@@ -19,6 +21,8 @@ use crate::v1::{
     InitRequest, PredictRequest, TrainProgress, TrainRequest, TrainResult, train_reply,
 };
 
+pub use pieces::{Pieces, Unloaded};
+
 /// How often inputs are given again when compute-core forgot them between two calls: it may
 /// restart, or evict them under pressure from others.
 const ATTEMPTS: usize = 4;
@@ -28,7 +32,7 @@ const ATTEMPTS: usize = 4;
 pub enum EngineError {
     /// An input could not be had.
     #[error(transparent)]
-    Load(Box<dyn Error + Send + Sync>),
+    Load(Unloaded),
     /// The call failed.
     #[error("compute-core: {}", .0.message())]
     Call(#[from] Box<Status>),
@@ -67,8 +71,8 @@ pub struct Input<'a> {
     pub load: Box<dyn Fn() -> Loading<'a> + Send + Sync + 'a>,
 }
 
-/// Bytes on their way.
-pub type Loading<'a> = BoxFuture<'a, Result<Bytes, Box<dyn Error + Send + Sync>>>;
+/// Bytes on their way: they go on to compute-core piece by piece as they come.
+pub type Loading<'a> = BoxFuture<'a, Result<Pieces, Unloaded>>;
 
 impl std::fmt::Debug for Input<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -142,7 +146,7 @@ impl Engine {
         Ok(body::receive(chunks).await?)
     }
 
-    /// Trains on a shard: the result and the delta's bytes.
+    /// Trains on a shard: the result, and the delta's digest and bytes.
     ///
     /// Whoever has the inputs [held](Self::hold) before spares a refused call.
     ///
@@ -156,7 +160,7 @@ impl Engine {
         local: &LocalTraining,
         seed: u64,
         on_word: &mut (dyn FnMut(TrainWord) + Send),
-    ) -> Result<(TrainResult, Bytes), EngineError> {
+    ) -> Result<(TrainResult, Digest, Bytes), EngineError> {
         let request = TrainRequest {
             model: Some(model.into()),
             parameters_digest: inputs.parameters.body.digest.clone(),
@@ -178,7 +182,7 @@ impl Engine {
         &self,
         request: TrainRequest,
         on_word: &mut (dyn FnMut(TrainWord) + Send),
-    ) -> Result<(TrainResult, Bytes), EngineError> {
+    ) -> Result<(TrainResult, Digest, Bytes), EngineError> {
         let mut client = self.client.clone();
         let mut replies = client.train(request).await?.into_inner();
         let mut announced: Option<(TrainResult, Assembly)> = None;
@@ -202,8 +206,8 @@ impl Engine {
             }
         }
         let (result, assembly) = announced.ok_or(BodyError::NoHeader)?;
-        let (_, delta) = assembly.finish()?;
-        Ok((result, delta))
+        let (digest, delta) = assembly.finish()?;
+        Ok((result, digest, delta))
     }
 
     /// Loss and accuracy of a model on examples.
@@ -277,15 +281,22 @@ impl Engine {
             .await?
             .into_inner()
             .missing;
-        for input in inputs
-            .into_iter()
-            .filter(|input| missing.contains(&input.body.digest))
-        {
-            let bytes = (input.load)().await.map_err(EngineError::Load)?;
-            let chunks = body::messages(input.body.clone(), bytes);
-            client.put(futures::stream::iter(chunks)).await?;
+        for input in inputs {
+            if missing.contains(&input.body.digest) {
+                let pieces = (input.load)().await.map_err(EngineError::Load)?;
+                self.put(input.body.clone(), pieces).await?;
+            }
         }
         Ok(())
+    }
+
+    async fn put(&self, body: Body, pieces: Pieces) -> Result<(), EngineError> {
+        let (messages, broken) = pieces.sent(body);
+        let put = self.client.clone().put(messages).await;
+        match broken.told() {
+            Some(error) => Err(EngineError::Load(error)),
+            None => Ok(put.map(drop)?),
+        }
     }
 }
 

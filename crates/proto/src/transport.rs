@@ -22,6 +22,8 @@ use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tonic::transport::server::Connected;
 use tonic::transport::{Endpoint, Server, Uri};
 
+use crate::body::CHUNK_BYTES;
+
 pub use outgoing::{Outgoing, Stamp};
 pub use pipe::{Pipe, PipeListener};
 
@@ -29,9 +31,12 @@ pub use pipe::{Pipe, PipeListener};
 /// the throughput of a stream.
 const WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 
-/// Largest HTTP/2 frame. Whatever else there is to say waits for the one that is under way: on a
-/// line of 1 Mbit/s, for half a second.
+/// Largest HTTP/2 frame between hosts. Whatever else there is to say waits for the one that is under
+/// way: on a line of 1 Mbit/s, for half a second.
 const FRAME_BYTES: u32 = 64 * 1024;
+
+/// Largest HTTP/2 frame within a host, where no line is slow.
+const NEAR_FRAME_BYTES: u32 = 1024 * 1024;
 
 /// Bytes of a connection that wait in the kernel to be sent. Questions whether the connection still
 /// stands wait behind them, so on a slow line they must be few.
@@ -103,6 +108,32 @@ impl FromStr for Address {
     }
 }
 
+impl Address {
+    /// Whether calls certainly stay on this host.
+    #[must_use]
+    pub fn is_near(&self) -> bool {
+        matches!(self, Self::Unix(_) | Self::Pipe(_))
+    }
+
+    /// Bytes of a body in one message to this address. Between hosts they are few: what arrived of a
+    /// message that breaks is lost, so that on a slow line a body gets on only by messages which the
+    /// line carries between two breaks.
+    #[must_use]
+    pub fn chunk_bytes(&self) -> usize {
+        match self.is_near() {
+            true => CHUNK_BYTES,
+            false => FRAME_BYTES as usize,
+        }
+    }
+
+    fn frame_bytes(&self) -> u32 {
+        match self.is_near() {
+            true => NEAR_FRAME_BYTES,
+            false => FRAME_BYTES,
+        }
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -142,10 +173,11 @@ pub fn channel_within(address: &Address, idle_timeout: Duration) -> Outgoing {
         |_invalid| Endpoint::from_static("http://localhost"),
         Endpoint::from,
     );
-    let address = address.clone();
+    let (address, frame_bytes) = (address.clone(), address.frame_bytes());
     let channel = endpoint
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
+        .max_frame_size(frame_bytes)
         .http2_keep_alive_interval(idle_timeout / 2)
         .keep_alive_timeout(idle_timeout / 2)
         .keep_alive_while_idle(true)
@@ -190,7 +222,8 @@ pub fn server_within(idle_timeout: Duration) -> Server {
     Server::builder()
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
-        .max_frame_size(FRAME_BYTES)
+        // What is taken. Who sends from afar sends less at a time.
+        .max_frame_size(NEAR_FRAME_BYTES)
         .http2_keepalive_interval(Some(idle_timeout / 2))
         .http2_keepalive_timeout(Some(idle_timeout / 2))
 }

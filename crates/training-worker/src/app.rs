@@ -129,7 +129,10 @@ impl TrainingWorker {
             queue: Arc::new(RemoteQueue::new(id, orchestrator.clone())),
             // A connection of its own: on a slow line, what is large must not hold back what keeps
             // a lease.
-            store: Arc::new(RemoteStore::new(calling(&wiring.orchestrator))),
+            store: Arc::new(RemoteStore::new(
+                calling(&wiring.orchestrator),
+                wiring.orchestrator.chunk_bytes(),
+            )),
             engine: Engine::over(calling(&wiring.compute)),
             session: session.clone(),
             clock: Arc::clone(&wiring.clock),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use artifacts::Key;
 use bytes::Bytes;
-use federation::TaskId;
+use federation::{Digest, TaskId};
 use proto::v1::orchestrator_message::Verdict;
 use proto::v1::worker_message::{Done, Failed, Kind as Said, Progress};
 use proto::v1::{BlobRef, Body, TrainProgress, TrainResult, TrainTask};
@@ -46,7 +46,7 @@ impl Workshop {
             Ok(()) => self.train(task, run).await,
             Err(error) => Err(error),
         };
-        let (result, delta) = match trained {
+        let (result, digest, delta) = match trained {
             Ok(trained) => trained,
             Err(error) if error.is_transient() => {
                 info!(run, round = task.id.round, task = %task.id, error = %error, "task given back");
@@ -63,7 +63,7 @@ impl Workshop {
                 .fail(task, "compute-core sent no delta".to_owned(), true)
                 .await;
         };
-        let update = match self.store(task, epoch, body, &delta).await {
+        let update = match self.store(task, epoch, body, (&digest, &delta)).await {
             Ok(update) => update,
             Err(error) => {
                 info!(run, round = task.id.round, task = %task.id, error = %error,
@@ -86,7 +86,11 @@ impl Workshop {
         self.part("fetch", &span, hold(task, self.means())).await
     }
 
-    async fn train(&self, task: &Task, run: &str) -> Result<(TrainResult, Bytes), TrainError> {
+    async fn train(
+        &self,
+        task: &Task,
+        run: &str,
+    ) -> Result<(TrainResult, Digest, Bytes), TrainError> {
         let span = span!("train", "batch_size" = task.local.batch_size);
         let num_parameters = task.model.num_parameters();
         self.metrics
@@ -95,13 +99,13 @@ impl Workshop {
         let mut course = Course::new(self, task, run);
         let mut on_progress = |progress| course.hear(&progress);
         let training = train(task, self.means(), &mut on_progress);
-        let (result, delta) = self.part("train", &span, training).await?;
+        let (result, digest, delta) = self.part("train", &span, training).await?;
         course.end(&result);
         span.set("loss", result.mean_loss);
         span.set("accuracy", result.accuracy);
         span.set("num_examples", result.num_examples);
         span.set("num_steps", result.num_steps);
-        Ok((result, delta))
+        Ok((result, digest, delta))
     }
 
     async fn store(
@@ -109,7 +113,7 @@ impl Workshop {
         task: &Task,
         epoch: u32,
         body: Body,
-        delta: &Bytes,
+        (digest, delta): (&Digest, &Bytes),
     ) -> Result<BlobRef, artifacts::BlobError> {
         let TaskId {
             run,
@@ -118,13 +122,12 @@ impl Workshop {
             attempt,
         } = task.id;
         let place = Key::update(run, round, client, attempt, epoch);
-        let digest = federation::Digest::of(delta);
         let span = span!("store update", "bytes" = delta.len());
         let stored = report::store(
             self.store.as_ref(),
             &place,
             delta,
-            &digest,
+            digest,
             self.clock.as_ref(),
             self.metrics.retries.of("upload"),
         );

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use artifacts::{BlobError, BlobRef, BlobStore, fetch};
+use artifacts::{BlobError, BlobRef, BlobStore, verified};
 use bytes::Bytes;
 use clock::Clock;
-use federation::TaskId;
 use federation::local::LocalTraining;
 use federation::model::Architecture;
+use federation::{Digest, TaskId};
+use futures::StreamExt;
 use proto::convert::InvalidMessage;
-use proto::engine::{Engine, EngineError, Input, Inputs, TrainWord};
+use proto::engine::{Engine, EngineError, Input, Inputs, Pieces, TrainWord};
 use proto::v1;
 use proto::v1::{TrainProgress, TrainResult, TrainTask};
 use telemetry::metrics::IntCounter;
@@ -135,10 +136,14 @@ impl Located {
     fn input<'a>(&'a self, what: &'static str, with: Means<'a>) -> Input<'a> {
         let load = move || -> proto::engine::Loading<'a> {
             Box::pin(async move {
-                let fetched = fetch(with.store.as_ref(), &self.blob).await;
-                let bytes = fetched.map_err(|source| TrainError::Input { what, source })?;
-                with.fetched_bytes.inc_by(bytes.len() as u64);
-                Ok(bytes)
+                let failed = move |source| TrainError::Input { what, source };
+                let pieces = verified(with.store.as_ref(), &self.blob).await;
+                let fetched = with.fetched_bytes.clone();
+                Ok(Pieces::of(pieces.map_err(failed)?.map(move |piece| {
+                    let piece = piece.map_err(failed)?;
+                    fetched.inc_by(piece.len() as u64);
+                    Ok::<_, TrainError>(piece)
+                })))
             })
         };
         Input {
@@ -183,7 +188,7 @@ pub async fn train(
     task: &Task,
     with: Means<'_>,
     on_progress: &mut (dyn FnMut(TrainProgress) + Send),
-) -> Result<(TrainResult, Bytes), TrainError> {
+) -> Result<(TrainResult, Digest, Bytes), TrainError> {
     let inputs = inputs(task, with);
     let engine = with.engine.on_behalf_of(&task.id.client.to_string());
     let last_word = LastWord::new(with.clock);

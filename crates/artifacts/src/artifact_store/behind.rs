@@ -47,21 +47,32 @@ impl Behind {
         Ok(())
     }
 
-    pub(super) async fn adopt(&self, key: &Key, path: PathBuf) -> Result<(), BlobError> {
+    pub(super) async fn adopt(
+        &self,
+        key: &Key,
+        path: PathBuf,
+        digest: Digest,
+    ) -> Result<(), BlobError> {
         let _alone = self.copies.locks.lock(key).await;
         self.copies.forget(key);
+        self.local.adopt(key, path, digest).await?;
         if key.is_update() {
-            self.local.adopt(key, path).await?;
             self.sending.add(key);
-            return Ok(());
+        } else {
+            // What S3 has there, if anything, is on its way to be replaced by this.
+            self.copies.keep(key);
         }
-        let Some((file, len, digest)) = read_through(key, path.clone()).await? else {
-            // The directory says it better.
-            return self.local.adopt(key, path).await;
-        };
+        Ok(())
+    }
+
+    /// Brings an object that was adopted up.
+    pub(super) async fn settle(&self, key: &Key) -> Result<(), BlobError> {
+        let _alone = self.copies.locks.lock(key).await;
+        let missing = || BlobError::NotFound { key: key.clone() };
+        let (_, digest) = self.local.look(key).await?.ok_or_else(missing)?;
+        let file = open(key, self.local.path_of(key)).await?;
+        let (file, len) = file.ok_or_else(missing)?;
         self.remote.put_file(key, file, len, &digest).await?;
-        self.local.adopt(key, path).await?;
-        self.copies.keep(key);
         Ok(())
     }
 

@@ -129,9 +129,14 @@ async fn all_but_updates_is_on_s3_when_the_write_returns() {
     send(&store, &model, &bytes).await.unwrap();
     assert_eq!(world.up(&model).await, Some(100));
     let file = finished_file(&dir, &bytes);
-    store.adopt(&checkpoint, file.clone()).await.unwrap();
-    assert_eq!(world.up(&checkpoint).await, Some(100));
+    store
+        .adopt(&checkpoint, file.clone(), Digest::of(&bytes))
+        .await
+        .unwrap();
     assert!(!file.exists());
+    assert_eq!(read(&store, &checkpoint).await, bytes);
+    store.settle(&checkpoint).await.unwrap();
+    assert_eq!(world.up(&checkpoint).await, Some(100));
 
     let before = world.requests("read");
     for key in [&model, &checkpoint] {
@@ -169,7 +174,10 @@ async fn updates_go_up_behind_their_writes() {
     store.put(&update(1), text("one")).await.unwrap();
     send(&store, &update(2), &text("two")).await.unwrap();
     let file = finished_file(&dir, b"three");
-    store.adopt(&update(3), file).await.unwrap();
+    store
+        .adopt(&update(3), file, Digest::of(b"three"))
+        .await
+        .unwrap();
     soon(store.drain()).await;
     let listed = world.remote.list("").await.unwrap();
     assert_eq!(listed, [update(1), update(2), update(3)]);
@@ -188,18 +196,20 @@ async fn while_s3_is_away_updates_wait_and_nothing_else_is_taken() {
     proxy.cut();
 
     let file = finished_file(&dir, b"model");
-    let model = Key::checkpoint_model(RUN, 2, &Digest::of(b"model"));
+    let digest = Digest::of(b"model");
+    let model = Key::checkpoint_model(RUN, 2, &digest);
+    store.adopt(&model, file, digest).await.unwrap();
     for refused in [
         store.put(&pointer(), text("2")).await,
         send(&store, &Key::checkpoint_manifest(RUN, 2), &text("{}")).await,
-        store.adopt(&model, file.clone()).await,
+        store.settle(&model).await,
     ] {
         assert!(
             matches!(refused, Err(BlobError::Unavailable { .. })),
             "{refused:?}"
         );
     }
-    assert!(file.exists(), "so that it can be tried again");
+    assert_eq!(read(&store, &model).await, "model");
     store.put(&update(1), text("one")).await.unwrap();
     send(&store, &update(2), &text("two")).await.unwrap();
     assert_eq!(read(&store, &update(1)).await, "one");
@@ -224,7 +234,7 @@ async fn while_s3_is_away_updates_wait_and_nothing_else_is_taken() {
     assert_eq!(store.head(&manifest).await.unwrap(), None);
     let missing = try_read(&store, &manifest).await;
     assert!(matches!(missing, Err(BlobError::NotFound { .. })));
-    store.adopt(&model, file).await.unwrap();
+    store.settle(&model).await.unwrap();
     soon(async {
         while world.metrics.waiting.get() != 0 {
             tokio::task::yield_now().await;

@@ -87,17 +87,37 @@ pub(super) fn replace(root: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> 
 /// Moves a written file to `path`, and returns when the disk has it there.
 pub(super) fn commit(root: &Path, file: &File, from: &Path, path: &Path) -> io::Result<()> {
     file.sync_all()?;
-    let dir = path.parent().unwrap_or(root);
-    fs::create_dir_all(dir)?;
-    fs::rename(from, path)?;
+    rename(root, from, path)?;
+    settle_dirs(root, path)
+}
+
+/// Returns when the disk has the file at `path`, which was moved there.
+pub(super) fn settle(root: &Path, path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()?;
+    settle_dirs(root, path)
+}
+
+fn settle_dirs(root: &Path, path: &Path) -> io::Result<()> {
     // Any directory up to the root may be a new one, made here or by a neighbour.
-    for dir in dir.ancestors() {
+    for dir in path.parent().unwrap_or(root).ancestors() {
         File::open(dir)?.sync_all()?;
         if dir == root {
             break;
         }
     }
     Ok(())
+}
+
+/// Moves a written file to `path`. Where it is after a power cut, and with which bytes, is open.
+pub(super) fn rename(root: &Path, from: &Path, path: &Path) -> io::Result<()> {
+    let moved = fs::rename(from, path);
+    match &moved {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            fs::create_dir_all(path.parent().unwrap_or(root))?;
+            fs::rename(from, path)
+        }
+        _ => moved,
+    }
 }
 
 /// Hashes the first `len` bytes of a file.

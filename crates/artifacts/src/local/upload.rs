@@ -225,15 +225,20 @@ impl Upload for LocalUpload {
         }
         let actual = partial.digester.finish();
         let failed = self.place.failed(&self.key);
-        let Place { root, meter } = self.place.clone();
-        let path = root.join(self.key.as_str());
+        let Place { root, meter, seen } = self.place.clone();
+        let (key, path) = (self.key.clone(), root.join(self.key.as_str()));
         let matches = actual == self.digest;
         let finishing = blocking(move || {
-            if matches {
-                files::commit(&root, &partial.file, &partial.path, &path)
-            } else {
-                fs::remove_file(&partial.path)
+            if !matches {
+                return fs::remove_file(&partial.path);
             }
+            // An update can be trained again, and no round waits for the disk because of it.
+            if key.is_update() {
+                files::rename(&root, &partial.path, &path)?;
+            } else {
+                files::commit(&root, &partial.file, &partial.path, &path)?;
+            }
+            seen.keep(&key, &path, actual)
         });
         let finished = meter.count("finish", &self.key, finishing).await;
         finished.map_err(failed)?;

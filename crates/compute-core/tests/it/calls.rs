@@ -57,7 +57,7 @@ async fn training_over_the_wire_gives_the_bits_of_the_engine() {
     let trained = core
         .engine
         .train(&model, inputs(&base, &held), &local, 9, &mut on_word);
-    let (result, delta) = trained.await.unwrap();
+    let (result, _digest, delta) = trained.await.unwrap();
 
     let before = initial_parameters(&model, 7);
     let mut after = before.clone();

@@ -13,7 +13,7 @@ use federation::Digest;
 use federation::local::{LocalDuration, LocalTraining, Optimizer, Schedule};
 use federation::model::{Activation, Architecture, ModelSpec};
 use proto::body;
-use proto::engine::{Engine, Input, Inputs, Loading};
+use proto::engine::{Engine, Input, Inputs, Loading, Pieces};
 use proto::transport::Outgoing;
 use proto::transport::{Address, Incoming, Pipe, channel, server};
 use proto::v1::compute_client::ComputeClient;
@@ -74,7 +74,7 @@ impl Held {
     pub(crate) fn input(&self) -> Input<'_> {
         let load = || -> Loading<'_> {
             self.loads.fetch_add(1, Ordering::Relaxed);
-            Box::pin(async { Ok(self.bytes.clone()) })
+            Box::pin(async { Ok(Pieces::from(self.bytes.clone())) })
         };
         Input {
             body: &self.body,

@@ -218,7 +218,9 @@ impl Asked {
         examples: &'a Prepared,
     ) -> Inputs<'a> {
         let bytes = &examples.bytes;
-        let load = move || -> engine::Loading<'a> { Box::pin(async move { Ok(bytes.clone()) }) };
+        let load = move || -> engine::Loading<'a> {
+            Box::pin(async move { Ok(engine::Pieces::from(bytes.clone())) })
+        };
         Inputs {
             parameters: stored(
                 blobs,

@@ -6,10 +6,12 @@ use telemetry::metrics::{Each, HistogramVec, IntCounterVec, IntGauge};
 pub const DATABASE: &str = "runs";
 
 /// What is done to the database: transactions, then statements.
-pub const STATEMENTS: [&str; 5] = ["begin", "commit", "select", "insert", "update"];
+pub const STATEMENTS: [&str; 6] = ["begin", "commit", "select", "insert", "update", "delete"];
 
 /// What can go wrong: statements, and getting the connection for one.
-pub const OPERATIONS: [&str; 6] = ["begin", "commit", "select", "insert", "update", "acquire"];
+pub const OPERATIONS: [&str; 7] = [
+    "begin", "commit", "select", "insert", "update", "delete", "acquire",
+];
 
 /// What it is done to: what a row stands for.
 pub const MODELS: [&str; 10] = [

@@ -12,6 +12,7 @@ use federation::{RunId, Timestamp, cohort, stop};
 use seams::bell::Hearer;
 use telemetry::trace::{Scope, Span, Traced};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::Signal;
@@ -205,6 +206,13 @@ impl Driver {
             }
             self.work = Some(work);
         }
+        if self
+            .failed_writing()
+            .is_some_and(|failed| failed.is_cancelled())
+        {
+            self.write_all().await?;
+            return Ok(Next::Step);
+        }
         self.catch_up().await?;
         let is_kept = self.is_kept();
         let Some(work) = &mut self.work else {
@@ -232,8 +240,9 @@ impl Driver {
             Some(Phase::Abandoned) => self.abandon().await,
             Some(_) => {
                 let place = place.filter(|_| is_kept);
-                Box::pin(close_round(&study, work)).in_scope(place).await?;
-                Ok(Next::Step)
+                let closed = Box::pin(close_round(&study, work)).in_scope(place).await;
+                self.give_up_lost();
+                closed.map(|()| Next::Step)
             }
         }
     }
@@ -246,12 +255,40 @@ impl Driver {
         let stopped = stop::decide(&work.spec.stop, &work.history).map(|why| why.to_string());
         let done = (committed >= work.spec.rounds.get()).then(|| "all rounds are done".to_owned());
         if let Some(reason) = stopped.or(done) {
+            if !self.write_all().await? {
+                return Ok(Next::Step);
+            }
+            let Some(work) = &self.work else {
+                return Ok(Next::Step);
+            };
             return match &work.spec.publish_as {
                 Some(name) => self.publish(work, name, &reason).await,
                 None => self.move_to(row, RunState::Completed, &reason).await,
             };
         }
         self.open().await
+    }
+
+    /// Waits for the checkpoint that is being written; says whether all rounds are committed.
+    async fn write_all(&mut self) -> Result<bool, Problem> {
+        let Some(work) = &mut self.work else {
+            return Ok(false);
+        };
+        let written = work.written().await;
+        self.give_up_lost();
+        written
+    }
+
+    /// Is cancelled when the checkpoint that is being written will not be.
+    fn failed_writing(&self) -> Option<CancellationToken> {
+        let writing = self.work.as_ref()?.writing.as_ref()?;
+        Some(writing.failed().clone())
+    }
+
+    /// Lets go of what is known of a run whose checkpoint could not be written. It is admitted
+    /// again, which finds what was.
+    fn give_up_lost(&mut self) {
+        self.work.take_if(|work| work.is_lost);
     }
 
     async fn publish(&self, work: &Work, name: &str, reason: &str) -> Result<Next, Problem> {
@@ -363,7 +400,11 @@ impl Driver {
         }
     }
 
-    async fn abandon(&self) -> Result<Next, Problem> {
+    async fn abandon(&mut self) -> Result<Next, Problem> {
+        // The run keeps the model that stands.
+        if !self.write_all().await? {
+            return Ok(Next::Step);
+        }
         let round = self.work.as_ref().and_then(|work| work.round.as_ref());
         let Some((round, why)) = round.and_then(|round| Some((round, round.abandoned()?))) else {
             return Ok(Next::Step);

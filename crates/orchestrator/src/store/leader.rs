@@ -14,7 +14,7 @@ use std::time::Duration;
 use federation::Timestamp;
 use sqlx::Row;
 
-use super::statements::{Operation, Subject, Write};
+use super::statements::{Durable, Operation, Subject, Write};
 use super::{Store, StoreError, count, stored};
 
 /// Where commits are told to other processes at the server.
@@ -76,7 +76,7 @@ impl Store {
         if self.fence() == Fence::None {
             self.set_fence(Fence::StandsBy);
         }
-        let mut write = self.begin().await?;
+        let mut write = self.begin(Durable::AtOnce).await?;
         let held = self.lease(&mut write).await?;
         let now = self.time(&mut write, now).await?;
         let epoch = match self.fence() {
@@ -112,7 +112,7 @@ impl Store {
     ///
     /// [`StoreError::Deposed`] when another one leads.
     pub async fn renew(&self, lease: Duration, now: Timestamp) -> Result<(), StoreError> {
-        let mut write = self.begin().await?;
+        let mut write = self.begin(Durable::AtOnce).await?;
         let held = self.lease(&mut write).await?;
         if self.fence() != Fence::Term(held.epoch) {
             return Err(held.deposed());
@@ -131,7 +131,7 @@ impl Store {
         if !self.leads() {
             return Ok(());
         }
-        let mut write = self.begin().await?;
+        let mut write = self.begin(Durable::AtOnce).await?;
         let held = self.lease(&mut write).await?;
         if self.fence() != Fence::Term(held.epoch) {
             return Ok(());

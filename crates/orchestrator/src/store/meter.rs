@@ -35,6 +35,7 @@ pub(super) enum Operation {
     Select,
     Insert,
     Update,
+    Delete,
     // Of no statement: only its errors are counted.
     Acquire,
 }

@@ -26,12 +26,11 @@ const SERVER_CONNECTIONS: u32 = 8;
 /// nothing for a quarter of an hour.
 const ANSWER: Duration = Duration::from_secs(20);
 
-/// What every connection to a file is told. A writer waits 30 seconds for the one before it. FULL:
-/// a commit survives the loss of power, not just of the process.
+/// What every connection to a file is told. A writer waits 30 seconds for the one before it. Each
+/// transaction says whether its commit survives the loss of power, not just of the process.
 const FILE_SETTINGS: &str = "
     PRAGMA busy_timeout = 30000;
     PRAGMA journal_mode = WAL;
-    PRAGMA synchronous = FULL;
     PRAGMA foreign_keys = ON;";
 
 /// What every connection to a server is told. A commit must be on its disk; what is stricter than

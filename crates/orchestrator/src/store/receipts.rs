@@ -64,7 +64,7 @@ impl Store {
         again: &[(ClientId, u32)],
     ) -> Result<(), StoreError> {
         let reason = verdict.as_ref().err().map_or("", Refusal::reason);
-        let mut write = self.write().await?;
+        let mut write = self.write_ahead().await?;
         if is_kept(&mut write, run, receipt, verdict).await? {
             return Ok(());
         }

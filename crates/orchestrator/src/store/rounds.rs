@@ -59,7 +59,7 @@ impl Store {
     ///
     /// [`StoreError`].
     pub async fn open_round(&self, run: RunId, plan: &Plan) -> Result<bool, StoreError> {
-        let mut write = self.write().await?;
+        let mut write = self.write_ahead().await?;
         if runs::state_in_work(&mut write, run).await?.is_none() {
             return Ok(false);
         }
@@ -137,6 +137,42 @@ impl Store {
         rows.iter().map(attempt).collect()
     }
 
+    /// Forgets the rounds after `last` and their receipts: they started from a model that was lost
+    /// before it was committed.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn forget_rounds(&self, run: RunId, last: u32) -> Result<(), StoreError> {
+        let of_run = |statement: &'static str| {
+            let query = sqlx::query(statement).bind(run.to_string());
+            query.bind(i64::from(last))
+        };
+        let later = of_run("SELECT round FROM rounds WHERE run = $1 AND round > $2 LIMIT 1");
+        if self.one(Subject::Round, later).await?.is_none() {
+            return Ok(());
+        }
+        let mut write = self.write().await?;
+        for (subject, statement) in [
+            (
+                Subject::Receipt,
+                "DELETE FROM receipts WHERE run = $1 AND round > $2",
+            ),
+            (
+                Subject::Attempt,
+                "DELETE FROM attempts WHERE run = $1 AND round > $2",
+            ),
+            (
+                Subject::Round,
+                "DELETE FROM rounds WHERE run = $1 AND round > $2",
+            ),
+        ] {
+            let query = of_run(statement);
+            write.change(Operation::Delete, subject, query).await?;
+        }
+        self.commit(write).await
+    }
+
     /// Notes that a client's work is queued once more, and why. What follows from the same failure
     /// is noted once; a failure from which nothing follows is told as often as it is noted.
     ///
@@ -151,7 +187,7 @@ impl Store {
         now: Timestamp,
         event: &Event,
     ) -> Result<(), StoreError> {
-        let mut write = self.write().await?;
+        let mut write = self.write_ahead().await?;
         let mut changed = 0;
         for (client, attempt) in again {
             changed += set_attempt(&mut write, run, round, *client, *attempt).await?;
@@ -173,13 +209,15 @@ impl Store {
             .bind(run.to_string())
             .bind(i64::from(round))
             .bind(to.as_str());
-        self.change(Operation::Update, Subject::Round, query)
+        let mut write = self.write_ahead().await?;
+        write
+            .change(Operation::Update, Subject::Round, query)
             .await?;
-        Ok(())
+        self.commit(write).await
     }
 
-    /// Notes, once, that a round's model stands. Says whether it does: a run that a person paused or ended
-    /// in the meantime commits nothing.
+    /// Notes, once, that a round's checkpoint is written. Says whether it is noted: a run that has
+    /// ended in the meantime commits nothing.
     ///
     /// # Errors
     ///
@@ -200,7 +238,7 @@ impl Store {
         if write.one(Subject::Round, query).await?.is_some() {
             return Ok(true);
         }
-        if runs::state_in_work(&mut write, run).await?.is_none() {
+        if runs::unfinished_state(&mut write, run).await?.is_none() {
             return Ok(false);
         }
         let query = sqlx::query(

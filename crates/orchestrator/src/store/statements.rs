@@ -79,23 +79,31 @@ impl Store {
             })
     }
 
-    /// A transaction of who may write.
+    /// A transaction of who may write, which is on the disk when it is committed.
     pub(super) async fn write(&self) -> Result<Write, StoreError> {
-        let mut write = self.begin().await?;
+        let mut write = self.begin(Durable::AtOnce).await?;
+        self.check_fence(&mut write).await?;
+        Ok(write)
+    }
+
+    /// A transaction of who may write, for what can be made again: a power cut may take it away,
+    /// with all that was committed after it, up to the next one that is on the disk at once.
+    pub(super) async fn write_ahead(&self) -> Result<Write, StoreError> {
+        let mut write = self.begin(Durable::WithTheNext).await?;
         self.check_fence(&mut write).await?;
         Ok(write)
     }
 
     /// A transaction, whoever leads. On a server it does not hold the writers' lock yet.
-    pub(super) async fn begin(&self) -> Result<Write, StoreError> {
+    pub(super) async fn begin(&self, durable: Durable) -> Result<Write, StoreError> {
         let _waiting = self.meter.wait();
         // In a file, IMMEDIATE takes the write lock at once; a transaction that read first and
         // wrote later could find its reading outdated and fail. On a server, each statement must
         // see what was committed before it, since the writers' lock is taken by the first one.
-        let statement = if self.is_shared() {
-            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
-        } else {
-            "BEGIN IMMEDIATE"
+        let statement = match (self.is_shared(), durable) {
+            (true, _) => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+            (false, Durable::AtOnce) => "PRAGMA synchronous = FULL; BEGIN IMMEDIATE",
+            (false, Durable::WithTheNext) => "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE",
         };
         let beginning = async {
             let mut held = self.held().await?;
@@ -130,6 +138,14 @@ impl Store {
         write.held.done(Use::None, committed)?;
         Ok(())
     }
+}
+
+/// When a commit survives a power cut. The loss of the process it survives at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Durable {
+    AtOnce,
+    /// With the next one that is durable at once; on a server, at once too.
+    WithTheNext,
 }
 
 /// A transaction that writes. Dropped, it changes nothing.

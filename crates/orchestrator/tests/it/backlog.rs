@@ -42,6 +42,7 @@ async fn a_run_of_a_hundred_thousand_rounds_goes_on_at_once() {
     worker.work_on(1).await;
     let next = worker.lease().await;
     assert_eq!(next.id.round, 2);
+    world.until_committed(run, 1).await;
     let blobs = &world.study.blobs;
     let manifest = checkpoint::manifest(blobs, run, 1).await.unwrap();
     let mut manifest = manifest.expect("round 1");

@@ -144,6 +144,7 @@ async fn what_is_shown_of_a_run_is_shown_while_it_is_in_work_and_for_the_scrapes
     let shown = |round: u32| format!("{} {round}", series("federated_round_current", run));
     let first = worker.work_on(2).await;
     world.until_shown(&[&shown(2)]).await;
+    world.until_committed(run, 1).await;
     let row = world.row(run).await;
     let text = world.numbers();
     let near = |name, expected: f64| {

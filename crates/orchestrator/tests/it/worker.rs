@@ -1,12 +1,11 @@
 //! A worker of a test: it leases, trains and reports over the wire, and lies when it is told to.
 
 use std::collections::HashMap;
-use std::error::Error;
 
 use artifacts::{ArtifactStore, BlobRef, BlobStore, Key, fetch};
 use bytes::Bytes;
 use federation::{Digest, TaskId};
-use proto::engine::{Engine, Input, Inputs, Loading};
+use proto::engine::{Engine, Input, Inputs, Loading, Pieces};
 use proto::transport::Outgoing;
 use proto::v1;
 use proto::v1::orchestrator_message::{Kind as Told, Verdict};
@@ -146,7 +145,7 @@ impl Worker {
         let trained = self
             .engine
             .train(&model, inputs, &local, task.seed, &mut on_word);
-        let (result, delta) = trained.await.unwrap();
+        let (result, _digest, delta) = trained.await.unwrap();
         self.store(leased, delta).await;
         Done {
             task: task.task.clone(),
@@ -219,7 +218,7 @@ impl Worker {
         let load = move || -> Loading<'a> {
             Box::pin(async move {
                 let fetched = fetch(&self.blobs, blob).await;
-                fetched.map_err(|error| -> Box<dyn Error + Send + Sync> { Box::new(error) })
+                Ok(Pieces::from(fetched.map_err(Box::new)?))
             })
         };
         Input {

@@ -285,6 +285,14 @@ impl World {
         .await
     }
 
+    /// Returns when so many rounds are committed.
+    pub(crate) async fn until_committed(&self, run: RunId, rounds: u32) {
+        self.until("a committed round", async || {
+            (self.row(run).await.rounds_committed >= rounds).then_some(())
+        })
+        .await;
+    }
+
     pub(crate) async fn until_event(&self, run: RunId, what: &str, is: impl Fn(&Event) -> bool) {
         self.until(what, async || {
             self.events(run).await.iter().any(&is).then_some(())

@@ -1,6 +1,8 @@
 //! The artifact store at the orchestrator's address.
 
+use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use artifacts::{BlobError, BlobStore, Key, Upload};
 use async_trait::async_trait;
@@ -18,10 +20,6 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-/// Bytes of an update in one message. What arrived of a message that breaks is lost, so that on a
-/// slow line an upload gets on only by messages which the line carries between two breaks.
-const CHUNK_BYTES: usize = 64 * 1024;
-
 /// Chunks on their way, so that reading and sending overlap.
 const CHUNKS_IN_FLIGHT: usize = 16;
 
@@ -29,15 +27,28 @@ const CHUNKS_IN_FLIGHT: usize = 16;
 #[derive(Debug, Clone)]
 pub struct RemoteStore {
     client: BlobsClient<Outgoing>,
+    chunk_bytes: usize,
+    broken: Broken,
 }
 
+/// Uploads that broke: only of these is it asked where they go on.
+type Broken = Arc<Mutex<HashSet<Key>>>;
+
 impl RemoteStore {
-    /// The store at the other end of `channel`.
+    /// The store at the other end of `channel`, which takes updates in messages of `chunk_bytes`.
     #[must_use]
-    pub fn new(channel: Outgoing) -> Self {
+    pub fn new(channel: Outgoing, chunk_bytes: usize) -> Self {
         Self {
             client: BlobsClient::new(channel),
+            chunk_bytes,
+            broken: Broken::default(),
         }
+    }
+
+    /// Where an upload that broke goes on.
+    async fn offset(&self, header: UploadHeader) -> Result<u64, Status> {
+        let answer = self.client.clone().upload_offset(header).await?;
+        Ok(answer.into_inner().offset_bytes)
     }
 }
 
@@ -65,22 +76,21 @@ impl BlobStore for RemoteStore {
             digest: digest.to_string(),
             offset_bytes: 0,
         };
-        let mut client = self.client.clone();
-        let answer = client
-            .upload_offset(header.clone())
-            .await
-            .map_err(|status| at(key, &status))?;
-        let offset = answer.into_inner().offset_bytes;
-        header.offset_bytes = offset;
-
+        if lock(&self.broken).contains(key) {
+            let offset = self.offset(header.clone()).await;
+            header.offset_bytes = offset.map_err(|status| at(key, &status))?;
+        }
+        let (offset, mut client) = (header.offset_bytes, self.client.clone());
         let (parts, stream) = mpsc::channel(CHUNKS_IN_FLIGHT);
         let put = async move { client.put(ReceiverStream::new(stream)).await.map(drop) };
         let call = tokio::spawn(put.in_current());
         let upload = RemoteUpload {
             key: key.clone(),
             offset,
-            parts,
-            call,
+            chunk_bytes: self.chunk_bytes,
+            parts: Some(parts),
+            call: Some(call),
+            broken: Arc::clone(&self.broken),
         };
         upload.send(put_blob_request::Part::Header(header)).await;
         Ok(Box::new(upload))
@@ -154,31 +164,52 @@ impl BlobStore for RemoteStore {
 struct RemoteUpload {
     key: Key,
     offset: u64,
-    parts: mpsc::Sender<PutBlobRequest>,
-    call: JoinHandle<Result<(), Status>>,
+    chunk_bytes: usize,
+    // Both only taken out at the end.
+    parts: Option<mpsc::Sender<PutBlobRequest>>,
+    call: Option<JoinHandle<Result<(), Status>>>,
+    broken: Broken,
 }
 
 impl RemoteUpload {
     // A call that has ended takes no more parts; why it ended is told by `finish`.
     async fn send(&self, part: put_blob_request::Part) -> bool {
-        self.parts
-            .send(PutBlobRequest { part: Some(part) })
-            .await
-            .is_ok()
+        let request = PutBlobRequest { part: Some(part) };
+        match &self.parts {
+            Some(parts) => parts.send(request).await.is_ok(),
+            None => false,
+        }
     }
 
-    async fn end(self) -> Result<(), BlobError> {
-        let Self {
-            key, parts, call, ..
-        } = self;
-        drop(parts);
-        match call.await {
-            Ok(answer) => answer.map_err(|status| at(&key, &status)),
+    async fn end(&mut self) -> Result<(), BlobError> {
+        drop(self.parts.take());
+        let Some(call) = self.call.take() else {
+            return Ok(());
+        };
+        let ended = match call.await {
+            Ok(answer) => answer.map_err(|status| at(&self.key, &status)),
             Err(broken) => Err(BlobError::Unavailable {
                 message: broken.to_string(),
             }),
+        };
+        match &ended {
+            Err(BlobError::Unavailable { .. }) => lock(&self.broken).insert(self.key.clone()),
+            _ => lock(&self.broken).remove(&self.key),
+        };
+        ended
+    }
+}
+
+impl Drop for RemoteUpload {
+    fn drop(&mut self) {
+        if self.call.is_some() {
+            lock(&self.broken).insert(self.key.clone());
         }
     }
+}
+
+fn lock(broken: &Broken) -> MutexGuard<'_, HashSet<Key>> {
+    broken.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[async_trait]
@@ -188,7 +219,7 @@ impl Upload for RemoteUpload {
     }
 
     async fn write(&mut self, bytes: Bytes) -> Result<(), BlobError> {
-        for chunk in body::chunks_of(CHUNK_BYTES, bytes) {
+        for chunk in body::chunks_of(self.chunk_bytes, bytes) {
             let len = chunk.len() as u64;
             if !self.send(put_blob_request::Part::Data(chunk)).await {
                 break;
@@ -198,7 +229,7 @@ impl Upload for RemoteUpload {
         Ok(())
     }
 
-    async fn finish(self: Box<Self>) -> Result<(), BlobError> {
+    async fn finish(mut self: Box<Self>) -> Result<(), BlobError> {
         self.end().await
     }
 }

@@ -19,6 +19,8 @@ use training_worker::remote::RemoteStore;
 
 use crate::served::{Served, serve};
 
+const CHUNK_BYTES: usize = 64 * 1024;
+
 /// Where a worker may write.
 const UPDATES: &str = "runs/x/rounds/y/updates/";
 
@@ -123,7 +125,7 @@ impl Upload for Outer {
 
 contract::check!(async {
     let served = serve().await;
-    let remote = RemoteStore::new(served.channel.clone());
+    let remote = RemoteStore::new(served.channel.clone(), CHUNK_BYTES);
     Harness {
         store: Arc::new(BothHands { served, remote }),
         keep: Box::new(()),
@@ -133,7 +135,7 @@ contract::check!(async {
 #[tokio::test]
 async fn a_worker_writes_nothing_but_updates() {
     let served = serve().await;
-    let remote = RemoteStore::new(served.channel.clone());
+    let remote = RemoteStore::new(served.channel.clone(), CHUNK_BYTES);
     let bytes = Bytes::from_static(b"pangea");
     for place in [
         Key::content(Kind::Model, &Digest::of(&bytes)),
@@ -157,7 +159,7 @@ async fn a_worker_writes_nothing_but_updates() {
 #[tokio::test]
 async fn a_worker_reads_what_the_orchestrator_stored() {
     let served = serve().await;
-    let remote = RemoteStore::new(served.channel.clone());
+    let remote = RemoteStore::new(served.channel.clone(), CHUNK_BYTES);
     let bytes = Bytes::from_static(b"pangea");
     let key = Key::content(Kind::Shard, &Digest::of(&bytes));
     served.blobs.put(&key, bytes.clone()).await.unwrap();
@@ -198,7 +200,7 @@ async fn an_upload_whose_connection_broke_resumes_on_another_one() {
     call.abort();
     assert!(call.await.unwrap_err().is_cancelled());
 
-    let remote = RemoteStore::new(served.connect());
+    let remote = RemoteStore::new(served.connect(), CHUNK_BYTES);
     // The server learns of the end of the call a moment later, and then lets go of the file.
     let mut upload = loop {
         let upload = remote.upload(&key, 100_000, &digest).await.unwrap();

@@ -20,6 +20,13 @@ impl Driver {
     pub(super) async fn wait(&mut self, span: Duration, for_turn: bool) {
         let clock = Arc::clone(&self.study.clock);
         let turns = Arc::clone(&self.turns);
+        let failed = self.failed_writing();
+        let failed = async {
+            match failed {
+                Some(failed) => failed.cancelled().await,
+                None => std::future::pending().await,
+            }
+        };
         self.idle = false;
         let signal = tokio::select! {
             biased;
@@ -29,6 +36,7 @@ impl Driver {
                 None
             }
             () = self.sessions.rung() => None,
+            () = failed => None,
             () = clock.sleep(span) => {
                 self.idle = true;
                 None
