@@ -29,8 +29,9 @@ mod swap;
 mod tests;
 mod upload;
 
+use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -129,18 +130,25 @@ impl ArtifactStore {
         }
     }
 
-    /// The length and the digest of an object, if there is one. Reads it, unless this process wrote
-    /// it or looked at it, and nobody has written to its file since.
+    /// The length and the digest of an object, if there is one, and what `more` finds in its file.
+    /// The object is read for its digest, unless this process wrote it or looked at it before, and
+    /// nobody has written to its file since.
     ///
     /// # Errors
     ///
     /// [`BlobError::Io`] and [`BlobError::Unavailable`].
-    pub async fn look(&self, key: &Key) -> Result<Option<(u64, Digest)>, BlobError> {
-        match self.local_copy(key).await {
-            Ok(_path) => self.local.look(key).await,
-            Err(BlobError::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error),
+    pub async fn look<T: Send + 'static>(
+        &self,
+        key: &Key,
+        more: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    ) -> Result<Option<(u64, Digest, T)>, BlobError> {
+        if let Some(behind) = &self.behind {
+            match Box::pin(behind.bring(key)).await {
+                Err(BlobError::NotFound { .. }) => return Ok(None),
+                brought => brought?,
+            }
         }
+        self.local.look(key, more).await
     }
 
     /// Looks whether an object is what it should be.
@@ -151,14 +159,14 @@ impl ArtifactStore {
     /// is not, and what the store says.
     pub async fn verify(&self, key: &Key, len: u64, digest: &Digest) -> Result<(), BlobError> {
         let key = key.clone();
-        match self.look(&key).await? {
+        match self.look(&key, |_| Ok(())).await? {
             None => Err(BlobError::NotFound { key }),
-            Some((actual, _)) if actual != len => Err(BlobError::WrongLength {
+            Some((actual, ..)) if actual != len => Err(BlobError::WrongLength {
                 key,
                 expected: len,
                 actual,
             }),
-            Some((_, actual)) if actual != *digest => Err(BlobError::DigestMismatch {
+            Some((_, actual, ())) if actual != *digest => Err(BlobError::DigestMismatch {
                 key,
                 expected: *digest,
                 actual,

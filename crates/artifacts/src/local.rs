@@ -153,17 +153,27 @@ impl LocalStore {
         settled.map_err(self.place().failed(key))
     }
 
-    /// The length and the digest of an object, if there is one. Reads it, unless this process wrote
-    /// it or looked at it, and nobody has written to the file since.
+    /// The length and the digest of an object, if there is one, and what `more` finds in its file.
+    /// The object is read for its digest, unless this process wrote it or looked at it before, and
+    /// nobody has written to the file since.
     ///
     /// # Errors
     ///
     /// [`BlobError::Io`].
-    pub async fn look(&self, key: &Key) -> Result<Option<(u64, Digest)>, BlobError> {
+    pub async fn look<T: Send + 'static>(
+        &self,
+        key: &Key,
+        more: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    ) -> Result<Option<(u64, Digest, T)>, BlobError> {
         let (seen, path) = (Arc::clone(&self.seen), self.path_of(key));
         let own = key.clone();
-        let looked = blocking(move || seen.look(&own, &path)).await;
-        looked.map_err(io_error(key))
+        let looking = blocking(move || {
+            let Some((len, digest)) = seen.look(&own, &path)? else {
+                return Ok(None);
+            };
+            Ok(Some((len, digest, more(&path)?)))
+        });
+        looking.await.map_err(io_error(key))
     }
 
     /// Resumes the upload that goes on at `offset`; none, when there is no such upload, or another

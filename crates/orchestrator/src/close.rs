@@ -36,7 +36,9 @@ pub async fn close_round(study: &Arc<Study>, work: &mut Work) -> Result<(), Prob
         return Ok(());
     };
     let (number, opened_at) = (round.number(), round.plan().opened_at);
-    let receipts = study.store.accepted(work.run, number).await?;
+    let mut receipts = study.store.receipts(work.run, number).await?;
+    let reports = receipts.len();
+    receipts.retain(|receipt| receipt.accepted);
     let model = match &work.folded {
         Some(model) => model.clone(),
         None => match fold(study, work, &receipts).await? {
@@ -46,7 +48,7 @@ pub async fn close_round(study: &Arc<Study>, work: &mut Work) -> Result<(), Prob
     };
     let evaluation = measure(study, work, &model).await?;
     let now = study.now();
-    let refused = study.store.receipts(work.run, number).await?.len() - receipts.len();
+    let refused = reports - receipts.len();
     let outcome = RoundOutcome {
         round: number,
         accepted: u32::try_from(receipts.len()).unwrap_or(u32::MAX),

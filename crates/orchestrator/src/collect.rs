@@ -8,7 +8,7 @@ use artifacts::{ArtifactStore, BlobError, BlobRef, Key};
 use federation::acceptance::{Consequence, Refusal, Report, judge};
 use federation::job::{Strategy, Weighting};
 use federation::round::{Effect, Round};
-use federation::{TaskId, WorkerId};
+use federation::{ClientId, Digest, TaskId, WorkerId};
 use proto::body;
 use proto::convert::InvalidMessage;
 use proto::v1::worker_message::Done;
@@ -17,7 +17,6 @@ use crate::admit::Work;
 use crate::problem::Problem;
 use crate::store::{Receipt, StoreError, Verdict};
 use crate::study::Study;
-use crate::trace::block;
 
 /// Bytes of an update that are looked at together; they stay in a core's cache.
 const BUFFER: usize = 256 * 1024;
@@ -139,43 +138,56 @@ impl Judged {
     }
 }
 
-/// Judges a report to a run in work and keeps the receipt.
+/// Judges reports to a run in work, one after the other, and keeps their receipts together. Gives for
+/// each what became of it, and what follows from it.
 ///
 /// # Errors
 ///
-/// [`Problem::Stalled`] when it is not known whether the receipt is kept. The work is behind then,
+/// [`Problem::Stalled`] when it is not known whether the receipts are kept. The work is behind then,
 /// until it [catches up](catch_up).
 pub async fn collect(
     study: &Study,
     work: &mut Work,
-    incoming: &Incoming,
-) -> Result<(Judged, Option<Effect>), Problem> {
+    reports: &[&Incoming],
+) -> Result<Vec<(Judged, Option<Effect>)>, Problem> {
     let mut next = work.round.clone();
-    let verdict = match &next {
-        Some(round) => verdict(study, work, round, incoming).await?,
-        None => Err(Refusal::Late {
-            current: work.checkpoint.round,
-        }),
-    };
-    let superfluous = matches!(verdict, Err(Refusal::Late { .. } | Refusal::Duplicate));
-    if superfluous && is_repeat(study, incoming).await? {
-        return Ok((Judged::again(), None));
+    let mut judged = Vec::with_capacity(reports.len());
+    let mut kept = Vec::with_capacity(reports.len());
+    for incoming in reports {
+        let verdict = match &next {
+            Some(round) => verdict(study, work, round, incoming).await?,
+            None => Err(Refusal::Late {
+                current: work.checkpoint.round,
+            }),
+        };
+        let superfluous = matches!(verdict, Err(Refusal::Late { .. } | Refusal::Duplicate));
+        if superfluous && is_repeat(study, incoming).await? {
+            judged.push((Judged::again(), None));
+            continue;
+        }
+        let round = next.as_mut();
+        let effect = round.and_then(|round| apply(round, incoming, &verdict));
+        kept.push((
+            incoming.receipt(study, work.spec.strategy),
+            verdict.clone(),
+            again(effect.as_ref()).to_vec(),
+        ));
+        judged.push((Judged::first(verdict), effect));
     }
-    let effect = next
-        .as_mut()
-        .and_then(|round| apply(round, incoming, &verdict));
-    let keeping = keep(
-        study,
-        work.spec.strategy,
-        incoming,
-        &verdict,
-        effect.as_ref(),
-    );
-    work.is_behind = true;
-    keeping.await?;
-    work.is_behind = false;
+    let rows: Vec<_> = kept
+        .iter()
+        .map(|(receipt, verdict, again)| (receipt, verdict, &again[..]))
+        .collect();
+    if !rows.is_empty() {
+        work.is_behind = true;
+        study.store.receive_all(work.run, &rows).await?;
+        work.is_behind = false;
+    }
+    for (_, verdict, _) in rows {
+        count(study, verdict);
+    }
     work.round = next;
-    Ok((Judged::first(verdict), effect))
+    Ok(judged)
 }
 
 /// Brings the round of a work that is behind to what the store knows of it. Otherwise an update that
@@ -214,12 +226,13 @@ pub async fn refuse(
         return Ok(Judged::again());
     }
     let verdict = Err(refusal);
-    if study.store.run(incoming.report.task.run).await?.is_some() {
-        keep(study, Strategy::default(), incoming, &verdict, None).await?;
-    } else {
-        // A receipt is of a run; without one there is the number alone.
-        count(study, &verdict);
+    let run = incoming.report.task.run;
+    // A receipt is of a run; without one there is the number alone.
+    if study.store.run(run).await?.is_some() {
+        let receipt = incoming.receipt(study, Strategy::default());
+        study.store.receive(run, &receipt, &verdict, &[]).await?;
     }
+    count(study, &verdict);
     Ok(Judged::first(verdict))
 }
 
@@ -265,24 +278,12 @@ fn apply(round: &mut Round, incoming: &Incoming, verdict: &Verdict) -> Option<Ef
     }
 }
 
-async fn keep(
-    study: &Study,
-    strategy: Strategy,
-    incoming: &Incoming,
-    verdict: &Verdict,
-    effect: Option<&Effect>,
-) -> Result<(), StoreError> {
-    let receipt = incoming.receipt(study, strategy);
-    let again: &[_] = match effect {
+/// The work that is queued once more.
+fn again(effect: Option<&Effect>) -> &[(ClientId, u32)] {
+    match effect {
         Some(Effect::Dispatch(again)) => again,
         _ => &[],
-    };
-    study
-        .store
-        .receive(incoming.report.task.run, &receipt, verdict, again)
-        .await?;
-    count(study, verdict);
-    Ok(())
+    }
 }
 
 fn count(study: &Study, verdict: &Verdict) {
@@ -311,18 +312,13 @@ async fn is_repeat(study: &Study, incoming: &Incoming) -> Result<bool, StoreErro
 ///
 /// [`Problem::Stalled`] when the disk does not let it be read now.
 pub async fn inspect(blobs: &ArtifactStore, update: &BlobRef) -> Result<Verdict, Problem> {
-    if let Err(refusal) = look(blobs, update).await? {
-        return Ok(Err(refusal));
-    }
-    let (path, key) = (blobs.path_of(&update.key), update.key.clone());
-    let read = block(move || is_finite(&path)).await;
-    let read = read.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
-    match read.map_err(|source| BlobError::Io { key, source })? {
-        true => Ok(Ok(())),
-        false => Ok(Err(Refusal::NotFinite {
+    let looked = blobs.look(&update.key, is_finite).await?;
+    Ok(match (is_announced(update, looked.as_ref()), looked) {
+        (Ok(()), Some((.., false))) => Err(Refusal::NotFinite {
             what: "the update".to_owned(),
-        })),
-    }
+        }),
+        (verdict, _) => verdict,
+    })
 }
 
 /// Looks whether an update is the bytes that were announced.
@@ -331,22 +327,25 @@ pub async fn inspect(blobs: &ArtifactStore, update: &BlobRef) -> Result<Verdict,
 ///
 /// As [`inspect`].
 pub async fn look(blobs: &ArtifactStore, update: &BlobRef) -> Result<Verdict, Problem> {
-    let key = &update.key;
-    let problem = match blobs.look(key).await? {
+    let looked = blobs.look(&update.key, |_| Ok(())).await?;
+    Ok(is_announced(update, looked.as_ref()))
+}
+
+fn is_announced<T>(update: &BlobRef, looked: Option<&(u64, Digest, T)>) -> Verdict {
+    let BlobRef {
+        key, len, digest, ..
+    } = update;
+    let problem = match looked {
         None => BlobError::NotFound { key: key.clone() }.to_string(),
-        Some((len, _)) if len != update.len => {
-            format!(
-                "object {key} has {len} bytes where {} were announced",
-                update.len
-            )
+        Some((actual, ..)) if actual != len => {
+            format!("object {key} has {actual} bytes where {len} were announced")
         }
-        Some((_, actual)) if actual != update.digest => {
-            let announced = &update.digest;
-            format!("object {key} has digest {actual} where {announced} was announced")
+        Some((_, actual, _)) if actual != digest => {
+            format!("object {key} has digest {actual} where {digest} was announced")
         }
-        Some(_) => return Ok(Ok(())),
+        Some(_) => return Ok(()),
     };
-    Ok(damaged(problem))
+    Err(Refusal::Damaged { problem })
 }
 
 /// Whether a file, whose length is that of a model, holds finite numbers alone.
@@ -365,10 +364,6 @@ fn is_finite(path: &Path) -> io::Result<bool> {
         rest -= part.len();
     }
     Ok(finite)
-}
-
-fn damaged(problem: String) -> Verdict {
-    Err(Refusal::Damaged { problem })
 }
 
 #[expect(

@@ -34,14 +34,7 @@ const INBOX: usize = 256;
 #[derive(Debug)]
 pub enum Signal {
     /// A worker reports an update.
-    Report {
-        /// What it says.
-        incoming: Box<Incoming>,
-        /// Where the verdict goes.
-        verdict: oneshot::Sender<Result<Judged, NotKept>>,
-        /// Where in a trace it is judged.
-        place: Option<Scope>,
-    },
+    Report(Reported),
     /// A worker could not do a task.
     Failed {
         /// What it says.
@@ -59,10 +52,21 @@ impl Signal {
     /// Where in a trace it was sent.
     fn place(&self) -> Option<Scope> {
         match self {
-            Self::Report { place, .. } | Self::Failed { place, .. } => place.clone(),
+            Self::Report(Reported { place, .. }) | Self::Failed { place, .. } => place.clone(),
             Self::Wake => None,
         }
     }
+}
+
+/// A report that waits for its verdict.
+#[derive(Debug)]
+pub struct Reported {
+    /// What it says.
+    pub incoming: Box<Incoming>,
+    /// Where the verdict goes.
+    pub verdict: oneshot::Sender<Result<Judged, NotKept>>,
+    /// Where in a trace it is judged.
+    pub place: Option<Scope>,
 }
 
 /// A task that came to nothing.
@@ -203,11 +207,11 @@ impl Reconciler {
         let driver = self.drivers().get(&incoming.report.task.run).cloned();
         if let Some(driver) = driver {
             let (verdict, answer) = oneshot::channel();
-            let signal = Signal::Report {
+            let signal = Signal::Report(Reported {
                 incoming: Box::new(incoming.clone()),
                 verdict,
                 place: current(),
-            };
+            });
             if driver.send(signal).await.is_ok()
                 && let Ok(judged) = answer.await
             {

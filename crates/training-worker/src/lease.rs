@@ -77,17 +77,20 @@ impl Workshop {
     /// Works until `drain` is asked for and the task in hand is done, or `stop` ends the patience.
     pub async fn work(&self, drain: &CancellationToken, stop: &CancellationToken) {
         let mut backoff = Backoff::default();
+        // Whether compute-core did the last task, so that it need not be asked whether it is there.
+        let mut is_served = false;
         while !drain.is_cancelled() {
             let ready = tokio::select! {
                 biased;
-                ready = self.lease_one().in_scope(Some(self.telemetry.tracer.aside("lease", None))) => ready,
+                ready = self.lease_one(is_served).in_scope(Some(self.telemetry.tracer.aside("lease", None))) => ready,
                 () = drain.cancelled() => return,
             };
             match ready {
                 Ok(deliveries) => {
                     backoff = Backoff::default();
+                    is_served = false;
                     for delivery in deliveries {
-                        self.take(delivery, stop).await;
+                        is_served = self.take(delivery, stop).await == Outcome::Judged;
                     }
                 }
                 Err(problem) => {
@@ -104,11 +107,11 @@ impl Workshop {
     }
 
     // A worker whose compute-core is away would only keep tasks from those who can do them.
-    async fn lease_one(&self) -> Result<Vec<Delivery>, String> {
-        self.engine
-            .describe()
-            .await
-            .map_err(|error| error.to_string())?;
+    async fn lease_one(&self, is_served: bool) -> Result<Vec<Delivery>, String> {
+        if !is_served {
+            let described = self.engine.describe().await;
+            described.map_err(|error| error.to_string())?;
+        }
         let leased = self
             .queue
             .receive(NonZeroUsize::MIN, self.lease.ttl, self.lease.wait)
@@ -116,7 +119,7 @@ impl Workshop {
         leased.map_err(|error| error.to_string())
     }
 
-    async fn take(&self, delivery: Delivery, stop: &CancellationToken) {
+    async fn take(&self, delivery: Delivery, stop: &CancellationToken) -> Outcome {
         let started = self.clock.elapsed();
         self.metrics.tasks_running.inc();
         let span = span_of(&delivery, &self.telemetry);
@@ -149,6 +152,7 @@ impl Workshop {
             let duration = self.clock.elapsed().saturating_sub(started);
             self.metrics.task_seconds.observe_duration(duration);
         }
+        outcome
     }
 
     async fn settle(&self, handle: &LeaseHandle, outcome: Outcome) -> Result<(), QueueError> {

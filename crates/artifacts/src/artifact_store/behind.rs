@@ -69,7 +69,8 @@ impl Behind {
     pub(super) async fn settle(&self, key: &Key) -> Result<(), BlobError> {
         let _alone = self.copies.locks.lock(key).await;
         let missing = || BlobError::NotFound { key: key.clone() };
-        let (_, digest) = self.local.look(key).await?.ok_or_else(missing)?;
+        let looked = self.local.look(key, |_| Ok(())).await?;
+        let (_, digest, ()) = looked.ok_or_else(missing)?;
         let file = open(key, self.local.path_of(key)).await?;
         let (file, len) = file.ok_or_else(missing)?;
         self.remote.put_file(key, file, len, &digest).await?;

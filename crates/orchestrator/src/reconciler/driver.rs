@@ -37,6 +37,10 @@ pub(super) struct Driver {
     turns: Arc<Semaphore>,
     turn: Option<OwnedSemaphorePermit>,
     work: Option<Work>,
+    // As it was last read. Who changes it otherwise wakes the driver, which reads it again.
+    row: Option<RunRow>,
+    // Whether a step changed it.
+    has_changed: bool,
     stall: Option<Stall>,
     // Kept over waits, so that a worker who comes between a step and a wait is noticed.
     sessions: Hearer,
@@ -84,6 +88,8 @@ impl Driver {
             turns,
             turn: None,
             work: None,
+            row: None,
+            has_changed: false,
             stall: None,
             sessions,
             idle: false,
@@ -115,13 +121,22 @@ impl Driver {
                 self.stall = None;
                 (next, usual)
             }
-            Err(Problem::Stalled {
+            Err(problem) => {
+                self.row = None;
+                self.give_in(problem).await
+            }
+        }
+    }
+
+    async fn give_in(&mut self, problem: Problem) -> (Next, Duration) {
+        match problem {
+            Problem::Stalled {
                 waiting_for,
                 message,
-            }) => (Next::Wait, self.stalled(waiting_for, message).await),
-            Err(Problem::Fatal { message }) => {
+            } => (Next::Wait, self.stalled(waiting_for, message).await),
+            Problem::Fatal { message } => {
                 if self.fail(&message).await {
-                    (Next::Ended, usual)
+                    (Next::Ended, Duration::ZERO)
                 } else {
                     (Next::Wait, STALL_LONGEST)
                 }
@@ -130,8 +145,12 @@ impl Driver {
     }
 
     async fn step(&mut self) -> Result<Next, Problem> {
-        let Some(row) = self.study.store.run(self.run).await? else {
-            return Ok(Next::Ended);
+        let row = match self.row.take() {
+            Some(row) => row,
+            None => match self.study.store.run(self.run).await? {
+                Some(row) => row,
+                None => return Ok(Next::Ended),
+            },
         };
         self.submitted_at = Some(row.created_at);
         if self.trace.is_none() {
@@ -153,8 +172,21 @@ impl Driver {
                 self.move_to(&row, RunState::Admitted, "its turn has come")
                     .await
             }
-            _ => self.work_on(&row).await,
+            _ => {
+                self.has_changed = false;
+                let next = self.work_on(&row).await?;
+                if !self.has_changed {
+                    self.row = Some(row);
+                }
+                Ok(next)
+            }
         }
+    }
+
+    /// The run's row is about to change.
+    pub(super) fn changes(&mut self) {
+        self.row = None;
+        self.has_changed = true;
     }
 
     /// Where steps are taken that leave nothing behind.
@@ -183,7 +215,8 @@ impl Driver {
         self.turn.is_some()
     }
 
-    async fn move_to(&self, row: &RunRow, to: RunState, reason: &str) -> Result<Next, Problem> {
+    async fn move_to(&mut self, row: &RunRow, to: RunState, reason: &str) -> Result<Next, Problem> {
+        self.changes();
         // A command that came in between wins; the next step sees its state.
         let moved = self
             .study
@@ -258,6 +291,7 @@ impl Driver {
             if !self.write_all().await? {
                 return Ok(Next::Step);
             }
+            self.changes();
             let Some(work) = &self.work else {
                 return Ok(Next::Step);
             };
@@ -288,7 +322,9 @@ impl Driver {
     /// Lets go of what is known of a run whose checkpoint could not be written. It is admitted
     /// again, which finds what was.
     fn give_up_lost(&mut self) {
-        self.work.take_if(|work| work.is_lost);
+        if self.work.take_if(|work| work.is_lost).is_some() {
+            self.changes();
+        }
     }
 
     async fn publish(&self, work: &Work, name: &str, reason: &str) -> Result<Next, Problem> {
@@ -413,6 +449,7 @@ impl Driver {
         if let Some(work) = &self.work {
             work.span.fail(&reason);
         }
+        self.changes();
         self.study
             .store
             .abandon_round(self.run, number, &reason, self.study.now())

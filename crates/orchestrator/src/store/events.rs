@@ -69,14 +69,47 @@ pub(super) async fn append(
     now: Timestamp,
     event: &Event,
 ) -> Result<(), StoreError> {
+    let first = take_sequences(write, run, 1).await?;
+    insert(write, run, first, now, event).await
+}
+
+/// Gives events the run's next sequences, in their order.
+pub(super) async fn append_all(
+    write: &mut Write,
+    run: RunId,
+    events: &[(Timestamp, Event)],
+) -> Result<(), StoreError> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let first = take_sequences(write, run, events.len()).await?;
+    for (sequence, (now, event)) in (first..).zip(events) {
+        insert(write, run, sequence, *now, event).await?;
+    }
+    Ok(())
+}
+
+/// Takes so many of the run's sequences; gives the first.
+async fn take_sequences(write: &mut Write, run: RunId, count: usize) -> Result<i64, StoreError> {
     let query = sqlx::query(
-        "UPDATE runs SET last_sequence = last_sequence + 1 WHERE run = $1 RETURNING last_sequence",
+        "UPDATE runs SET last_sequence = last_sequence + $2 WHERE run = $1 RETURNING last_sequence",
     )
-    .bind(run.to_string());
+    .bind(run.to_string())
+    .bind(stored(count));
     let row = write
         .changed(Operation::Update, Subject::Run, query)
         .await?;
-    let sequence: i64 = row.try_get("last_sequence")?;
+    let last: i64 = row.try_get("last_sequence")?;
+    Ok(last - stored(count) + 1)
+}
+
+async fn insert(
+    write: &mut Write,
+    run: RunId,
+    sequence: i64,
+    now: Timestamp,
+    event: &Event,
+) -> Result<(), StoreError> {
     let query =
         sqlx::query("INSERT INTO events (run, sequence, time, body) VALUES ($1, $2, $3, $4)")
             .bind(run.to_string())

@@ -63,48 +63,31 @@ impl Store {
         verdict: &Verdict,
         again: &[(ClientId, u32)],
     ) -> Result<(), StoreError> {
-        let reason = verdict.as_ref().err().map_or("", Refusal::reason);
+        self.receive_all(run, &[(receipt, verdict, again)]).await
+    }
+
+    /// Stores several reports at once, each as [`Self::receive`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn receive_all(
+        &self,
+        run: RunId,
+        reports: &[(&Receipt, &Verdict, &[(ClientId, u32)])],
+    ) -> Result<(), StoreError> {
         let mut write = self.write_ahead().await?;
-        if is_kept(&mut write, run, receipt, verdict).await? {
-            return Ok(());
+        let mut told_of = Vec::with_capacity(reports.len());
+        for (receipt, verdict, again) in reports {
+            if insert(&mut write, run, receipt, verdict).await? == 0 {
+                continue;
+            }
+            for (client, attempt) in *again {
+                rounds::set_attempt(&mut write, run, receipt.round, *client, *attempt).await?;
+            }
+            told_of.push((receipt.received_at, told(receipt, verdict)));
         }
-        let query = sqlx::query(
-            "INSERT INTO receipts (run, round, client, position, attempt, lease_epoch, worker,
-                 num_examples, num_steps, weight, mean_loss, bytes, digest, object_key, accepted,
-                 reason, message, received_at)
-             VALUES ($1, $2, $3,
-                 (SELECT COUNT(*) FROM receipts WHERE run = $1 AND round = $2 AND client = $3),
-                 $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
-        )
-        .bind(run.to_string())
-        .bind(i64::from(receipt.round))
-        .bind(i64::from(receipt.client.0))
-        .bind(i64::from(receipt.attempt))
-        .bind(i64::from(receipt.lease_epoch))
-        .bind(&receipt.worker.0)
-        .bind(stored(receipt.num_examples))
-        .bind(i64::from(receipt.num_steps))
-        .bind(receipt.weight)
-        .bind(if receipt.mean_loss.is_finite() {
-            receipt.mean_loss
-        } else {
-            f64::NAN
-        })
-        .bind(stored(receipt.bytes))
-        .bind(receipt.digest.to_string())
-        .bind(&receipt.key)
-        .bind(i64::from(verdict.is_ok()))
-        .bind(reason)
-        .bind(message_of(verdict))
-        .bind(stored(receipt.received_at.0));
-        write
-            .change(Operation::Insert, Subject::Receipt, query)
-            .await?;
-        for (client, attempt) in again {
-            rounds::set_attempt(&mut write, run, receipt.round, *client, *attempt).await?;
-        }
-        let event = told(receipt, verdict);
-        events::append(&mut write, run, receipt.received_at, &event).await?;
+        events::append_all(&mut write, run, &told_of).await?;
         self.commit(write).await
     }
 
@@ -179,17 +162,25 @@ impl Store {
     }
 }
 
-/// Whether the receipt is there already: whoever stored it may not have heard of it.
-async fn is_kept(
+/// Inserts a receipt; says how many rows that are. None, when it is there already: whoever stored it
+/// may not have heard of it.
+async fn insert(
     write: &mut Write,
     run: RunId,
     receipt: &Receipt,
     verdict: &Verdict,
-) -> Result<bool, StoreError> {
+) -> Result<u64, StoreError> {
+    let reason = verdict.as_ref().err().map_or("", Refusal::reason);
     let query = sqlx::query(
-        "SELECT position FROM receipts WHERE run = $1 AND round = $2 AND client = $3
-             AND attempt = $4 AND lease_epoch = $5 AND worker = $6 AND digest = $7
-             AND object_key = $8 AND accepted = $9 AND message = $10 LIMIT 1",
+        "INSERT INTO receipts (run, round, client, position, attempt, lease_epoch, worker,
+             num_examples, num_steps, weight, mean_loss, bytes, digest, object_key, accepted,
+             reason, message, received_at)
+         SELECT $1, $2, $3,
+             (SELECT COUNT(*) FROM receipts WHERE run = $1 AND round = $2 AND client = $3),
+             $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17
+         WHERE NOT EXISTS (SELECT position FROM receipts WHERE run = $1 AND round = $2
+             AND client = $3 AND attempt = $4 AND lease_epoch = $5 AND worker = $6
+             AND digest = $12 AND object_key = $13 AND accepted = $14 AND message = $16)",
     )
     .bind(run.to_string())
     .bind(i64::from(receipt.round))
@@ -197,11 +188,24 @@ async fn is_kept(
     .bind(i64::from(receipt.attempt))
     .bind(i64::from(receipt.lease_epoch))
     .bind(&receipt.worker.0)
+    .bind(stored(receipt.num_examples))
+    .bind(i64::from(receipt.num_steps))
+    .bind(receipt.weight)
+    .bind(if receipt.mean_loss.is_finite() {
+        receipt.mean_loss
+    } else {
+        f64::NAN
+    })
+    .bind(stored(receipt.bytes))
     .bind(receipt.digest.to_string())
     .bind(&receipt.key)
     .bind(i64::from(verdict.is_ok()))
-    .bind(message_of(verdict));
-    Ok(write.one(Subject::Receipt, query).await?.is_some())
+    .bind(reason)
+    .bind(message_of(verdict))
+    .bind(stored(receipt.received_at.0));
+    write
+        .change(Operation::Insert, Subject::Receipt, query)
+        .await
 }
 
 /// Why not, for a person.

@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 use super::Driver;
 use crate::collect::{self, Incoming, Judged, collect};
 use crate::problem::Problem;
-use crate::reconciler::{NotKept, Signal, TaskFailure};
+use crate::reconciler::{NotKept, Reported, Signal, TaskFailure};
 
 impl Driver {
     /// Returns after a signal, when workers came or went, when `span` has passed, or, if that is
@@ -39,22 +39,51 @@ impl Driver {
             () = failed => None,
             () = clock.sleep(span) => {
                 self.idle = true;
+                self.row = None;
                 None
             }
         };
-        let mut next = signal;
-        while let Some(signal) = next {
-            let place = signal.place().or_else(|| self.aside());
-            self.hear(signal).in_scope(place).await;
-            next = self.inbox.try_recv().ok();
+        let Some(first) = signal else { return };
+        let mut signals = vec![first];
+        while let Ok(signal) = self.inbox.try_recv() {
+            signals.push(signal);
+        }
+        self.hear_all(signals).await;
+    }
+
+    /// Takes signals in their order; reports that come one after the other together.
+    async fn hear_all(&mut self, signals: Vec<Signal>) {
+        let mut reports = Vec::new();
+        for signal in signals {
+            match signal {
+                Signal::Report(report) => reports.push(report),
+                signal => {
+                    self.hear_reports(std::mem::take(&mut reports)).await;
+                    let place = signal.place().or_else(|| self.aside());
+                    self.hear(signal).in_scope(place).await;
+                }
+            }
+        }
+        self.hear_reports(reports).await;
+    }
+
+    async fn hear_reports(&mut self, reports: Vec<Reported>) {
+        let Some(first) = reports.first() else { return };
+        let place = first.place.clone().or_else(|| self.aside());
+        if let Err(problem) = self.take_reports(reports).in_scope(place).await {
+            self.excuse(problem).await;
         }
     }
 
     async fn hear(&mut self, signal: Signal) {
         if let Err(problem) = self.take(signal).await {
-            warn!(run = %self.run, error = %problem, "what a signal asks for was not done");
-            self.wait_after(problem).await;
+            self.excuse(problem).await;
         }
+    }
+
+    async fn excuse(&mut self, problem: Problem) {
+        warn!(run = %self.run, error = %problem, "what a signal asks for was not done");
+        self.wait_after(problem).await;
     }
 
     async fn wait_after(&mut self, problem: Problem) {
@@ -74,7 +103,10 @@ impl Driver {
     /// Takes a signal, however long the store makes that wait: nobody sends it again.
     async fn take(&mut self, signal: Signal) -> Result<(), Problem> {
         match signal {
-            Signal::Wake => Ok(()),
+            Signal::Wake => {
+                self.row = None;
+                Ok(())
+            }
             Signal::Failed { failure, kept, .. } => match self.keep_failure(failure).await {
                 Ok(effect) => {
                     // A worker whose session ended reports again.
@@ -86,28 +118,44 @@ impl Driver {
                     Err(problem)
                 }
             },
-            Signal::Report {
-                incoming, verdict, ..
-            } => match self.judge_up_to_date(&incoming).await {
-                Ok((judged, effect)) => {
-                    debug!(
-                        run = %self.run,
-                        round = incoming.report.task.round,
-                        participant_id = %incoming.report.task.client,
-                        worker = %incoming.worker,
-                        loss = incoming.report.mean_loss,
-                        accepted = judged.verdict.is_ok(),
-                        "update judged"
-                    );
-                    drop(verdict.send(Ok(judged)));
-                    self.apply_any(effect).await
-                }
-                Err(problem) => {
-                    drop(verdict.send(Err(NotKept::because(&problem))));
-                    Err(problem)
-                }
-            },
+            Signal::Report(report) => self.take_reports(vec![report]).await,
         }
+    }
+
+    async fn take_reports(&mut self, reports: Vec<Reported>) -> Result<(), Problem> {
+        let incoming: Vec<_> = reports.iter().map(|report| &*report.incoming).collect();
+        let judged = match self.judge_up_to_date(&incoming).await {
+            Ok(judged) => judged,
+            Err(problem) => {
+                for report in reports {
+                    let unkept = NotKept::because(&problem);
+                    // A worker whose session ended reports again.
+                    drop(report.verdict.send(Err(unkept)));
+                }
+                return Err(problem);
+            }
+        };
+        let mut effects = Vec::with_capacity(judged.len());
+        for (report, (judged, effect)) in reports.into_iter().zip(judged) {
+            let Reported {
+                incoming, verdict, ..
+            } = report;
+            debug!(
+                run = %self.run,
+                round = incoming.report.task.round,
+                participant_id = %incoming.report.task.client,
+                worker = %incoming.worker,
+                loss = incoming.report.mean_loss,
+                accepted = judged.verdict.is_ok(),
+                "update judged"
+            );
+            drop(verdict.send(Ok(judged)));
+            effects.push(effect);
+        }
+        for effect in effects {
+            self.apply_any(effect).await?;
+        }
+        Ok(())
     }
 
     async fn apply_any(&mut self, effect: Option<Effect>) -> Result<(), Problem> {
@@ -119,10 +167,10 @@ impl Driver {
 
     async fn judge_up_to_date(
         &mut self,
-        incoming: &Incoming,
-    ) -> Result<(Judged, Option<Effect>), Problem> {
+        reports: &[&Incoming],
+    ) -> Result<Vec<(Judged, Option<Effect>)>, Problem> {
         self.catch_up().await?;
-        self.judge(incoming).await
+        self.judge(reports).await
     }
 
     /// Brings the work to what the store knows, if it is behind.
@@ -135,15 +183,20 @@ impl Driver {
         self.apply_any(effect).await
     }
 
-    async fn judge(&mut self, incoming: &Incoming) -> Result<(Judged, Option<Effect>), Problem> {
+    async fn judge(
+        &mut self,
+        reports: &[&Incoming],
+    ) -> Result<Vec<(Judged, Option<Effect>)>, Problem> {
         let study = Arc::clone(&self.study);
-        match &mut self.work {
-            Some(work) => collect(&study, work, incoming).await,
-            None => {
-                let refused = collect::refuse(&study, incoming, Refusal::RunNotRunning).await?;
-                Ok((refused, None))
-            }
+        if let Some(work) = &mut self.work {
+            return collect(&study, work, reports).await;
         }
+        let mut judged = Vec::with_capacity(reports.len());
+        for incoming in reports {
+            let refused = collect::refuse(&study, incoming, Refusal::RunNotRunning).await?;
+            judged.push((refused, None));
+        }
+        Ok(judged)
     }
 
     async fn keep_failure(&mut self, failure: TaskFailure) -> Result<Option<Effect>, Problem> {

@@ -51,6 +51,7 @@ impl Driver {
     /// Ends the run as failed. Says whether that is stored.
     pub(super) async fn fail(&mut self, message: &str) -> bool {
         warn!(run = %self.run, message, "run failed");
+        self.changes();
         if let Some(work) = &mut self.work {
             // The run keeps the model that stands; why that could not be written matters less.
             drop(work.written().await);
