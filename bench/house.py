@@ -33,7 +33,7 @@ class House:
     def _embedded(self, workers):
         arguments = ["--free-ports", "--workers", str(workers), "--output", "json"]
         process = self._start("house", "pangea", ["up", "--data-dir", self.path / "data", *arguments], {})
-        places = json.loads(process.stdout.readline())
+        places = json.loads(self._line_of("house", process, lambda line: line.startswith("[")))
         self.server = next(place["grpc"] for place in places if place["service"] == "orchestrator")
 
     def _separate(self, workers, threads):
@@ -64,10 +64,19 @@ class House:
         prefix = binary.replace("-", "_").upper()
         variables = {f"{prefix}__{key}": value for key, value in settings.items()}
         process = self._start(name or service, binary, [], variables)
-        for line in process.stdout:
-            if '" answers"' in line or ' answers"' in line:
-                return
-        raise SystemExit(f"{binary} ended before it answered; its log is in {self.path}")
+        self._line_of(name or service, process, lambda line: ' answers"' in line)
+
+    def _line_of(self, name, process, is_wanted):
+        """The first line that a process says which is wanted."""
+        with open(self.path / f"{name}.log") as log:
+            end = time.monotonic() + PATIENCE
+            while process.poll() is None and time.monotonic() < end:
+                line = log.readline()
+                if line.endswith("\n") and is_wanted(line):
+                    return line
+                if not line:
+                    time.sleep(0.002)
+        raise SystemExit(f"{name} did not say that it answers; its log is {self.path}/{name}.log")
 
     def _start(self, name, binary, arguments, variables):
         path = binaries() / binary
@@ -76,7 +85,7 @@ class House:
         log = open(self.path / f"{name}.log", "w")
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.path), "LOG_LEVEL": "info", **variables}
         process = subprocess.Popen(
-            [path, *arguments], stdout=subprocess.PIPE, stderr=log, env=environment, text=True
+            [path, *arguments], stdout=log, stderr=log, env=environment
         )
         self.processes[name] = process
         return process

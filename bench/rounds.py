@@ -9,6 +9,7 @@ import random
 import statistics
 import time
 
+import alternate
 from house import ROOT, House
 
 PARAMETERS = {"1m": 960, "10m": 3100, "50m": 7000}  # width of both hidden layers
@@ -61,8 +62,11 @@ def plan(case, rounds):
     raise SystemExit(f"case {case!r} is none of digits-2, digits-8, null, params-1m, params-10m, params-50m, clients-2000")
 
 
-def measure(case, mode, rounds=None):
+def measure(case, mode, rounds=None, cohort=None):
+    """One run of a case: seconds of its rounds, the first one left out."""
     workers, clients, rounds, model, local, shape = plan(case, rounds)
+    clients = cohort or clients
+    shape = shape and (*shape[:2], max(shape[2], 3 * clients))
     with House(mode, workers) as house:
         data = ROOT / "examples/digits/digits.csv"
         if shape:
@@ -94,10 +98,57 @@ def measure(case, mode, rounds=None):
             "fastest": min(took),
             "slowest": max(took),
             "accuracy": last["accuracy"],
+            "update_bytes": last["update_bytes"],
             "peak_mib": {name: round(house.peak_mib(name)) for name in names},
             "cpu_seconds": {name: round(house.cpu_seconds(name) - before[name], 3) for name in names},
             "total_seconds": round(spent, 3),
         }
+
+
+def floor():
+    """Rounds that compute next to nothing: what a round costs by itself."""
+    return [measure("null", mode, 5 if alternate.short() else 200) for mode in ("embedded", "processes")]
+
+
+def memory():
+    """The orchestrator's peak memory while rounds of 50 M parameters are aggregated."""
+    if alternate.short():
+        return []
+    found = []
+    for clients in (2, 8, 32):
+        told = measure("params-50m", "processes", 3, clients)
+        found.append({"clients": clients, "peak_mib": told["peak_mib"]["orchestrator"],
+                      "model_mib": round(told["update_bytes"] / clients / 2**20)})
+    return found
+
+
+def peers():
+    """Beside Flower's fastest mode, its deployed one, and its simulation."""
+    found = []
+    for mode, case in [("grpc", "digits-2"), ("grpc", "digits-8"), ("deployed", "digits-2"),
+                       ("grpc", "params-1m"), ("grpc", "params-10m"), ("grpc", "params-50m"),
+                       ("simulation", "clients-2000")]:
+        turns = alternate.in_turns(
+            lambda: measure(case, "processes")["seconds"],
+            lambda: alternate.peer("flower_rounds.py", mode, case)[0]["seconds_per_round"],
+        )
+        found.append({"mode": mode, "case": case, **turns})
+    return found
+
+
+def first_batch(house):
+    """Seconds from the submission of a job to the report of its first steps."""
+    data = ROOT / "examples/digits/digits.csv"
+    house.pangea("dataset", "import", str(data), "--label", "label", "--name", "data")
+    text = house.path / "job.yaml"
+    _, clients, _, model, local, _ = plan("digits-2", 1)
+    text.write_text(job("first", model, clients, 1, local))
+    [submitted] = house.pangea("submit", str(text))
+    run = submitted["run"]["run"]
+    events = [event for _, event in house.events(run)]
+    begun = next(event["time_ms"] for event in events if event["kind"] == "run_state_changed")
+    first = next(event["time_ms"] for event in events if event["kind"] == "update_accepted")
+    return (first - begun) / 1000
 
 
 if __name__ == "__main__":

@@ -60,10 +60,8 @@ impl Key {
     /// task's attempt and the delivery's epoch; so nobody overwrites what another one stored.
     #[must_use]
     pub fn update(run: RunId, round: u32, client: ClientId, attempt: u32, epoch: u32) -> Self {
-        let rounds = Self::rounds_prefix(run);
-        Self(format!(
-            "{rounds}{round:05}/updates/{client}-{attempt}-{epoch}"
-        ))
+        let prefix = Self::round_prefix(run, round);
+        Self(format!("{prefix}updates/{client}-{attempt}-{epoch}"))
     }
 
     /// `runs/<run>/checkpoints/00001/<hex>.safetensors`: the model's file by its digest, so that no
@@ -92,6 +90,12 @@ impl Key {
     #[must_use]
     pub fn rounds_prefix(run: RunId) -> String {
         format!("runs/{run}/rounds/")
+    }
+
+    /// What the keys of a round's updates begin with.
+    #[must_use]
+    pub fn round_prefix(run: RunId, round: u32) -> String {
+        format!("{}{round:05}/", Self::rounds_prefix(run))
     }
 
     /// The round of an update's key.

@@ -25,25 +25,22 @@ use thiserror::Error;
 use crate::metrics::Meter;
 use crate::store::CHUNK_MAX;
 use crate::{BlobError, BlobStore, Key, Metrics, Upload};
-use files::blocking;
+use files::{Settled, blocking};
 use seen::Seen;
 
 pub use files::make_dir;
 
 /// Objects as files under one directory.
 #[derive(Debug, Clone)]
-pub struct LocalStore {
-    root: Arc<Path>,
-    meter: Meter,
-    seen: Arc<Seen>,
-}
+pub struct LocalStore(Place);
 
-/// What an upload needs of its store.
+/// A directory, and what is known of it.
 #[derive(Debug, Clone)]
 struct Place {
     root: Arc<Path>,
     meter: Meter,
     seen: Arc<Seen>,
+    settled: Arc<Settled>,
 }
 
 impl Place {
@@ -81,11 +78,12 @@ impl LocalStore {
     /// [`OpenError`] when nothing can be written there.
     pub fn open(root: PathBuf) -> Result<Self, OpenError> {
         match files::probe(&root).and_then(|()| files::sweep(&root)) {
-            Ok(()) => Ok(Self {
+            Ok(()) => Ok(Self(Place {
                 root: root.into(),
                 meter: Meter::default(),
                 seen: Arc::default(),
-            }),
+                settled: Arc::default(),
+            })),
             Err(source) => Err(OpenError { path: root, source }),
         }
     }
@@ -93,19 +91,15 @@ impl LocalStore {
     /// The same store, with all that it does counted from now on.
     #[must_use]
     pub fn counted(self, metrics: Metrics) -> Self {
-        Self {
-            meter: self.meter.counted(metrics, "local"),
-            ..self
-        }
+        let meter = self.0.meter.counted(metrics, "local");
+        Self(Place { meter, ..self.0 })
     }
 
     /// The same store, with all that it does passing through `seams` from now on.
     #[must_use]
     pub fn through(self, seams: Seams) -> Self {
-        Self {
-            meter: self.meter.through(seams),
-            ..self
-        }
+        let meter = self.0.meter.through(seams);
+        Self(Place { meter, ..self.0 })
     }
 
     /// Tries whether files can be written.
@@ -114,11 +108,11 @@ impl LocalStore {
     ///
     /// [`OpenError`] when they cannot.
     pub async fn probe(&self) -> Result<(), OpenError> {
-        let root = Arc::clone(&self.root);
+        let root = Arc::clone(&self.0.root);
         blocking(move || files::probe(&root))
             .await
             .map_err(|source| OpenError {
-                path: self.root.to_path_buf(),
+                path: self.0.root.to_path_buf(),
                 source,
             })
     }
@@ -137,8 +131,8 @@ impl LocalStore {
             files::rename(&place.root, &path, &target)?;
             place.seen.keep(&own, &target, digest)
         });
-        let adopted = self.meter.count("adopt", key, adopting).await;
-        adopted.map_err(self.place().failed(key))
+        let adopted = self.0.meter.count("adopt", key, adopting).await;
+        adopted.map_err(self.0.failed(key))
     }
 
     /// Returns when an object that was [adopted](Self::adopt) is on the disk.
@@ -147,10 +141,10 @@ impl LocalStore {
     ///
     /// [`BlobError::Io`].
     pub async fn settle(&self, key: &Key) -> Result<(), BlobError> {
-        let (root, path) = (Arc::clone(&self.root), self.path_of(key));
-        let settling = blocking(move || files::settle(&root, &path));
-        let settled = self.meter.count("settle", key, settling).await;
-        settled.map_err(self.place().failed(key))
+        let (place, path) = (self.place(), self.path_of(key));
+        let settling = blocking(move || files::settle(&place, &path));
+        let settled = self.0.meter.count("settle", key, settling).await;
+        settled.map_err(self.0.failed(key))
     }
 
     /// The length and the digest of an object, if there is one, and what `more` finds in its file.
@@ -165,7 +159,7 @@ impl LocalStore {
         key: &Key,
         more: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
     ) -> Result<Option<(u64, Digest, T)>, BlobError> {
-        let (seen, path) = (Arc::clone(&self.seen), self.path_of(key));
+        let (seen, path) = (Arc::clone(&self.0.seen), self.path_of(key));
         let own = key.clone();
         let looking = blocking(move || {
             let Some((len, digest)) = seen.look(&own, &path)? else {
@@ -191,37 +185,34 @@ impl LocalStore {
     ) -> Result<Option<Box<dyn Upload>>, BlobError> {
         let resuming = upload::resume(self.place(), key, len, *digest, offset);
         let upload = self
+            .0
             .meter
             .count("upload", &(key, len, digest, offset), resuming)
             .await;
-        let upload = upload.map_err(self.place().failed(key))?;
+        let upload = upload.map_err(self.0.failed(key))?;
         Ok(upload.map(|upload| -> Box<dyn Upload> { Box::new(upload) }))
     }
 
     /// Where an object's file is, whether or not there is one.
     #[must_use]
     pub fn path_of(&self, key: &Key) -> PathBuf {
-        self.root.join(key.as_str())
+        self.0.root.join(key.as_str())
     }
 
     fn place(&self) -> Place {
-        Place {
-            root: Arc::clone(&self.root),
-            meter: self.meter.clone(),
-            seen: Arc::clone(&self.seen),
-        }
+        self.0.clone()
     }
 }
 
 #[async_trait]
 impl BlobStore for LocalStore {
     async fn put(&self, key: &Key, bytes: Bytes) -> Result<(), BlobError> {
-        let (root, path) = (Arc::clone(&self.root), self.path_of(key));
+        let (place, path) = (self.place(), self.path_of(key));
         let (len, said) = (bytes.len(), (key, bytes.clone()));
-        let putting = blocking(move || files::replace(&root, &path, &bytes));
-        let put = self.meter.count("put", &said, putting).await;
-        put.map_err(self.place().failed(key))?;
-        self.meter.count_bytes("put", len);
+        let putting = blocking(move || files::replace(&place, &path, &bytes));
+        let put = self.0.meter.count("put", &said, putting).await;
+        put.map_err(self.0.failed(key))?;
+        self.0.meter.count_bytes("put", len);
         Ok(())
     }
 
@@ -233,10 +224,11 @@ impl BlobStore for LocalStore {
     ) -> Result<Box<dyn Upload>, BlobError> {
         let beginning = upload::begin(self.place(), key, len, *digest);
         let upload = self
+            .0
             .meter
             .count("upload", &(key, len, digest), beginning)
             .await;
-        Ok(Box::new(upload.map_err(self.place().failed(key))?))
+        Ok(Box::new(upload.map_err(self.0.failed(key))?))
     }
 
     async fn get(
@@ -246,7 +238,7 @@ impl BlobStore for LocalStore {
     ) -> Result<BoxStream<'static, Result<Bytes, BlobError>>, BlobError> {
         let path = self.path_of(key);
         let opening = blocking(move || open_object(&path));
-        let opened = self.meter.count("get", key, opening).await;
+        let opened = self.0.meter.count("get", key, opening).await;
         let (file, len) = opened
             .map_err(io_error(key))?
             .ok_or_else(|| BlobError::NotFound { key: key.clone() })?;
@@ -259,7 +251,7 @@ impl BlobStore for LocalStore {
                 len,
             });
         }
-        Ok(chunks(self.meter.clone(), key.clone(), file, range))
+        Ok(chunks(self.0.meter.clone(), key.clone(), file, range))
     }
 
     async fn head(&self, key: &Key) -> Result<Option<u64>, BlobError> {
@@ -270,22 +262,23 @@ impl BlobStore for LocalStore {
                 .filter(fs::Metadata::is_file)
                 .map(|file| file.len()))
         });
-        let len = self.meter.count("head", key, looking).await;
+        let len = self.0.meter.count("head", key, looking).await;
         len.map_err(io_error(key))
     }
 
     async fn delete(&self, key: &Key) -> Result<(), BlobError> {
         let path = self.path_of(key);
-        let deleting = blocking(move || absent_is_none(fs::remove_file(path)));
-        self.seen.forget(key);
-        let deleted = self.meter.count("delete", key, deleting).await;
+        let place = self.place();
+        let deleting = blocking(move || absent_is_none(files::remove(&place, &path)));
+        self.0.seen.forget(key);
+        let deleted = self.0.meter.count("delete", key, deleting).await;
         deleted.map(|_removed_or_absent| ()).map_err(io_error(key))
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Key>, BlobError> {
-        let (root, wanted) = (Arc::clone(&self.root), prefix.to_owned());
+        let (root, wanted) = (Arc::clone(&self.0.root), prefix.to_owned());
         let listing = blocking(move || files::keys_under(&root, &wanted));
-        let listed = self.meter.count("list", &prefix, listing).await;
+        let listed = self.0.meter.count("list", &prefix, listing).await;
         listed.map_err(|source| BlobError::List {
             prefix: prefix.to_owned(),
             source,
@@ -459,7 +452,7 @@ mod tests {
         upload.write(Bytes::from_static(b"pan")).await.unwrap();
         drop(upload);
 
-        let restarted = LocalStore::open(store.root.to_path_buf()).unwrap();
+        let restarted = LocalStore::open(store.0.root.to_path_buf()).unwrap();
         let mut upload = restarted.upload(&key("a"), 6, &digest).await.unwrap();
         assert_eq!(upload.offset(), 3);
         upload.write(Bytes::from_static(b"gea")).await.unwrap();
@@ -557,7 +550,7 @@ mod tests {
             .unwrap();
         let upload = store.upload(&key("c"), 0, &Digest::of(b"")).await.unwrap();
         upload.finish().await.unwrap();
-        let left = fs::read_dir(store.root.join(".partial")).unwrap().count();
+        let left = fs::read_dir(store.0.root.join(".partial")).unwrap().count();
         assert_eq!(left, 0);
     }
 
@@ -565,7 +558,7 @@ mod tests {
     async fn foreign_files_and_partial_uploads_are_not_listed() {
         let (store, _dir) = store();
         store.put(&key("a/b"), Bytes::new()).await.unwrap();
-        fs::write(store.root.join("README.TXT"), "not an object").unwrap();
+        fs::write(store.0.root.join("README.TXT"), "not an object").unwrap();
         let upload = store.upload(&key("c"), 1, &Digest::of(b"x")).await.unwrap();
         drop(upload);
         assert_eq!(store.list("").await.unwrap(), [key("a/b")]);

@@ -122,22 +122,21 @@ fn tell(study: &Study, run: RunId, outcome: &RoundOutcome, cohort: usize, span: 
     );
 }
 
-/// Deletes the updates of rounds that have now been committed for long enough.
+/// Deletes the updates of the round that has now been committed for long enough.
 async fn forget_updates(study: &Study, run: RunId, round: u32) {
-    let Some(oldest_kept) = (round + 1).checked_sub(study.keep_rounds) else {
+    let Some(forgotten) = round.checked_sub(study.keep_rounds) else {
         return;
     };
     let forgotten = async {
-        let keys = study.blobs.list(&Key::rounds_prefix(run)).await?;
-        let is_old = |key: &Key| key.round().is_some_and(|round| round < oldest_kept);
-        stream::iter(keys.into_iter().filter(is_old))
+        let keys = study.blobs.list(&Key::round_prefix(run, forgotten)).await?;
+        stream::iter(keys)
             .map(|key| async move { study.blobs.delete(&key).await })
             .buffer_unordered(DELETIONS)
             .try_collect::<()>()
             .await
     };
     if let Err(error) = forgotten.await {
-        // They take up room and do no other harm; the next round tries again.
+        // They take up room and do no other harm until somebody collects garbage.
         warn!(%run, round, error = %error, "old updates were not deleted");
     }
 }

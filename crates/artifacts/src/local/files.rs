@@ -1,15 +1,17 @@
 //! Files that are whole and on the disk, or not there.
 
+use std::collections::HashSet;
 use std::fs::{self, DirEntry, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use federation::digest::{Digest, Digester};
 use seams::away;
 
-use super::absent_is_none;
+use super::{Place, absent_is_none};
 use crate::Key;
 
 /// Where bytes wait to become objects; no key begins with a dot.
@@ -72,11 +74,11 @@ pub(super) fn probe(root: &Path) -> io::Result<()> {
 }
 
 /// Writes `bytes` to `path` so that all of them are there or what was there before.
-pub(super) fn replace(root: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let (mut file, temporary) = create_temporary(root)?;
+pub(super) fn replace(place: &Place, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (mut file, temporary) = create_temporary(&place.root)?;
     let written = file
         .write_all(bytes)
-        .and_then(|()| commit(root, &file, &temporary, path));
+        .and_then(|()| commit(place, &file, &temporary, path));
     if written.is_err() {
         // The first failure is the one to tell; a file left here disturbs nobody.
         drop(fs::remove_file(&temporary));
@@ -84,24 +86,64 @@ pub(super) fn replace(root: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> 
     written
 }
 
+/// Directories that are on the disk for certain, so that only what is in them need be brought there.
+#[derive(Debug, Default)]
+pub(super) struct Settled(Mutex<HashSet<PathBuf>>);
+
+/// Directories remembered at once: each round of a run has one.
+const SETTLED_MAX: usize = 10_000;
+
+impl Settled {
+    /// Returns when the disk has the entry of the file at `path`, and all directories above it up to
+    /// `root`: any of them may be a new one, made here or by a neighbour.
+    fn settle(&self, root: &Path, path: &Path) -> io::Result<()> {
+        let dir = path.parent().unwrap_or(root);
+        File::open(dir)?.sync_all()?;
+        for dir in dir.ancestors().take_while(|dir| *dir != root) {
+            if self.dirs().contains(dir) {
+                break;
+            }
+            File::open(dir.parent().unwrap_or(root))?.sync_all()?;
+        }
+        let mut settled = self.dirs();
+        if settled.len() >= SETTLED_MAX {
+            settled.clear();
+        }
+        let above = dir.ancestors().take_while(|dir| *dir != root);
+        settled.extend(above.map(Path::to_owned));
+        Ok(())
+    }
+
+    fn forget(&self, dir: &Path) {
+        self.dirs().remove(dir);
+    }
+
+    fn dirs(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Moves a written file to `path`, and returns when the disk has it there.
-pub(super) fn commit(root: &Path, file: &File, from: &Path, path: &Path) -> io::Result<()> {
+pub(super) fn commit(place: &Place, file: &File, from: &Path, path: &Path) -> io::Result<()> {
     file.sync_all()?;
-    rename(root, from, path)?;
-    settle_dirs(root, path)
+    rename(&place.root, from, path)?;
+    place.settled.settle(&place.root, path)
 }
 
 /// Returns when the disk has the file at `path`, which was moved there.
-pub(super) fn settle(root: &Path, path: &Path) -> io::Result<()> {
+pub(super) fn settle(place: &Place, path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()?;
-    settle_dirs(root, path)
+    place.settled.settle(&place.root, path)
 }
 
-fn settle_dirs(root: &Path, path: &Path) -> io::Result<()> {
-    // Any directory up to the root may be a new one, made here or by a neighbour.
-    for dir in path.parent().unwrap_or(root).ancestors() {
-        File::open(dir)?.sync_all()?;
-        if dir == root {
+/// Removes a file, and the directories above it that are empty then.
+pub(super) fn remove(place: &Place, path: &Path) -> io::Result<()> {
+    fs::remove_file(path)?;
+    let above = path.ancestors().skip(1);
+    for dir in above.take_while(|dir| *dir != &*place.root) {
+        // Before it is gone: whoever makes it again has it settled again.
+        place.settled.forget(dir);
+        if fs::remove_dir(dir).is_err() {
             break;
         }
     }

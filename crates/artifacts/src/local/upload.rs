@@ -230,8 +230,9 @@ impl Upload for LocalUpload {
         }
         let actual = partial.digester.finish();
         let failed = self.place.failed(&self.key);
-        let Place { root, meter, seen } = self.place.clone();
-        let (key, path) = (self.key.clone(), root.join(self.key.as_str()));
+        let place = self.place.clone();
+        let meter = place.meter.clone();
+        let (key, path) = (self.key.clone(), place.root.join(self.key.as_str()));
         let matches = actual == self.digest;
         let finishing = blocking(move || {
             if !matches {
@@ -239,11 +240,11 @@ impl Upload for LocalUpload {
             }
             // An update can be trained again, and no round waits for the disk because of it.
             if key.is_update() {
-                files::rename(&root, &partial.path, &path)?;
+                files::rename(&place.root, &partial.path, &path)?;
             } else {
-                files::commit(&root, &partial.file, &partial.path, &path)?;
+                files::commit(&place, &partial.file, &partial.path, &path)?;
             }
-            seen.keep(&key, &path, actual)
+            place.seen.keep(&key, &path, actual)
         });
         let finished = meter.count("finish", &self.key, finishing).await;
         finished.map_err(failed)?;
