@@ -44,6 +44,6 @@ trim "$packages"
 answer
 # The first use of each would compile it, and be measured.
 "$home/bin/python" -m compileall -q -j 0 "$packages"/{flwr,torch,ray,numpy,grpc,google} >/dev/null || true
-"$home/bin/python" -c 'import flwr.client, flwr.server, flwr.simulation, ray, torch'
+FLWR_TELEMETRY_ENABLED=0 "$home/bin/python" -c 'import flwr.client, flwr.server, flwr.simulation, ray, torch'
 cp "$pins" "$home/wanted"
 echo "$name: set up in $home ($(du -sh "$home" | cut -f1))"

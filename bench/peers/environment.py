@@ -12,8 +12,9 @@ REQUIREMENTS = pathlib.Path(__file__).with_name("requirements.txt")
 QUIET = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray's way to say: this machine alone. Otherwise it listens on every address.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "NO_PROXY": "127.0.0.1,localhost",
     "no_proxy": "127.0.0.1,localhost",
 }
@@ -24,12 +25,12 @@ def enter(settings=None):
     """Starts this script anew with the peers' Python and `settings` in its environment, unless it
     already runs so."""
     wanted = {**QUIET, **(settings or {})}
-    if pathlib.Path(sys.prefix) == HOME and all(os.environ.get(k) == v for k, v in wanted.items()):
-        return
     if not (HOME / "wanted").exists():
         sys.exit(f"the peers are not in {HOME}: scripts/bench-peers-setup.sh sets them up")
     if (HOME / "wanted").read_bytes() != REQUIREMENTS.read_bytes():
         sys.exit(f"the peers in {HOME} have other versions: scripts/bench-peers-setup.sh renews them")
+    if os.path.samefile(sys.prefix, HOME) and all(os.environ.get(k) == v for k, v in wanted.items()):
+        return
     dropped = {*PROXIES, *(name.lower() for name in PROXIES)}
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
     python = HOME / "bin/python"

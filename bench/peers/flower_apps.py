@@ -38,12 +38,17 @@ class TimedFedAvg(FedAvg):
 
 @server_app.main()
 def serve(grid, _context):
-    case = cases.CASES[os.environ[CASE]]
+    case, rounds = cases.CASES[os.environ[CASE]], int(os.environ[ROUNDS])
+    report = pathlib.Path(os.environ[REPORT])
     strategy = TimedFedAvg(case.clients)
-    result = strategy.start(grid=grid, initial_arrays=ArrayRecord(case.initial()),
-                            num_rounds=int(os.environ[ROUNDS]))
+    try:
+        result = strategy.start(grid=grid, initial_arrays=ArrayRecord(case.initial()), num_rounds=rounds)
+    except Exception as error:
+        # Flower's own processes go on, so nothing else would tell.
+        stopwatch.leave(report, {"error": str(error)})
+        raise
     strategy.watch.note()
-    strategy.watch.write(pathlib.Path(os.environ[REPORT]), case.accuracy(result.arrays.to_numpy_ndarrays()))
+    strategy.watch.write(report, case.accuracy(result.arrays.to_numpy_ndarrays()))
 
 
 @client_app.train()

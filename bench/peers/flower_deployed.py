@@ -39,18 +39,17 @@ insecure = true
 
 
 def measure(folder, clients, report, log, deadline):
-    """Runs the case that the environment names; the server's peak memory in bytes."""
-    app, home = folder / "app", folder / "home"
+    """Runs the case that the environment names, in Flower's folder; the server's peak memory in bytes."""
+    app = folder / "app"
     app.mkdir()
-    home.mkdir()
     (app / "pyproject.toml").write_text(APP)
     for name in ("flower_apps.py", "cases.py", "stopwatch.py"):
         shutil.copy(HERE / name, app)
     port, *ports = processes.free_ports(1 + clients)
-    (home / "config.toml").write_text(CONFIG.format(port=port))
+    (folder / "config.toml").write_text(CONFIG.format(port=port))
     # Flower starts its own programs by name.
     path = f"{environment.HOME / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    surroundings = {**os.environ, "FLWR_HOME": str(home), "PATH": path}
+    surroundings = {**os.environ, "PATH": path}
 
     def start(program, *given):
         command = [environment.HOME / "bin" / program, *map(str, given)]

@@ -62,6 +62,7 @@ def measure(given, clients, folder, log):
         "PEERS_CASE": given.case,
         "PEERS_ROUNDS": str(given.rounds),
         "PEERS_REPORT": str(report),
+        "FLWR_HOME": str(folder),
         "PYTHONPATH": str(pathlib.Path(__file__).parent),
     })
     deadline = time.monotonic() + given.limit
@@ -71,7 +72,10 @@ def measure(given, clients, folder, log):
         memory = flower_deployed.measure(folder, clients, report, log, deadline)
     else:
         memory = flower_simulation.measure(folder, clients, report, log, deadline)
-    return json.loads(report.read_text()), memory
+    told = json.loads(report.read_text())
+    if "error" in told:
+        raise RuntimeError(told["error"])
+    return told, memory
 
 
 def main():

@@ -34,7 +34,6 @@ def simulate(folder, clients):
                 "num_gpus": 0,
                 "include_dashboard": False,
                 "_temp_dir": folder,
-                "_node_ip_address": "127.0.0.1",
             },
             "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
         },

@@ -22,6 +22,10 @@ class Stopwatch:
     def write(self, path, accuracy):
         """Leaves the report at `path`, whole or not at all."""
         seconds = [after - before for before, after in zip(self.times, self.times[1:])]
-        unfinished = path.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps({"seconds": seconds, "accuracy": accuracy}))
-        unfinished.rename(path)
+        leave(path, {"seconds": seconds, "accuracy": accuracy})
+
+
+def leave(path, report):
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(report))
+    unfinished.rename(path)

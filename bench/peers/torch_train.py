@@ -4,9 +4,9 @@
 
 MODEL is mlp, cnn or gpt, of torch_models.py; a sample of gpt is a sequence of 64 tokens. The work of
 a step is that of `cargo bench -p compute-core`: a batch gathered from 16 batches of rows in memory in
-shuffled order, forward, backward, optimiser. SGD at 0.01 for mlp and cnn, AdamW at 1e-3 with decay
-0.01 for gpt, each in PyTorch's fused form, and convolutions over channels-last images: its fastest
-here. Warm-up, then windows of equal length; the figure is their median.
+shuffled order, forward, backward, optimiser: SGD at 0.01 for mlp and cnn, AdamW at 1e-3 with decay
+0.01 for gpt. PyTorch has two forms of each that suit many parameters, and two layouts of images; the
+fastest is found first. Then windows of equal length; the figure is their median.
 
 PyTorch multiplies with Intel's MKL, which leaves its widest kernels alone on other makers'
 processors; --answer-vendor-check loads a library first that tells it otherwise.
@@ -46,9 +46,8 @@ def main():
 
     torch.set_num_interop_threads(1)
     torch.set_num_threads(given.threads)
-    training = torch_steps.Training(given.model, given.batch)
+    training = torch_steps.fastest(given.model, given.batch)
     window = given.seconds / WINDOWS
-    training.samples_per_second(max(window, 0.5))
     speeds = [training.samples_per_second(window) for _ in range(WINDOWS)]
     print(json.dumps({
         "peer": f"pytorch {torch.__version__}",
@@ -60,6 +59,7 @@ def main():
         "slowest": round(min(speeds), 1),
         "fastest": round(max(speeds), 1),
         "windows": WINDOWS,
+        "form": ", ".join(training.form),
         "parameters": sum(tensor.numel() for tensor in training.model.parameters()),
         "loss": round(training.loss.item(), 4),
     }))
