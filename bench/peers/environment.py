@@ -20,6 +20,9 @@ QUIET = {
 }
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "GRPC_PROXY")
 
+# Without what it compiled, each process that Flower starts would begin by compiling.
+UNCOMPILED = "PYTHONDONTWRITEBYTECODE"
+
 
 def enter(settings=None):
     """Starts this script anew with the peers' Python and `settings` in its environment, unless it
@@ -31,7 +34,7 @@ def enter(settings=None):
         sys.exit(f"the peers in {HOME} have other versions: scripts/bench-peers-setup.sh renews them")
     if os.path.samefile(sys.prefix, HOME) and all(os.environ.get(k) == v for k, v in wanted.items()):
         return
-    dropped = {*PROXIES, *(name.lower() for name in PROXIES)}
+    dropped = {UNCOMPILED, *PROXIES, *(name.lower() for name in PROXIES)}
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
     python = HOME / "bin/python"
     os.execve(python, [str(python), *sys.argv], {**kept, **wanted})
