@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets PyTorch and Flower up in $PANGEA_TOOLS/peers, or ~/.cache/pangea/tools/peers, for
-# `make bench-peers`. Takes 3 GB, most of it CUDA's libraries, which PyTorch's wheel does not load
+# `make bench-peers`. Takes 3.4 GB, most of it CUDA's libraries, which PyTorch's wheel does not load
 # without. What is already there is left alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
