@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::checkpoint::{self, ModelFile, UpdateEntry};
+use crate::datasets::text::Vocabulary;
 use crate::datasets::{self, Scaling};
 use crate::store::{ModelRow, StoreError};
 use crate::study::Study;
@@ -43,6 +44,17 @@ pub struct ModelManifest {
     pub parent: Option<Digest>,
     /// The updates of its last round.
     pub updates: Vec<UpdateEntry>,
+    /// Whether it was trained on a text: features and classes are its characters then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_text: bool,
+}
+
+impl ModelManifest {
+    /// The characters that it reads and yields, if it was trained on a text.
+    #[must_use]
+    pub fn vocabulary(&self) -> Option<Vocabulary> {
+        self.is_text.then(|| Vocabulary::of_classes(&self.classes))
+    }
 }
 
 /// Why a model was not published.
@@ -86,6 +98,7 @@ pub async fn publish(
         dataset_digest: checkpoint.dataset_digest,
         parent: checkpoint.parent,
         updates: checkpoint.updates.clone(),
+        is_text: dataset.is_text,
     };
     let json = Bytes::from(crate::store::encoded(&manifest)?);
     study
