@@ -202,10 +202,7 @@ impl Models for Server {
         Ok(Response::new(pieces.boxed()))
     }
 
-    async fn generate(
-        &self,
-        _: Request<v1::GenerateTextRequest>,
-    ) -> Answer<Self::GenerateStream> {
+    async fn generate(&self, _: Request<v1::GenerateTextRequest>) -> Answer<Self::GenerateStream> {
         silent()
     }
     async fn list(&self, _: Request<v1::ListModelsRequest>) -> Answer<v1::ListModelsResponse> {

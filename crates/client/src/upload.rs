@@ -104,8 +104,8 @@ mod tests {
     use futures::TryStreamExt;
 
     use super::*;
-    use crate::{Content, ImportOptions};
     use crate::server::Server;
+    use crate::{Content, ImportOptions};
 
     fn options() -> ImportOptions {
         ImportOptions {

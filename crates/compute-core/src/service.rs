@@ -17,8 +17,8 @@ use proto::body;
 use proto::v1::compute_server::Compute;
 use proto::v1::{
     Body, BodyChunk, DescribeRequest, DescribeResponse, EvaluateRequest, EvaluateResponse,
-    GenerateReply, GenerateRequest, HasRequest, HasResponse, InitRequest, PredictRequest, PutResponse, TensorMeta, TrainReply,
-    TrainRequest,
+    GenerateReply, GenerateRequest, HasRequest, HasResponse, InitRequest, PredictRequest,
+    PutResponse, TensorMeta, TrainReply, TrainRequest,
 };
 use seams::{Seam, Seams, away};
 use telemetry::metrics::Raised;

@@ -6,9 +6,7 @@
 #![expect(unsafe_code, reason = "counting allocations takes a global allocator")]
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
-use compute_core::engine::{
-    Examples, Generator, Progress, Sampling, Trainer, initial_parameters,
-};
+use compute_core::engine::{Examples, Generator, Progress, Sampling, Trainer, initial_parameters};
 use federation::local::{LocalDuration, LocalTraining, Optimizer, Schedule};
 use federation::model::{Activation, ModelSpec};
 use std::alloc::{GlobalAlloc, Layout, System};

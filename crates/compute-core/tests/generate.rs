@@ -87,7 +87,11 @@ fn what_follows_a_prefix_is_what_a_full_window_says_at_that_position() {
 fn a_prompt_beyond_the_context_is_read_at_its_end() {
     let architecture = gpt();
     let parameters = rough_parameters(&architecture);
-    let long: Vec<u32> = window(1).iter().chain(&window(4)).map(|t| *t as u32).collect();
+    let long: Vec<u32> = window(1)
+        .iter()
+        .chain(&window(4))
+        .map(|t| *t as u32)
+        .collect();
     let last = &long[long.len() - CONTEXT..];
     let sampling = Sampling {
         temperature: 1.0,
@@ -145,7 +149,9 @@ fn counting(first: usize, len: usize) -> Vec<u32> {
 #[test]
 fn a_rhythm_that_was_learnt_is_said_beyond_the_context() {
     let architecture = gpt();
-    let rows: Vec<Vec<u32>> = (0..VOCABULARY).map(|first| counting(first, CONTEXT)).collect();
+    let rows: Vec<Vec<u32>> = (0..VOCABULARY)
+        .map(|first| counting(first, CONTEXT))
+        .collect();
     let features: Vec<f32> = rows.concat().iter().map(|token| *token as f32).collect();
     let labels: Vec<u32> = (0..VOCABULARY)
         .map(|first| counting(first + CONTEXT, 1)[0])

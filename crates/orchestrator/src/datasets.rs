@@ -67,3 +67,30 @@ impl Manifest {
         self.is_text.then(|| Vocabulary::of_classes(&self.classes))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_from_before_there_were_texts_keeps_its_bytes() {
+        let digest = federation::Digest::of(b"x");
+        let rows = format!(
+            r#"{{"rows":2,"blob":{{"key":"datasets/a","offset":8,"len":16,"digest":"{digest}"}}}}"#
+        );
+        let stored = format!(
+            r#"{{"name":"d","label":"l","features":["a"],"classes":["0","1"],"scaling":{{"offset":[0.0],"factor":[1.0]}},"scaled":false,"train":{rows},"test":{rows},"class_rows":[1,1],"test_fraction":0.5,"seed":7}}"#
+        );
+        let manifest: Manifest = serde_json::from_str(&stored).unwrap();
+        assert_eq!(manifest.vocabulary(), None);
+        assert_eq!(serde_json::to_string(&manifest).unwrap(), stored);
+
+        let text = Manifest {
+            is_text: true,
+            ..manifest
+        };
+        let stored = serde_json::to_string(&text).unwrap();
+        let read: Manifest = serde_json::from_str(&stored).unwrap();
+        assert_eq!(read.vocabulary().unwrap().as_text(), "01");
+    }
+}

@@ -130,3 +130,19 @@ async fn keep(blobs: &dyn BlobStore, model: &ModelFile) -> Result<ModelFile, Blo
         ..model.clone()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_from_before_there_were_texts_keeps_its_bytes() {
+        let digest = Digest::of(b"x");
+        let stored = format!(
+            r#"{{"architecture":[{{"kind":"linear","inputs":1,"outputs":2}}],"model":{{"digest":"{digest}","len":24,"parameters":{{"key":"models/a","offset":8,"len":16,"digest":"{digest}"}}}},"features":["a"],"label":"l","classes":["0","1"],"scaling":{{"offset":[0.0],"factor":[1.0]}},"round":1,"accuracy":0.5,"loss":0.5,"job_digest":"{digest}","dataset_digest":"{digest}","parent":null,"updates":[]}}"#
+        );
+        let manifest: ModelManifest = serde_json::from_str(&stored).unwrap();
+        assert_eq!(manifest.vocabulary(), None);
+        assert_eq!(serde_json::to_string(&manifest).unwrap(), stored);
+    }
+}

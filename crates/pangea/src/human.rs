@@ -148,6 +148,9 @@ mod tests {
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(printable("ada\u{1b}[2J\n"), "ada\u{fffd}[2J\u{fffd}");
-        assert_eq!(printable_lines("a\tb\u{1b}[2J\r\n"), "a\tb\u{fffd}[2J\u{fffd}\n");
+        assert_eq!(
+            printable_lines("a\tb\u{1b}[2J\r\n"),
+            "a\tb\u{fffd}[2J\u{fffd}\n"
+        );
     }
 }

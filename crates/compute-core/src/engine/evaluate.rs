@@ -214,7 +214,10 @@ impl Pass {
 }
 
 /// The model, if the parameters are as many as it has.
-pub(super) fn network(architecture: &Architecture, parameters: &[f32]) -> Result<Network, EvaluateError> {
+pub(super) fn network(
+    architecture: &Architecture,
+    parameters: &[f32],
+) -> Result<Network, EvaluateError> {
     let network = Network::new(architecture);
     if parameters.len() != network.num_parameters {
         return Err(EvaluateError::Parameters {

@@ -227,7 +227,9 @@ fn a_text_takes_a_model_that_reads_as_many_tokens_as_it_has_characters() {
     };
     let check = |model: &str| {
         let job = digits_with("kind: mlp, hidden: [64], activation: relu", model);
-        parse(&job).check_against(text).map_err(|error| error.to_string())
+        parse(&job)
+            .check_against(text)
+            .map_err(|error| error.to_string())
     };
     let gpt = check("kind: gpt, blocks: 1, width: 8, heads: 2").unwrap();
     assert_eq!(gpt.unwrap().inputs(), 64);

@@ -113,13 +113,10 @@ impl Step {
 impl Walk {
     fn step(&mut self, step: Step) -> Result<Shape, ModelError> {
         let given = self.given;
-        let shape = step
-            .layer
-            .yields(given)
-            .map_err(|misfit| match misfit {
-                Misfit::Given(takes) => step.refuse(takes, given),
-                Misfit::Own(takes) => step.refuse_numbers(takes),
-            })?;
+        let shape = step.layer.yields(given).map_err(|misfit| match misfit {
+            Misfit::Given(takes) => step.refuse(takes, given),
+            Misfit::Own(takes) => step.refuse_numbers(takes),
+        })?;
         match step.layer {
             Layer::Fork => self.forks.push((step.index, given)),
             Layer::Join => match self.forks.pop() {

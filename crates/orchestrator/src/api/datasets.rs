@@ -142,7 +142,10 @@ fn import_options(options: v1::ImportOptions) -> Result<ImportOptions, Status> {
             label: options.label,
         },
         Some(_) if !options.label.is_empty() => {
-            return Err(status::invalid_field("label", "is of a table; a text has none"));
+            return Err(status::invalid_field(
+                "label",
+                "is of a table; a text has none",
+            ));
         }
         Some(_) if options.scaling() == v1::Scaling::Standard => {
             return Err(status::invalid_field(

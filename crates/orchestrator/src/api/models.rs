@@ -13,7 +13,8 @@ use proto::v1::generate_text_chunk::Part;
 use proto::v1::models_server::Models;
 use proto::v1::{
     Body, DownloadChunk, Dtype, EvaluateModelResponse, GenerateTextChunk, GenerateTextRequest,
-    GetModelRequest, ListModelsRequest, ListModelsResponse, ModelInput, PredictChunk, PublishedModel, TensorMeta, model_input,
+    GetModelRequest, ListModelsRequest, ListModelsResponse, ModelInput, PredictChunk,
+    PublishedModel, TensorMeta, model_input,
 };
 use proto::{body, engine};
 use tempfile::NamedTempFile;
@@ -148,9 +149,7 @@ impl Models for Api {
         request: Request<GenerateTextRequest>,
     ) -> Result<Response<Self::GenerateStream>, Status> {
         let asked = request.into_inner();
-        let model = self
-            .model(&asked.model.clone().unwrap_or_default())
-            .await?;
+        let model = self.model(&asked.model.clone().unwrap_or_default()).await?;
         let (vocabulary, request) = generate::plan(&model, asked).map_err(status::generate)?;
         let manifest = &model.manifest;
         let parameters = manifest.model.body(&manifest.architecture);
@@ -158,14 +157,17 @@ impl Models for Api {
             let study = &self.study;
             let input = stored(&study.blobs, &parameters, &manifest.model.parameters);
             let engine = &study.engine;
-            engine.generate(&manifest.architecture, &input, request).await
+            engine
+                .generate(&manifest.architecture, &input, request)
+                .await
         };
         let first = Part::Model(published(&model));
         let text = tokens.map_err(status::engine)?.map(move |tokens| {
             let tokens = tokens.map_err(status::engine)?;
             Ok(Part::Text(vocabulary.text(&tokens)))
         });
-        let chunk = |part: Result<Part, Status>| part.map(|part| GenerateTextChunk { part: Some(part) });
+        let chunk =
+            |part: Result<Part, Status>| part.map(|part| GenerateTextChunk { part: Some(part) });
         let parts = stream::once(async { Ok(first) }).chain(text);
         Ok(Response::new(parts.map(chunk).boxed()))
     }

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use client::v1::event::Kind;
-use client::{Client, ClientError, Content, ImportOptions, JobSpec, Patience, job_file, random_key, v1};
+use client::{
+    Client, ClientError, Content, ImportOptions, JobSpec, Patience, job_file, random_key, v1,
+};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use orchestrator::datasets::split::split;
