@@ -116,7 +116,8 @@ async fn generation_over_the_wire_gives_the_tokens_of_the_engine() {
     let base = parameters(&model, 7);
     for length in [1, 30] {
         let request = prompt(&[4, 0, 2], length);
-        let generated = core.engine.generate(&model, &base.input(), request);
+        let input = base.input();
+        let generated = core.engine.generate(&model, &input, request);
         let replies: Vec<_> = generated.await.unwrap().try_collect().await.unwrap();
         let sampling = Sampling {
             temperature: 1.0,
@@ -136,7 +137,8 @@ async fn a_generation_that_cannot_be_says_why_and_leaves_its_turn() {
     let model = gpt();
     let base = parameters(&model, 7);
     let refused = async |request: GenerateRequest| {
-        let generated = core.engine.generate(&model, &base.input(), request);
+        let input = base.input();
+        let generated = core.engine.generate(&model, &input, request);
         match generated.await {
             Ok(replies) => replies.try_collect::<Vec<_>>().await.unwrap_err(),
             Err(error) => error,
@@ -157,11 +159,9 @@ async fn a_generation_that_cannot_be_says_why_and_leaves_its_turn() {
         assert_eq!(reason(&error).as_deref(), Some(told), "{error}");
         assert!(!error.is_transient());
     }
-    let mut said = core
-        .engine
-        .generate(&model, &base.input(), prompt(&[1], 5))
-        .await
-        .unwrap();
+    let input = base.input();
+    let said = core.engine.generate(&model, &input, prompt(&[1], 5));
+    let mut said = said.await.unwrap();
     assert!(said.next().await.unwrap().is_ok());
 }
 

@@ -33,7 +33,8 @@ async fn every_call_is_measured_by_what_it_asked_for() {
     let probabilities = predicted.await.unwrap();
     let (decoder, request) = (gpt(), prompt(&[1, 2, 0], 5));
     let words = parameters(&decoder, 7);
-    let generated = engine.generate(&decoder, &words.input(), request);
+    let input = words.input();
+    let generated = engine.generate(&decoder, &input, request);
     let replies: Vec<_> = generated.await.unwrap().collect().await;
     assert_eq!(replies.len(), 5);
 
