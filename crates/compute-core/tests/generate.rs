@@ -103,6 +103,21 @@ fn a_prompt_beyond_the_context_is_read_at_its_end() {
 }
 
 #[test]
+fn a_full_window_slides_by_each_token() {
+    let architecture = gpt();
+    let parameters = rough_parameters(&architecture);
+    for shift in 0..VOCABULARY {
+        let mut text: Vec<u32> = window(shift).iter().map(|t| *t as u32).collect();
+        let at_once = drawn(&architecture, &parameters, &text, GREEDY, CONTEXT);
+        for token in at_once {
+            let last = &text[text.len() - CONTEXT..];
+            assert_eq!(drawn(&architecture, &parameters, last, GREEDY, 1), [token]);
+            text.push(token);
+        }
+    }
+}
+
+#[test]
 fn a_seed_gives_one_text_and_another_seed_another() {
     let architecture = gpt();
     let parameters = initial_parameters(&architecture, 3);

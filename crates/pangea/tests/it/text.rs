@@ -31,7 +31,7 @@ struct Desk {
 impl Desk {
     async fn open() -> Self {
         Self {
-            scene: Scene::with_digits(2).await,
+            scene: Box::pin(Scene::with_digits(2)).await,
             folder: tempfile::tempdir().expect("a folder"),
         }
     }
