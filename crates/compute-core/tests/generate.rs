@@ -46,14 +46,16 @@ fn rough_parameters(architecture: &Architecture) -> Vec<f32> {
 }
 
 /// A window of tokens that have no order.
-fn window(shift: usize) -> Vec<f32> {
+fn window(shift: usize) -> Vec<u32> {
     let token = |place: usize| (place * place + 3 * place + shift) % VOCABULARY;
-    (0..CONTEXT).map(|place| token(place) as f32).collect()
+    let number = |place| u32::try_from(token(place)).unwrap();
+    (0..CONTEXT).map(number).collect()
 }
 
 /// The probabilities of the next token after each position of a row.
-fn probabilities(architecture: &Architecture, parameters: &[f32], row: &[f32]) -> Vec<Vec<f32>> {
-    let all = predict(architecture, parameters, row, NonZeroUsize::MIN).unwrap();
+fn probabilities(architecture: &Architecture, parameters: &[f32], row: &[u32]) -> Vec<Vec<f32>> {
+    let row: Vec<f32> = row.iter().map(|token| *token as f32).collect();
+    let all = predict(architecture, parameters, &row, NonZeroUsize::MIN).unwrap();
     all.chunks(VOCABULARY).map(<[f32]>::to_vec).collect()
 }
 
@@ -74,8 +76,7 @@ fn what_follows_a_prefix_is_what_a_full_window_says_at_that_position() {
         let others = [&row[..len], &window(5)[len..]].concat();
         let other = probabilities(&architecture, &parameters, &others);
         assert_eq!(other[..len], full[..len], "prefix of {len}");
-        let prompt: Vec<u32> = row[..len].iter().map(|token| *token as u32).collect();
-        let next = drawn(&architecture, &parameters, &prompt, GREEDY, 1);
+        let next = drawn(&architecture, &parameters, &row[..len], GREEDY, 1);
         assert_eq!(next, [largest(&full[len - 1])], "prefix of {len}");
         said.extend(next);
     }
@@ -87,11 +88,7 @@ fn what_follows_a_prefix_is_what_a_full_window_says_at_that_position() {
 fn a_prompt_beyond_the_context_is_read_at_its_end() {
     let architecture = gpt();
     let parameters = rough_parameters(&architecture);
-    let long: Vec<u32> = window(1)
-        .iter()
-        .chain(&window(4))
-        .map(|t| *t as u32)
-        .collect();
+    let long = [window(1), window(4)].concat();
     let last = &long[long.len() - CONTEXT..];
     let sampling = Sampling {
         temperature: 1.0,
@@ -107,7 +104,7 @@ fn a_full_window_slides_by_each_token() {
     let architecture = gpt();
     let parameters = rough_parameters(&architecture);
     for shift in 0..VOCABULARY {
-        let mut text: Vec<u32> = window(shift).iter().map(|t| *t as u32).collect();
+        let mut text = window(shift);
         let at_once = drawn(&architecture, &parameters, &text, GREEDY, CONTEXT);
         for token in at_once {
             let last = &text[text.len() - CONTEXT..];

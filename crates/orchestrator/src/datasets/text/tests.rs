@@ -4,6 +4,11 @@ fn survey(text: &[u8]) -> Result<Survey, String> {
     Survey::of(text).map_err(|error| error.to_string())
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "tokens are small whole numbers"
+)]
 fn rows(text: &str, context: usize) -> Vec<(String, String)> {
     let Survey { vocabulary, .. } = Survey::of(text.as_bytes()).unwrap();
     let mut rows = Vec::new();
