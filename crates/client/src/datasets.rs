@@ -16,20 +16,35 @@ use crate::{Client, ClientError, PAGE_SIZE};
 pub struct ImportOptions {
     /// Under which name.
     pub name: String,
-    /// The column that holds the class.
-    pub label: String,
+    /// What the file holds.
+    pub content: Content,
     /// Share of the rows that is held out, above 0 and below 1.
     pub test_fraction: f64,
     /// Decides which rows those are.
     pub seed: u64,
-    /// What is done to the numbers.
-    pub scaling: v1::Scaling,
     /// Give the name to this file even when another data set has it.
     pub replace: bool,
 }
 
+/// What a file holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// A CSV table with a heading.
+    Table {
+        /// The column that holds the class.
+        label: String,
+        /// What is done to the numbers.
+        scaling: v1::Scaling,
+    },
+    /// A text, to be learnt character by character.
+    Text {
+        /// Characters of a row.
+        context: u32,
+    },
+}
+
 impl Client {
-    /// Registers the CSV file at `path`.
+    /// Registers the file at `path`.
     ///
     /// # Errors
     ///
@@ -40,14 +55,22 @@ impl Client {
         options: &ImportOptions,
     ) -> Result<v1::Dataset, ClientError> {
         let upload = Upload::open(path).await?;
+        let (label, scaling, text) = match &options.content {
+            Content::Table { label, scaling } => (label.clone(), *scaling, None),
+            Content::Text { context } => {
+                let text = v1::TextOptions { context: *context };
+                (String::new(), v1::Scaling::Unspecified, Some(text))
+            }
+        };
         let options = v1::ImportOptions {
             name: options.name.clone(),
-            label: options.label.clone(),
+            label,
             test_fraction: options.test_fraction,
             seed: options.seed,
-            scaling: options.scaling.into(),
+            scaling: scaling.into(),
             replace: options.replace,
             file_name: file_name(path),
+            text,
         };
         let request = |part| v1::ImportDatasetRequest { part: Some(part) };
         let (messages, mut reading) = upload.messages(request(Part::Options(options)), |data| {

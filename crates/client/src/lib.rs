@@ -26,13 +26,13 @@ use proto::transport;
 use proto::transport::Outgoing;
 use seams::Seams;
 
-pub use datasets::ImportOptions;
+pub use datasets::{Content, ImportOptions};
 pub use failure::ClientError;
 pub use federation::job::{JobDraft, JobSpec, PartitionDraft, SchemeDraft};
 pub use federation::run::RunState;
 pub use federation::time::Timestamp;
 pub use jobs::{Submitted, random_key};
-pub use models::{InvalidModelRef, ModelRef};
+pub use models::{Generation, InvalidModelRef, ModelRef};
 pub use proto::transport::{Address, InvalidAddress};
 pub use proto::v1;
 pub use watch::Patience;

@@ -1,4 +1,4 @@
-//! Published models: what there is, and what they say about rows.
+//! Published models: what there is, what they say about rows, how they go on with a text.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -6,9 +6,10 @@ use std::path::Path;
 use std::str::FromStr;
 
 use bytes::Bytes;
-use futures::{Stream, stream};
+use futures::{Stream, StreamExt, stream};
 use proto::transport::Outgoing;
 use proto::v1;
+use proto::v1::generate_text_chunk::Part as Chunk;
 use proto::v1::model_input::{Options, Part};
 use proto::v1::models_client::ModelsClient;
 use thiserror::Error;
@@ -66,6 +67,20 @@ impl fmt::Display for ModelRef {
             None => Ok(()),
         }
     }
+}
+
+/// What a model is to go on from, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Generation {
+    /// What the text begins with: characters of the model's vocabulary.
+    pub prompt: String,
+    /// How many characters to add.
+    pub length: u32,
+    /// 1 draws by the model's own probabilities, less prefers the likely characters, 0 takes the
+    /// likeliest.
+    pub temperature: f64,
+    /// The same one gives the same text.
+    pub seed: u64,
 }
 
 impl From<&ModelRef> for v1::GetModelRequest {
@@ -154,6 +169,48 @@ impl Client {
         let mut models = self.models_service();
         let answer = reading.and(self, models.evaluate(messages)).await?;
         Ok(answer.into_inner())
+    }
+
+    /// How `model` goes on with a text: the version that does, and what follows the prompt, as it
+    /// comes.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`], at once or in the stream.
+    pub async fn generate(
+        &self,
+        model: &ModelRef,
+        generation: &Generation,
+    ) -> Result<
+        (
+            v1::PublishedModel,
+            impl Stream<Item = Result<String, ClientError>> + Send + 'static + use<>,
+        ),
+        ClientError,
+    > {
+        let request = v1::GenerateTextRequest {
+            model: Some(model.into()),
+            prompt: generation.prompt.clone(),
+            length: generation.length,
+            temperature: generation.temperature,
+            seed: generation.seed,
+        };
+        let answer = self.models_service().generate(request).await;
+        let mut chunks = answer.map_err(|status| self.failed(&status))?.into_inner();
+        let first = chunks.message().await;
+        let first = first.map_err(|status| self.failed(&status))?;
+        let Some(Chunk::Model(model)) = first.and_then(|chunk| chunk.part) else {
+            return Err(ClientError::Incomplete { what: "model" });
+        };
+        let client = self.clone();
+        let text = chunks.map(move |chunk| {
+            let chunk = chunk.map_err(|status| client.failed(&status))?;
+            match chunk.part {
+                Some(Chunk::Text(text)) => Ok(text),
+                _ => Err(ClientError::Incomplete { what: "text" }),
+            }
+        });
+        Ok((model, text))
     }
 
     pub(crate) fn models_service(&self) -> ModelsClient<Outgoing> {

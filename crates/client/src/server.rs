@@ -173,6 +173,7 @@ impl Jobs for Server {
 impl Models for Server {
     type DownloadStream = Chunks<v1::DownloadChunk>;
     type PredictStream = Chunks<v1::PredictChunk>;
+    type GenerateStream = Chunks<v1::GenerateTextChunk>;
 
     async fn get(&self, _: Request<v1::GetModelRequest>) -> Answer<v1::PublishedModel> {
         Ok(Response::new(self.script(|script| script.model.clone())))
@@ -201,6 +202,9 @@ impl Models for Server {
         Ok(Response::new(pieces.boxed()))
     }
 
+    async fn generate(&self, _: Request<v1::GenerateTextRequest>) -> Answer<Self::GenerateStream> {
+        silent()
+    }
     async fn list(&self, _: Request<v1::ListModelsRequest>) -> Answer<v1::ListModelsResponse> {
         silent()
     }

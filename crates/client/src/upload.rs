@@ -104,16 +104,18 @@ mod tests {
     use futures::TryStreamExt;
 
     use super::*;
-    use crate::ImportOptions;
     use crate::server::Server;
+    use crate::{Content, ImportOptions};
 
     fn options() -> ImportOptions {
         ImportOptions {
             name: "digits".into(),
-            label: "digit".into(),
+            content: Content::Table {
+                label: "digit".into(),
+                scaling: proto::v1::Scaling::Standard,
+            },
             test_fraction: 0.2,
             seed: 7,
-            scaling: proto::v1::Scaling::Standard,
             replace: false,
         }
     }

@@ -1,4 +1,4 @@
-//! Training, evaluation and prediction of models that are lists of layers: pure and synchronous.
+//! Training, evaluation, prediction and generation of models that are lists of layers: pure and synchronous.
 //!
 //! A model is a parameter vector in the layout of [`federation::model::Architecture::tensors`].
 //! The same seed, rows and settings give the same bits whatever the number of threads: every
@@ -13,6 +13,7 @@ mod curve;
 mod evaluate;
 mod examples;
 mod forward;
+mod generate;
 mod initial;
 mod lanes;
 mod loss;
@@ -27,6 +28,7 @@ mod watch;
 
 pub use evaluate::{EvaluateError, Evaluation, evaluate, predict};
 pub use examples::{Examples, ExamplesError};
+pub use generate::{GenerateError, Generator, Sampling};
 pub use initial::initial_parameters;
 pub use train::{PlanError, TrainError, TrainReport, Trainer};
 pub use watch::{Progress, Watch};

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod fault;
+mod generating;
 #[cfg(test)]
 mod tests;
 mod training;
@@ -16,8 +17,8 @@ use proto::body;
 use proto::v1::compute_server::Compute;
 use proto::v1::{
     Body, BodyChunk, DescribeRequest, DescribeResponse, EvaluateRequest, EvaluateResponse,
-    HasRequest, HasResponse, InitRequest, PredictRequest, PutResponse, TensorMeta, TrainReply,
-    TrainRequest,
+    GenerateReply, GenerateRequest, HasRequest, HasResponse, InitRequest, PredictRequest,
+    PutResponse, TensorMeta, TrainReply, TrainRequest,
 };
 use seams::{Seam, Seams, away};
 use telemetry::metrics::Raised;
@@ -305,6 +306,22 @@ impl Compute for Service {
     async fn predict(&self, request: Request<PredictRequest>) -> Result<Response<Chunks>, Status> {
         let classified = self.classify(request.into_inner()).await;
         self.metrics.counted(classified).map(Response::new)
+    }
+
+    type GenerateStream = ReceiverStream<Result<GenerateReply, Status>>;
+
+    async fn generate(
+        &self,
+        request: Request<GenerateRequest>,
+    ) -> Result<Response<Self::GenerateStream>, Status> {
+        let planned = self.plan_generation(request.into_inner());
+        let generation = self.metrics.counted(planned)?;
+        // One more for an error.
+        let (replies, stream) = mpsc::channel(generation.length as usize + 1);
+        let service = self.clone();
+        let generated = async move { service.generate_in_turn(generation, replies).await };
+        tokio::spawn(generated.in_current());
+        Ok(Response::new(ReceiverStream::new(stream)))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Steps after the first allocate nothing of ours.
+//! Steps and tokens after the first allocate nothing of ours.
 //!
 //! `gemm` allocates for itself: packing buffers and a list of flags in each product, and one slab
 //! per thread at its first. Naming a stream of chance allocates once per pass. Every allocation is
@@ -6,7 +6,7 @@
 #![expect(unsafe_code, reason = "counting allocations takes a global allocator")]
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
-use compute_core::engine::{Examples, Progress, Trainer, initial_parameters};
+use compute_core::engine::{Examples, Generator, Progress, Sampling, Trainer, initial_parameters};
 use federation::local::{LocalDuration, LocalTraining, Optimizer, Schedule};
 use federation::model::{Activation, ModelSpec};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -138,6 +138,32 @@ fn a_step_after_the_first_allocates_nothing_of_ours() {
         // Proof that the counter counts at all.
         assert!(others > 0);
     }
+}
+
+#[test]
+fn a_token_after_the_first_allocates_nothing_of_ours() {
+    let gpt = ModelSpec::Gpt {
+        blocks: 1,
+        width: 32,
+        heads: 2,
+    };
+    let architecture = gpt.architecture(12, 10).unwrap();
+    let parameters = initial_parameters(&architecture, 3);
+    let sampling = Sampling {
+        temperature: 1.0,
+        seed: 1,
+    };
+    let mut generator = Generator::new(&architecture, &parameters, &[1, 2], sampling).unwrap();
+    generator.draw().unwrap();
+    OWN.set(0);
+    OTHERS.set(0);
+    ARMED.set(true);
+    // The window fills and then slides.
+    let drawn = (0..20).all(|_| generator.draw().is_ok());
+    ARMED.set(false);
+    assert!(drawn);
+    assert_eq!(OWN.get(), 0);
+    assert!(OTHERS.get() > 0);
 }
 
 #[test]

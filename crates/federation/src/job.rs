@@ -3,6 +3,7 @@
 //! A [`JobDraft`] is the text as written. A [`JobSpec`] is a draft that was checked once, so that
 //! the rest of the house trusts it. Every violation is reported, not only the first.
 
+use std::fmt;
 use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::Digest;
 use crate::cohort::CohortSpec;
 use crate::local::LocalTraining;
-use crate::model::Architecture;
+use crate::model::{Architecture, ModelError, ModelSpec};
 use crate::partition::{PartitionSpec, Scheme};
 use crate::stop::StopRule;
 
@@ -70,6 +71,20 @@ pub struct DatasetFacts {
     pub features: usize,
     /// Different labels.
     pub classes: usize,
+    /// Whether rows are tokens of a text, of which there are as many as labels.
+    pub is_text: bool,
+}
+
+impl fmt::Display for DatasetFacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            features, classes, ..
+        } = self;
+        match self.is_text {
+            true => write!(f, "a text of context {features} and {classes} characters"),
+            false => write!(f, "rows of {features} features and {classes} classes"),
+        }
+    }
 }
 
 impl JobSpec {
@@ -95,23 +110,17 @@ impl JobSpec {
     /// # Errors
     ///
     /// [`InvalidJob`] when clients cannot all have rows, when labels per client do not fit the
-    /// classes, or when the model would be too large.
+    /// classes, or when the model does not fit the rows or would be too large.
     pub fn check_against(&self, facts: DatasetFacts) -> Result<Option<Architecture>, InvalidJob> {
         let mut violations = Violations::default();
         self.check_clients(facts, &mut violations);
         self.check_labels(facts, &mut violations);
         let architecture = match &self.model {
             ModelSource::Published { .. } => None,
-            ModelSource::Spec(model) => match model.architecture(facts.features, facts.classes) {
+            ModelSource::Spec(model) => match shape_on(model, facts) {
                 Ok(architecture) => Some(architecture),
                 Err(error) => {
-                    violations.add(
-                        "model",
-                        format!(
-                            "does not fit rows of {} features and {} classes: {error}",
-                            facts.features, facts.classes
-                        ),
-                    );
+                    violations.add("model", format!("does not fit {facts}: {error}"));
                     None
                 }
             },
@@ -159,6 +168,15 @@ impl From<JobSpec> for JobDraft {
     fn from(spec: JobSpec) -> Self {
         spec.draft
     }
+}
+
+/// The shape of a model on a data set.
+fn shape_on(model: &ModelSpec, facts: DatasetFacts) -> Result<Architecture, ModelError> {
+    let architecture = model.architecture(facts.features, facts.classes)?;
+    if facts.is_text {
+        architecture.check_tokens(facts.classes)?;
+    }
+    Ok(architecture)
 }
 
 fn canonical_json(draft: &JobDraft) -> Vec<u8> {

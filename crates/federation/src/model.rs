@@ -140,6 +140,22 @@ impl Architecture {
         self.loss
     }
 
+    /// Checks that the model reads rows of `count` different tokens.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::NoTokens`] and [`ModelError::Tokens`].
+    pub fn check_tokens(&self, count: usize) -> Result<(), ModelError> {
+        match self.layers.first() {
+            Some(Layer::Embedding { vocabulary, .. }) if *vocabulary == count => Ok(()),
+            Some(Layer::Embedding { vocabulary, .. }) => Err(ModelError::Tokens {
+                knows: *vocabulary,
+                given: count,
+            }),
+            _ => Err(ModelError::NoTokens),
+        }
+    }
+
     /// The model's tensors in layout order, which is the order of their names.
     ///
     /// The parameter vector of the model is their concatenation: `[n_params]`, row-major each.

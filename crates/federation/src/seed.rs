@@ -24,9 +24,12 @@ pub fn derive(seed: u64, name: &str, parts: &[u64]) -> u64 {
     u64::from_le_bytes(first)
 }
 
+/// What a stream is drawn from.
+pub type Stream = ChaCha8Rng;
+
 /// The generator of the stream `name` for the things numbered `parts`.
 #[must_use]
-pub fn stream(seed: u64, name: &str, parts: &[u64]) -> ChaCha8Rng {
+pub fn stream(seed: u64, name: &str, parts: &[u64]) -> Stream {
     ChaCha8Rng::seed_from_u64(derive(seed, name, parts))
 }
 

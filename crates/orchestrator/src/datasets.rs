@@ -1,4 +1,4 @@
-//! Data sets: imported from a table, dealt to clients.
+//! Data sets: imported from a table or a text, dealt to clients.
 //!
 //! The data of a data set, and each client's shard of it, is a safetensors file named by its
 //! digest; a manifest names them. Test rows are in no shard.
@@ -9,12 +9,14 @@ pub mod scaling;
 pub mod shards;
 pub mod split;
 pub mod table;
+pub mod text;
 
 use federation::job::DatasetFacts;
 use serde::{Deserialize, Serialize};
 
 pub use examples::ExamplesRef;
 pub use scaling::Scaling;
+use text::Vocabulary;
 
 /// What a data set is made of. Its digest, over this as JSON, stands for every byte of the data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,6 +44,9 @@ pub struct Manifest {
     pub test_fraction: f64,
     /// Of the split.
     pub seed: u64,
+    /// Whether rows are windows of a text: features and classes are its characters then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_text: bool,
 }
 
 impl Manifest {
@@ -52,6 +57,40 @@ impl Manifest {
             train_rows: self.train.rows,
             features: self.features.len(),
             classes: self.classes.len(),
+            is_text: self.is_text,
         }
+    }
+
+    /// The characters of a text.
+    #[must_use]
+    pub fn vocabulary(&self) -> Option<Vocabulary> {
+        self.is_text.then(|| Vocabulary::of_classes(&self.classes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_from_before_there_were_texts_keeps_its_bytes() {
+        let digest = federation::Digest::of(b"x");
+        let rows = format!(
+            r#"{{"rows":2,"blob":{{"key":"datasets/a","offset":8,"len":16,"digest":"{digest}"}}}}"#
+        );
+        let stored = format!(
+            r#"{{"name":"d","label":"l","features":["a"],"classes":["0","1"],"scaling":{{"offset":[0.0],"factor":[1.0]}},"scaled":false,"train":{rows},"test":{rows},"class_rows":[1,1],"test_fraction":0.5,"seed":7}}"#
+        );
+        let manifest: Manifest = serde_json::from_str(&stored).unwrap();
+        assert_eq!(manifest.vocabulary(), None);
+        assert_eq!(serde_json::to_string(&manifest).unwrap(), stored);
+
+        let text = Manifest {
+            is_text: true,
+            ..manifest
+        };
+        let stored = serde_json::to_string(&text).unwrap();
+        let read: Manifest = serde_json::from_str(&stored).unwrap();
+        assert_eq!(read.vocabulary().unwrap().as_text(), "01");
     }
 }

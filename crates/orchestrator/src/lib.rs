@@ -18,6 +18,7 @@ pub mod datasets;
 pub mod dispatch;
 pub mod evaluate;
 pub mod fleet;
+pub mod generate;
 pub mod leading;
 pub mod lineage;
 pub mod metrics;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::checkpoint::{self, ModelFile, UpdateEntry};
+use crate::datasets::text::Vocabulary;
 use crate::datasets::{self, Scaling};
 use crate::store::{ModelRow, StoreError};
 use crate::study::Study;
@@ -43,6 +44,17 @@ pub struct ModelManifest {
     pub parent: Option<Digest>,
     /// The updates of its last round.
     pub updates: Vec<UpdateEntry>,
+    /// Whether it was trained on a text: features and classes are its characters then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_text: bool,
+}
+
+impl ModelManifest {
+    /// The characters that it reads and yields, if it was trained on a text.
+    #[must_use]
+    pub fn vocabulary(&self) -> Option<Vocabulary> {
+        self.is_text.then(|| Vocabulary::of_classes(&self.classes))
+    }
 }
 
 /// Why a model was not published.
@@ -86,6 +98,7 @@ pub async fn publish(
         dataset_digest: checkpoint.dataset_digest,
         parent: checkpoint.parent,
         updates: checkpoint.updates.clone(),
+        is_text: dataset.is_text,
     };
     let json = Bytes::from(crate::store::encoded(&manifest)?);
     study
@@ -116,4 +129,20 @@ async fn keep(blobs: &dyn BlobStore, model: &ModelFile) -> Result<ModelFile, Blo
         },
         ..model.clone()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_from_before_there_were_texts_keeps_its_bytes() {
+        let digest = Digest::of(b"x");
+        let stored = format!(
+            r#"{{"architecture":[{{"kind":"linear","inputs":1,"outputs":2}}],"model":{{"digest":"{digest}","len":24,"parameters":{{"key":"models/a","offset":8,"len":16,"digest":"{digest}"}}}},"features":["a"],"label":"l","classes":["0","1"],"scaling":{{"offset":[0.0],"factor":[1.0]}},"round":1,"accuracy":0.5,"loss":0.5,"job_digest":"{digest}","dataset_digest":"{digest}","parent":null,"updates":[]}}"#
+        );
+        let manifest: ModelManifest = serde_json::from_str(&stored).unwrap();
+        assert_eq!(manifest.vocabulary(), None);
+        assert_eq!(serde_json::to_string(&manifest).unwrap(), stored);
+    }
 }

@@ -107,6 +107,7 @@ async fn published(
         return Err(wrong("model.name", message));
     };
     *version = Some(model.version);
+    let vocabularies = (model.manifest.vocabulary(), dataset.vocabulary());
     let architecture = model.manifest.architecture;
     let facts = dataset.facts();
     if (architecture.inputs(), architecture.outputs()) != (facts.features, facts.classes) {
@@ -118,6 +119,22 @@ async fn published(
             dataset.name,
             facts.features,
             facts.classes,
+        );
+        return Err(wrong("model", message));
+    }
+    if facts.is_text {
+        let misfit = architecture.check_tokens(facts.classes);
+        misfit.map_err(|error| wrong("model", format!("does not fit {facts}: {error}")))?;
+    }
+    if let (Some(own), Some(given)) = vocabularies
+        && own != given
+    {
+        let message = format!(
+            "{name}@{} knows the characters {:?}; data set {:?} has {:?}",
+            model.version,
+            own.as_text(),
+            dataset.name,
+            given.as_text(),
         );
         return Err(wrong("model", message));
     }

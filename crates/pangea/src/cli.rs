@@ -3,6 +3,7 @@
 mod dataset;
 mod demo;
 mod gc;
+mod generate;
 mod job;
 mod model;
 mod replay;
@@ -82,6 +83,8 @@ enum Command {
     Predict(model::Predict),
     /// Measure a model on the rows of a CSV file
     Evaluate(model::Evaluate),
+    /// Have a model go on with a text, character by character
+    Generate(generate::Generate),
 }
 
 /// What every command is given.
@@ -136,6 +139,7 @@ impl Cli {
             Command::Model(command) => command.run(session).await?,
             Command::Predict(predict) => predict.run(session).await?,
             Command::Evaluate(evaluate) => evaluate.run(session).await?,
+            Command::Generate(generate) => generate.run(session).await?,
         }
         Ok(Exit::Done)
     }

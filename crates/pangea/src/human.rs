@@ -84,6 +84,16 @@ pub(crate) fn printable(text: &str) -> String {
         .collect()
 }
 
+/// The same for text of several lines, which may also have tabs.
+pub(crate) fn printable_lines(text: &str) -> String {
+    let shown = |c: char| match c {
+        '\n' | '\t' => c,
+        c if c.is_control() => '\u{fffd}',
+        c => c,
+    };
+    text.chars().map(shown).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,5 +148,9 @@ mod tests {
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(printable("ada\u{1b}[2J\n"), "ada\u{fffd}[2J\u{fffd}");
+        assert_eq!(
+            printable_lines("a\tb\u{1b}[2J\r\n"),
+            "a\tb\u{fffd}[2J\u{fffd}\n"
+        );
     }
 }

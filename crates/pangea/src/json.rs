@@ -13,7 +13,7 @@ mod worker;
 pub(crate) use dataset::{Dataset, Histogram, Shown};
 pub(crate) use event::Event;
 pub(crate) use lineage::{Lineage, LineageRound};
-pub(crate) use model::{Evaluation, Model, Wrote, predictions};
+pub(crate) use model::{Evaluation, Generated, Model, Wrote, predictions};
 pub(crate) use run::{Round, Run, Submission, Validation};
 pub(crate) use storage::{Collection, Replay};
 pub(crate) use worker::{Worker, state as worker_state};

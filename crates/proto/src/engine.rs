@@ -10,6 +10,7 @@ use federation::Digest;
 use federation::local::LocalTraining;
 use federation::model::Architecture;
 use futures::future::BoxFuture;
+use futures::{Stream, StreamExt};
 use thiserror::Error;
 use tonic::Status;
 
@@ -17,8 +18,8 @@ use crate::body::{self, Assembly, BodyError};
 use crate::fault;
 use crate::v1::compute_client::ComputeClient;
 use crate::v1::{
-    Body, DescribeRequest, DescribeResponse, EvaluateRequest, EvaluateResponse, HasRequest,
-    InitRequest, PredictRequest, TrainProgress, TrainRequest, TrainResult, train_reply,
+    Body, DescribeRequest, DescribeResponse, EvaluateRequest, EvaluateResponse, GenerateRequest,
+    HasRequest, InitRequest, PredictRequest, TrainProgress, TrainRequest, TrainResult, train_reply,
 };
 
 pub use pieces::{Pieces, Unloaded};
@@ -26,6 +27,10 @@ pub use pieces::{Pieces, Unloaded};
 /// How often inputs are given again when compute-core forgot them between two calls: it may
 /// restart, or evict them under pressure from others.
 const ATTEMPTS: usize = 4;
+
+/// Most tokens of one generation. compute-core sets room aside for all of them, a few megabytes, so
+/// that a caller that does not read keeps nobody else waiting.
+pub const GENERATED_MAX: u32 = 1 << 16;
 
 /// Why compute-core gave no answer.
 #[derive(Debug, Error)]
@@ -264,14 +269,48 @@ impl Engine {
         Err(EngineError::Forgetful)
     }
 
+    /// The tokens that go on from a prompt, as they are drawn. The request's model and digest are
+    /// filled in here.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`], at once or in the stream.
+    pub async fn generate(
+        &self,
+        model: &Architecture,
+        parameters: &Input<'_>,
+        request: GenerateRequest,
+    ) -> Result<impl Stream<Item = Result<Vec<u32>, EngineError>> + Send + use<>, EngineError> {
+        let request = GenerateRequest {
+            model: Some(model.into()),
+            parameters_digest: parameters.body.digest.clone(),
+            ..request
+        };
+        for _ in 0..ATTEMPTS {
+            self.hold_each(&[parameters]).await?;
+            match self.client.clone().generate(request.clone()).await {
+                Err(status) if forgot(&status) => {}
+                answer => {
+                    let replies = answer?.into_inner();
+                    return Ok(replies.map(|reply| Ok(reply?.tokens)));
+                }
+            }
+        }
+        Err(EngineError::Forgetful)
+    }
+
     /// Has compute-core hold the inputs of a call: loads and sends what it does not hold.
     ///
     /// # Errors
     ///
     /// [`EngineError`].
     pub async fn hold(&self, inputs: &Inputs<'_>) -> Result<(), EngineError> {
+        self.hold_each(&[&inputs.parameters, &inputs.examples])
+            .await
+    }
+
+    async fn hold_each(&self, inputs: &[&Input<'_>]) -> Result<(), EngineError> {
         let mut client = self.client.clone();
-        let inputs = [&inputs.parameters, &inputs.examples];
         let digests = inputs
             .iter()
             .map(|input| input.body.digest.clone())

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use client::{Client, ImportOptions, v1};
+use client::{Client, Content, ImportOptions, v1};
 use clock::{ManualClock, Timestamp};
 use proto::transport::{Address, Pipe};
 use seams::Seams;
@@ -62,10 +62,12 @@ async fn import(data_dir: &Path, table: &Path) -> Result<(), Broken> {
     let orchestrator = services::orchestrator(place, Seams::default()).await?;
     let options = ImportOptions {
         name: DATASET.to_owned(),
-        label: "class".to_owned(),
+        content: Content::Table {
+            label: "class".to_owned(),
+            scaling: v1::Scaling::None,
+        },
         test_fraction: 0.2,
         seed: 1,
-        scaling: v1::Scaling::None,
         replace: false,
     };
     let client = Client::connect(&address);

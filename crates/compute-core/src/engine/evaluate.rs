@@ -182,11 +182,12 @@ pub fn predict(
     Ok(probabilities)
 }
 
-struct Pass {
+/// What a forward pass needs.
+pub(super) struct Pass {
     /// Rows that pass together.
     chunk: usize,
-    pool: Pool,
-    activations: Activations,
+    pub(super) pool: Pool,
+    pub(super) activations: Activations,
 }
 
 impl Pass {
@@ -205,9 +206,18 @@ impl Pass {
             activations: Activations::new(network, chunk),
         }
     }
+
+    /// For one row, which one thread takes through a trunk.
+    pub(super) fn of_one(network: &Network) -> Self {
+        Self::new(network, 1, NonZeroUsize::MIN)
+    }
 }
 
-fn network(architecture: &Architecture, parameters: &[f32]) -> Result<Network, EvaluateError> {
+/// The model, if the parameters are as many as it has.
+pub(super) fn network(
+    architecture: &Architecture,
+    parameters: &[f32],
+) -> Result<Network, EvaluateError> {
     let network = Network::new(architecture);
     if parameters.len() != network.num_parameters {
         return Err(EvaluateError::Parameters {
@@ -226,7 +236,7 @@ fn check_width(expected: usize, actual: usize) -> Result<(), EvaluateError> {
 }
 
 /// Index of the first largest value.
-fn largest(values: &[f32]) -> usize {
+pub(super) fn largest(values: &[f32]) -> usize {
     let better = |best: usize, index: usize| {
         if values[index] > values[best] {
             index

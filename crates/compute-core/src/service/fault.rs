@@ -4,10 +4,11 @@ use federation::Digest;
 use federation::model::Architecture;
 use proto::body::BodyError;
 use proto::convert::InvalidMessage;
+use proto::engine::GENERATED_MAX;
 use proto::fault::{BODY_NOT_HELD, DIGEST_MISMATCH, INVALID_MESSAGE, status};
 use tonic::{Code, Status};
 
-use crate::engine::{EvaluateError, ExamplesError, PlanError, TrainError};
+use crate::engine::{EvaluateError, ExamplesError, GenerateError, PlanError, TrainError};
 
 /// Reason of a training whose loss is no number any more.
 const DIVERGED: &str = "DIVERGED";
@@ -74,6 +75,20 @@ pub(super) fn examples(error: ExamplesError) -> Status {
 #[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
 pub(super) fn evaluate(error: EvaluateError) -> Status {
     shape(error.to_string())
+}
+
+pub(super) fn generate(error: GenerateError) -> Status {
+    let message = error.to_string();
+    match error {
+        GenerateError::NotFinite => status(Code::FailedPrecondition, DIVERGED, message, &[]),
+        GenerateError::Temperature { .. } => invalid(InvalidMessage::new("temperature", error)),
+        _ => shape(message),
+    }
+}
+
+pub(super) fn length(length: u32) -> Status {
+    let problem = format!("is {length}; must be from 1 to {GENERATED_MAX}");
+    invalid(InvalidMessage::new("length", problem))
 }
 
 pub(super) fn plan(error: PlanError) -> Status {

@@ -3,15 +3,18 @@
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
-use compute_core::engine::{Examples, Trainer, evaluate, initial_parameters};
+use compute_core::engine::{Examples, Generator, Sampling, Trainer, evaluate, initial_parameters};
 use federation::model::Layer;
+use futures::{StreamExt, TryStreamExt};
 use proto::body;
-use proto::engine::{EngineError, TrainWord};
+use proto::engine::{EngineError, GENERATED_MAX, TrainWord};
 use proto::fault;
-use proto::v1::Dtype;
+use proto::v1::{Dtype, GenerateRequest};
 use tonic::Code;
 
-use crate::core::{MIB, examples, inputs, labelled, mlp, parameters, rows, serve, sgd, tensor};
+use crate::core::{
+    MIB, examples, gpt, inputs, labelled, mlp, parameters, prompt, rows, serve, sgd, tensor,
+};
 
 fn reason(error: &EngineError) -> Option<String> {
     match error {
@@ -104,6 +107,62 @@ async fn evaluation_over_the_wire_gives_the_bits_of_the_engine() {
     assert_eq!(answer.num_examples, 31);
     assert_eq!(answer.loss.to_bits(), expected.loss.to_bits());
     assert_eq!(answer.accuracy.to_bits(), expected.accuracy.to_bits());
+}
+
+#[tokio::test]
+async fn generation_over_the_wire_gives_the_tokens_of_the_engine() {
+    let core = serve(MIB, 1);
+    let model = gpt();
+    let base = parameters(&model, 7);
+    for length in [1, 30] {
+        let request = prompt(&[4, 0, 2], length);
+        let input = base.input();
+        let generated = core.engine.generate(&model, &input, request);
+        let replies: Vec<_> = generated.await.unwrap().try_collect().await.unwrap();
+        let sampling = Sampling {
+            temperature: 1.0,
+            seed: 3,
+        };
+        let numbers = initial_parameters(&model, 7);
+        let mut generator = Generator::new(&model, &numbers, &[4, 0, 2], sampling).unwrap();
+        let expected: Vec<_> = (0..length).map(|_| generator.draw().unwrap()).collect();
+        assert_eq!(replies.concat(), expected);
+    }
+    assert_eq!(base.loads(), 1);
+}
+
+#[tokio::test]
+async fn a_generation_that_cannot_be_says_why_and_leaves_its_turn() {
+    let core = serve(MIB, 1);
+    let model = gpt();
+    let base = parameters(&model, 7);
+    let refused = async |request: GenerateRequest| {
+        let input = base.input();
+        let generated = core.engine.generate(&model, &input, request);
+        match generated.await {
+            Ok(replies) => replies.try_collect::<Vec<_>>().await.unwrap_err(),
+            Err(error) => error,
+        }
+    };
+    let cold = GenerateRequest {
+        temperature: -1.0,
+        ..prompt(&[1], 5)
+    };
+    for (request, told) in [
+        (prompt(&[], 5), "SHAPE_MISMATCH"),
+        (prompt(&[5], 5), "SHAPE_MISMATCH"),
+        (prompt(&[1], 0), "INVALID_MESSAGE"),
+        (prompt(&[1], GENERATED_MAX + 1), "INVALID_MESSAGE"),
+        (cold, "INVALID_MESSAGE"),
+    ] {
+        let error = refused(request).await;
+        assert_eq!(reason(&error).as_deref(), Some(told), "{error}");
+        assert!(!error.is_transient());
+    }
+    let input = base.input();
+    let said = core.engine.generate(&model, &input, prompt(&[1], 5));
+    let mut said = said.await.unwrap();
+    assert!(said.next().await.unwrap().is_ok());
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use proto::transport::Outgoing;
 use proto::transport::{Address, Incoming, Pipe, channel, server};
 use proto::v1::compute_client::ComputeClient;
 use proto::v1::compute_server::ComputeServer;
-use proto::v1::{Body, Dtype, TensorMeta};
+use proto::v1::{Body, Dtype, GenerateRequest, TensorMeta};
 
 pub(crate) const MIB: usize = 1024 * 1024;
 
@@ -100,6 +100,27 @@ pub(crate) fn mlp(inputs: usize, hidden: usize) -> Architecture {
         activation: Activation::Relu,
     };
     spec.architecture(inputs, 3).unwrap()
+}
+
+/// A model of five tokens, of which it sees four.
+pub(crate) fn gpt() -> Architecture {
+    let spec = ModelSpec::Gpt {
+        blocks: 1,
+        width: 8,
+        heads: 2,
+    };
+    spec.architecture(4, 5).unwrap()
+}
+
+/// A wish for `length` tokens after these.
+pub(crate) fn prompt(tokens: &[u32], length: u32) -> GenerateRequest {
+    GenerateRequest {
+        prompt: tokens.to_vec(),
+        length,
+        temperature: 1.0,
+        seed: 3,
+        ..GenerateRequest::default()
+    }
 }
 
 pub(crate) fn parameters(model: &Architecture, seed: u64) -> Held {

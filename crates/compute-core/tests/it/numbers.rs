@@ -1,8 +1,9 @@
 //! What is counted while compute-core is at work.
 
+use futures::StreamExt;
 use proto::v1::HasRequest;
 
-use crate::core::{Core, MIB, examples, inputs, mlp, parameters, rows, serve, sgd};
+use crate::core::{Core, MIB, examples, gpt, inputs, mlp, parameters, prompt, rows, serve, sgd};
 
 fn cache(core: &Core) -> [u64; 3] {
     let metrics = &core.metrics;
@@ -30,17 +31,24 @@ async fn every_call_is_measured_by_what_it_asked_for() {
     evaluated.await.unwrap();
     let predicted = engine.predict(&model, inputs(&base, &shard));
     let probabilities = predicted.await.unwrap();
+    let (decoder, request) = (gpt(), prompt(&[1, 2, 0], 5));
+    let words = parameters(&decoder, 7);
+    let input = words.input();
+    let generated = engine.generate(&decoder, &input, request);
+    let replies: Vec<_> = generated.await.unwrap().collect().await;
+    assert_eq!(replies.len(), 5);
 
     let (base, shard) = (base.bytes.len() as u64, shard.bytes.len() as u64);
     let features = 30 * 6 * 4;
     let expected = [
         ("describe", 1, 0),
         ("init", 1, base),
-        ("has", 3, 0),
-        ("put", 2, base + shard),
+        ("has", 4, 0),
+        ("put", 3, base + shard + words.bytes.len() as u64),
         ("train", 1, base + shard + base),
         ("evaluate", 1, base + shard),
         ("predict", 1, base + features + probabilities.len() as u64),
+        ("generate", 1, words.bytes.len() as u64 + (3 + 5) * 4),
     ];
     let metrics = &core.metrics;
     for (op, calls, bytes) in expected {
@@ -48,8 +56,8 @@ async fn every_call_is_measured_by_what_it_asked_for() {
         assert_eq!(metrics.bytes.of(op).get(), bytes, "{op}");
     }
     assert_eq!(metrics.steps.get(), 40);
-    // The initial model, the training, the evaluation and the prediction.
-    assert_eq!(metrics.turn_wait.count(), 4);
+    // The initial model, the training, the evaluation, the prediction and the generation.
+    assert_eq!(metrics.turn_wait.count(), 5);
     assert_eq!(metrics.active_tasks.get(), 0);
     assert_eq!(metrics.waiting_tasks.get(), 0);
 }

@@ -1,6 +1,5 @@
 use super::*;
 use crate::local::LocalDuration;
-use crate::model::ModelSpec;
 use crate::stop::{Metric, Target};
 
 mod refused_text;
@@ -39,6 +38,7 @@ fn digits_facts() -> DatasetFacts {
         train_rows: 1437,
         features: 64,
         classes: 10,
+        is_text: false,
     }
 }
 
@@ -193,6 +193,7 @@ fn a_data_set_that_does_not_suffice_is_refused_with_all_its_numbers() {
         train_rows: 5,
         features: 3000,
         classes: 10,
+        is_text: false,
     };
     assert_eq!(
         parse(&text).check_against(facts).unwrap_err().to_string(),
@@ -213,5 +214,47 @@ fn labels_that_nobody_could_hold_are_refused() {
             .unwrap_err()
             .to_string(),
         "dataset.partition.labels: is 1; 8 clients with so few labels cannot hold all 10 classes"
+    );
+}
+
+#[test]
+fn a_text_takes_a_model_that_reads_as_many_tokens_as_it_has_characters() {
+    let text = DatasetFacts {
+        train_rows: 100,
+        features: 64,
+        classes: 28,
+        is_text: true,
+    };
+    let check = |model: &str| {
+        let job = digits_with("kind: mlp, hidden: [64], activation: relu", model);
+        parse(&job)
+            .check_against(text)
+            .map_err(|error| error.to_string())
+    };
+    let gpt = check("kind: gpt, blocks: 1, width: 8, heads: 2").unwrap();
+    assert_eq!(gpt.unwrap().inputs(), 64);
+    assert_eq!(
+        check("kind: softmax_regression").unwrap_err(),
+        "model: does not fit a text of context 64 and 28 characters: the rows are tokens, which \
+         the model does not read; its first layer must be an embedding, as in a model of kind gpt"
+    );
+    let layers = |vocabulary: u32, context: u32| {
+        format!(
+            "kind: layers, layers: [{{ kind: embedding, vocabulary: {vocabulary}, width: 2, \
+             context: {context} }}, {{ kind: flatten }}, {{ kind: linear, inputs: {}, outputs: 28 \
+             }}]",
+            2 * context
+        )
+    };
+    assert!(check(&layers(28, 64)).is_ok());
+    assert_eq!(
+        check(&layers(20, 64)).unwrap_err(),
+        "model: does not fit a text of context 64 and 28 characters: the model knows 20 tokens, \
+         but there are 28"
+    );
+    assert_eq!(
+        check(&layers(28, 32)).unwrap_err(),
+        "model: does not fit a text of context 64 and 28 characters: the model takes rows of 32 \
+         features, but there are 64"
     );
 }

@@ -1,5 +1,6 @@
 //! The layers there are: what each takes, yields and owns.
 
+use super::refusal::Misfit;
 use super::shape::Shape;
 use serde::{Deserialize, Serialize};
 
@@ -204,7 +205,7 @@ impl Layer {
     /// What becomes of a row of shape `given`, or what the layer takes instead.
     ///
     /// Forks, joins, tied heads and embeddings are checked by what stands around them.
-    pub(super) fn yields(self, given: Shape) -> Result<Shape, String> {
+    pub(super) fn yields(self, given: Shape) -> Result<Shape, Misfit> {
         match (self, given) {
             (Self::Linear { inputs, outputs }, Shape::Features(width)) if width == inputs => {
                 Ok(Shape::Features(outputs))
@@ -217,9 +218,9 @@ impl Layer {
                     width: outputs,
                 })
             }
-            (Self::Linear { inputs, .. }, _) => Err(format!(
+            (Self::Linear { inputs, .. }, _) => Err(Misfit::Given(format!(
                 "{inputs} features, or a sequence of positions of {inputs}"
-            )),
+            ))),
             (Self::Relu | Self::Gelu | Self::Fork | Self::Join | Self::Regression, _) => Ok(given),
             (
                 Self::Image {
@@ -236,12 +237,12 @@ impl Layer {
                 };
                 match given {
                     Shape::Features(features) if features == image.len() => Ok(image),
-                    _ => Err(format!("{} features", image.len())),
+                    _ => Err(Misfit::Given(format!("{} features", image.len()))),
                 }
             }
             (Self::Convolution { .. }, _) => self.convolved(given),
             (Self::MaxPool { kernel, stride } | Self::AveragePool { kernel, stride }, _) => {
-                pooled(kernel, stride, given)
+                pooled(kernel, stride, given).map_err(Misfit::Given)
             }
             (Self::Flatten, _) => Ok(Shape::Features(given.len())),
             (Self::LayerNorm { width }, Shape::Features(given)) if given == width => {
@@ -253,25 +254,25 @@ impl Layer {
                     width: given_width, ..
                 },
             ) if given_width == width => Ok(given),
-            (Self::LayerNorm { width }, _) => Err(format!(
+            (Self::LayerNorm { width }, _) => Err(Misfit::Given(format!(
                 "{width} features, or a sequence of positions of {width}"
-            )),
+            ))),
             (Self::Attention { width, heads }, _) => attended(width, heads, given),
             (Self::Embedding { width, context, .. }, _) => match given {
                 Shape::Features(features) if features == context => Ok(Shape::Sequence {
                     positions: context,
                     width,
                 }),
-                _ => Err(format!("{context} features")),
+                _ => Err(Misfit::Given(format!("{context} features"))),
             },
             (Self::TiedHead, _) => match given {
                 Shape::Sequence { .. } => Ok(given),
-                _ => Err("a sequence".to_owned()),
+                _ => Err(Misfit::Given("a sequence".to_owned())),
             },
         }
     }
 
-    fn convolved(self, given: Shape) -> Result<Shape, String> {
+    fn convolved(self, given: Shape) -> Result<Shape, Misfit> {
         let Self::Convolution {
             inputs,
             outputs,
@@ -283,9 +284,9 @@ impl Layer {
             return Ok(given);
         };
         if padding >= kernel {
-            return Err(format!(
+            return Err(Misfit::Own(format!(
                 "a padding below its kernel of {kernel}, not one of {padding}"
-            ));
+            )));
         }
         let least = kernel.saturating_sub(padding.saturating_mul(2)).max(1);
         let windows = |side: usize| {
@@ -304,19 +305,21 @@ impl Layer {
                 (Some(height), Some(width))
                     if height.saturating_mul(width).saturating_mul(window) > PATCH_VALUES_MAX =>
                 {
-                    Err(format!(
+                    Err(Misfit::Own(format!(
                         "at most {PATCH_VALUES_MAX} numbers in its windows together, and \
                          {height} × {width} windows hold {window} each"
-                    ))
+                    )))
                 }
                 (Some(height), Some(width)) => Ok(Shape::Image {
                     channels: outputs,
                     height,
                     width,
                 }),
-                _ => Err(format!("an image of at least {least} × {least} places")),
+                _ => Err(Misfit::Given(format!(
+                    "an image of at least {least} × {least} places"
+                ))),
             },
-            _ => Err(format!("an image of {inputs} channels")),
+            _ => Err(Misfit::Given(format!("an image of {inputs} channels"))),
         }
     }
 
@@ -370,19 +373,19 @@ fn pooled(kernel: usize, stride: usize, given: Shape) -> Result<Shape, String> {
     }
 }
 
-fn attended(width: usize, heads: usize, given: Shape) -> Result<Shape, String> {
+fn attended(width: usize, heads: usize, given: Shape) -> Result<Shape, Misfit> {
     if !width.is_multiple_of(heads) {
-        return Err(format!(
+        return Err(Misfit::Own(format!(
             "a number of heads that divides its width of {width}, not {heads}"
-        ));
+        )));
     }
     match given {
         Shape::Sequence {
             positions,
             width: given,
         } if width.checked_mul(3) == Some(given) => Ok(Shape::Sequence { positions, width }),
-        _ => Err(format!(
+        _ => Err(Misfit::Given(format!(
             "a sequence of queries, keys and values of {width} each"
-        )),
+        ))),
     }
 }

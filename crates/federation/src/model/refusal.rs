@@ -60,6 +60,16 @@ pub enum ModelError {
         /// What it gets.
         given: Shape,
     },
+    /// Numbers of a layer that do not go together, whatever it gets.
+    #[error("layer {index} ({layer}) takes {takes}")]
+    Numbers {
+        /// Which layer, from 0.
+        index: usize,
+        /// What it is called.
+        layer: &'static str,
+        /// What it takes.
+        takes: String,
+    },
     /// A row that is larger than we hold.
     #[error(
         "layer {index} ({layer}) yields {shape}, {} numbers; a row may have {ROW_VALUES_MAX}", .shape.len()
@@ -106,10 +116,33 @@ pub enum ModelError {
         /// What there is.
         given: usize,
     },
+    /// Rows of tokens for a model of other numbers.
+    #[error(
+        "the rows are tokens, which the model does not read; its first layer must be an embedding, \
+         as in a model of kind gpt"
+    )]
+    NoTokens,
+    /// Tokens of another number.
+    #[error("the model knows {knows} tokens, but there are {given}")]
+    Tokens {
+        /// How many it knows.
+        knows: usize,
+        /// How many there are.
+        given: usize,
+    },
     /// The last layer must yield logits.
     #[error("the last layer must be linear, so that it yields logits")]
     LastNotLinear,
     /// More than we count.
     #[error("the model has more than {PARAMETERS_MAX} parameters; make its layers narrower")]
     TooLarge,
+}
+
+/// What a layer takes instead.
+#[derive(Debug)]
+pub(super) enum Misfit {
+    /// Instead of the row that it gets.
+    Given(String),
+    /// Instead of the numbers that it has itself.
+    Own(String),
 }

@@ -168,8 +168,7 @@ fn layers_that_do_not_fit_an_image_are_refused_with_its_shape() {
             Layer::Flatten,
             linear(1, 2)
         ]),
-        "layer 1 (convolution) takes a padding below its kernel of 3, not one of 3, but gets an \
-         image of 1 × 4 × 4"
+        "layer 1 (convolution) takes a padding below its kernel of 3, not one of 3"
     );
     assert_eq!(
         refusal(&[
@@ -205,8 +204,7 @@ fn layers_that_do_not_fit_a_sequence_are_refused_with_its_shape() {
     );
     assert_eq!(
         refusal(&[EMBEDDING, linear(16, 48), attention(3), Layer::TiedHead]),
-        "layer 2 (attention) takes a number of heads that divides its width of 16, not 3, but \
-         gets a sequence of 8 × 48"
+        "layer 2 (attention) takes a number of heads that divides its width of 16, not 3"
     );
     assert_eq!(
         refusal(&[EMBEDDING, linear(16, 8), Layer::TiedHead]),

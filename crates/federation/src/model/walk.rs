@@ -1,5 +1,6 @@
 //! From layer to layer: what each yields, and whether what stands around it fits.
 
+use super::refusal::Misfit;
 use super::{Layer, ModelError, Shape};
 
 /// What each layer yields, for rows of `inputs` numbers.
@@ -84,6 +85,14 @@ impl Step {
         }
     }
 
+    fn refuse_numbers(&self, takes: String) -> ModelError {
+        ModelError::Numbers {
+            index: self.index,
+            layer: self.layer.name(),
+            takes,
+        }
+    }
+
     fn refuse(&self, takes: String, given: Shape) -> ModelError {
         match (self.layer, given) {
             (Layer::Linear { inputs, .. }, Shape::Features(given)) => ModelError::Mismatch {
@@ -104,10 +113,10 @@ impl Step {
 impl Walk {
     fn step(&mut self, step: Step) -> Result<Shape, ModelError> {
         let given = self.given;
-        let shape = step
-            .layer
-            .yields(given)
-            .map_err(|takes| step.refuse(takes, given))?;
+        let shape = step.layer.yields(given).map_err(|misfit| match misfit {
+            Misfit::Given(takes) => step.refuse(takes, given),
+            Misfit::Own(takes) => step.refuse_numbers(takes),
+        })?;
         match step.layer {
             Layer::Fork => self.forks.push((step.index, given)),
             Layer::Join => match self.forks.pop() {

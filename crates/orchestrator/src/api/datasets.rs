@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::info;
 
 use super::{Api, page, status, upload};
-use crate::datasets::import::{ImportOptions, import};
+use crate::datasets::import::{Content, ImportOptions, import};
 use crate::datasets::shards::deal;
 use crate::retention::require_room;
 use crate::store::DatasetRow;
@@ -32,6 +32,7 @@ impl Datasets for Api {
         let Some(import_dataset_request::Part::Options(options)) = first else {
             return Err(status::invalid_field("part", "the options must come first"));
         };
+        let options = import_options(options)?;
         let room = require_room(&self.study).await;
         room.map_err(status::no_room)?;
         let data = |message: ImportDatasetRequest| match message.part {
@@ -39,7 +40,6 @@ impl Datasets for Api {
             _ => None,
         };
         let file = upload::receive(&self.study, messages, data).await?;
-        let options = import_options(options);
         let study = &self.study;
         let row = import(
             &study.store,
@@ -135,16 +135,36 @@ impl Api {
     }
 }
 
-fn import_options(options: v1::ImportOptions) -> ImportOptions {
-    ImportOptions {
-        standardize: options.scaling() != v1::Scaling::None,
+fn import_options(options: v1::ImportOptions) -> Result<ImportOptions, Status> {
+    let content = match options.text {
+        None => Content::Table {
+            standardize: options.scaling() != v1::Scaling::None,
+            label: options.label,
+        },
+        Some(_) if !options.label.is_empty() => {
+            return Err(status::invalid_field(
+                "label",
+                "is of a table; a text has none",
+            ));
+        }
+        Some(_) if options.scaling() == v1::Scaling::Standard => {
+            return Err(status::invalid_field(
+                "scaling",
+                "is of a table; a text has no numbers",
+            ));
+        }
+        Some(v1::TextOptions { context }) => Content::Text {
+            context: context as usize,
+        },
+    };
+    Ok(ImportOptions {
+        content,
         name: options.name,
-        label: options.label,
         test_fraction: options.test_fraction,
         seed: options.seed,
         replace: options.replace,
         file_name: options.file_name,
-    }
+    })
 }
 
 fn dataset(row: &DatasetRow) -> Dataset {
@@ -166,5 +186,6 @@ fn dataset(row: &DatasetRow) -> Dataset {
         created_at_ms: row.created_at.0,
         label: manifest.label.clone(),
         scaling: scaling.into(),
+        vocabulary: manifest.vocabulary().map(|own| own.as_text()),
     }
 }

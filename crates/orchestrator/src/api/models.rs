@@ -9,10 +9,12 @@ use federation::Digest;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use proto::engine::{Input, Inputs};
+use proto::v1::generate_text_chunk::Part;
 use proto::v1::models_server::Models;
 use proto::v1::{
-    Body, DownloadChunk, Dtype, EvaluateModelResponse, GetModelRequest, ListModelsRequest,
-    ListModelsResponse, ModelInput, PredictChunk, PublishedModel, TensorMeta, model_input,
+    Body, DownloadChunk, Dtype, EvaluateModelResponse, GenerateTextChunk, GenerateTextRequest,
+    GetModelRequest, ListModelsRequest, ListModelsResponse, ModelInput, PredictChunk,
+    PublishedModel, TensorMeta, model_input,
 };
 use proto::{body, engine};
 use tempfile::NamedTempFile;
@@ -21,6 +23,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{Api, page, status, upload};
 use crate::datasets::table::{KnownLabels, Rows, read_rows};
 use crate::evaluate::stored;
+use crate::generate;
 use crate::store::ModelRow;
 use crate::trace::block;
 
@@ -137,6 +140,36 @@ impl Models for Api {
             loss: evaluation.loss,
             accuracy: evaluation.accuracy,
         }))
+    }
+
+    type GenerateStream = BoxStream<'static, Result<GenerateTextChunk, Status>>;
+
+    async fn generate(
+        &self,
+        request: Request<GenerateTextRequest>,
+    ) -> Result<Response<Self::GenerateStream>, Status> {
+        let asked = request.into_inner();
+        let model = self.model(&asked.model.clone().unwrap_or_default()).await?;
+        let (vocabulary, request) = generate::plan(&model, asked).map_err(status::generate)?;
+        let manifest = &model.manifest;
+        let parameters = manifest.model.body(&manifest.architecture);
+        let tokens = {
+            let study = &self.study;
+            let input = stored(&study.blobs, &parameters, &manifest.model.parameters);
+            let engine = &study.engine;
+            engine
+                .generate(&manifest.architecture, &input, request)
+                .await
+        };
+        let first = Part::Model(published(&model));
+        let text = tokens.map_err(status::engine)?.map(move |tokens| {
+            let tokens = tokens.map_err(status::engine)?;
+            Ok(Part::Text(vocabulary.text(&tokens)))
+        });
+        let chunk =
+            |part: Result<Part, Status>| part.map(|part| GenerateTextChunk { part: Some(part) });
+        let parts = stream::once(async { Ok(first) }).chain(text);
+        Ok(Response::new(parts.map(chunk).boxed()))
     }
 }
 
@@ -313,5 +346,6 @@ fn published(row: &ModelRow) -> PublishedModel {
         classes: manifest.classes.clone(),
         dataset_digest: manifest.dataset_digest.to_string(),
         job_digest: manifest.job_digest.to_string(),
+        vocabulary: manifest.vocabulary().map(|own| own.as_text()),
     }
 }

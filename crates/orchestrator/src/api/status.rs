@@ -14,6 +14,8 @@ use crate::checkpoint::CheckpointError;
 use crate::datasets::import::ImportError;
 use crate::datasets::shards::ShardsError;
 use crate::datasets::table::TableError;
+use crate::datasets::text::TextError;
+use crate::generate::GenerateError;
 use crate::lineage::LineageError;
 use crate::replay::ReplayError;
 use crate::retention::{CollectError, NoRoom};
@@ -152,11 +154,29 @@ pub(super) fn import(error: ImportError) -> Status {
             message,
             &[("name", name)],
         ),
+        ImportError::Text {
+            source: TextError::Context { .. },
+            ..
+        } => invalid_field("text.context", &message),
+        ImportError::Text { .. } => status(Code::InvalidArgument, "INVALID_TEXT", message, &[]),
         ImportError::Table { .. } => status(Code::InvalidArgument, "INVALID_TABLE", message, &[]),
         ImportError::Spool(_) | ImportError::Examples(_) => {
             status(Code::Internal, "ARTIFACTS_FAILED", message, &[])
         }
         ImportError::Store(error) => store(error),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
+pub(super) fn generate(error: GenerateError) -> Status {
+    let message = error.to_string();
+    let refused = |reason| status(Code::FailedPrecondition, reason, message.clone(), &[]);
+    match error {
+        GenerateError::NoVocabulary { .. } => refused("NO_VOCABULARY"),
+        GenerateError::NotCausal { .. } => refused("NOT_CAUSAL"),
+        GenerateError::NoPrompt | GenerateError::Character(_) => invalid_field("prompt", &message),
+        GenerateError::Length { .. } => invalid_field("length", &message),
+        GenerateError::Temperature { .. } => invalid_field("temperature", &message),
     }
 }
 

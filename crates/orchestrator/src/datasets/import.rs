@@ -1,4 +1,4 @@
-//! From a table to a data set: parse, split, scale, store.
+//! From a table or a text to a data set: parse, split, scale, store.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -14,29 +14,45 @@ use super::examples::{Examples, ExamplesError};
 use super::scaling::Scaling;
 use super::split::{SplitError, split};
 use super::table::{Table, TableError, read_table};
+use super::text::{self, Survey, TextError};
 use crate::store::{DatasetRow, Store, StoreError};
 use crate::trace::block;
 
-/// How a table becomes a data set.
+/// How a file becomes a data set.
 #[derive(Debug, Clone)]
 pub struct ImportOptions {
     /// What it will be called.
     pub name: String,
-    /// The column that holds the class.
-    pub label: String,
+    /// What the file holds.
+    pub content: Content,
     /// Share of the rows that is held out.
     pub test_fraction: f64,
     /// Of the split.
     pub seed: u64,
-    /// Whether numbers are brought to zero mean and unit deviation.
-    pub standardize: bool,
     /// Take the name from the data set that has it.
     pub replace: bool,
-    /// What the table is called in messages.
+    /// What the file is called in messages.
     pub file_name: String,
 }
 
-/// Why a table did not become a data set. No name has changed its owner then.
+/// What a file holds.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// Columns of numbers, and one of classes.
+    Table {
+        /// The column that holds the class.
+        label: String,
+        /// Whether numbers are brought to zero mean and unit deviation.
+        standardize: bool,
+    },
+    /// Characters.
+    Text {
+        /// Characters of a row.
+        context: usize,
+    },
+}
+
+/// Why a file did not become a data set. No name has changed its owner then.
 #[derive(Debug, Error)]
 pub enum ImportError {
     /// The name cannot stand in a job file.
@@ -65,7 +81,15 @@ pub enum ImportError {
         /// What is wrong with it.
         source: TableError,
     },
-    /// The table cannot be split as asked.
+    /// The text is not one.
+    #[error("{file}: {source}")]
+    Text {
+        /// Which file.
+        file: String,
+        /// What is wrong with it.
+        source: TextError,
+    },
+    /// The rows cannot be split as asked.
     #[error(transparent)]
     Split(#[from] SplitError),
     /// Nothing would be held out.
@@ -84,7 +108,7 @@ pub enum ImportError {
     Store(#[from] StoreError),
 }
 
-/// Makes a data set of the table at `path`.
+/// Makes a data set of the file at `path`.
 ///
 /// # Errors
 ///
@@ -121,17 +145,35 @@ pub async fn import(
 }
 
 struct Prepared {
+    label: String,
     features: Vec<String>,
     classes: Vec<String>,
     scaling: Scaling,
+    scaled: bool,
+    is_text: bool,
     train: Examples,
     test: Examples,
 }
 
 fn prepare(path: &Path, options: &ImportOptions) -> Result<Prepared, ImportError> {
-    let file = File::open(path).map_err(ImportError::Spool)?;
+    match &options.content {
+        Content::Table { label, standardize } => prepare_table(path, options, label, *standardize),
+        Content::Text { context } => prepare_text(path, options, *context),
+    }
+}
+
+fn open(path: &Path) -> Result<File, ImportError> {
+    File::open(path).map_err(ImportError::Spool)
+}
+
+fn prepare_table(
+    path: &Path,
+    options: &ImportOptions,
+    label: &str,
+    standardize: bool,
+) -> Result<Prepared, ImportError> {
     let table =
-        read_table(BufReader::new(file), &options.label).map_err(|source| ImportError::Table {
+        read_table(BufReader::new(open(path)?), label).map_err(|source| ImportError::Table {
             file: options.file_name.clone(),
             source,
         })?;
@@ -146,19 +188,63 @@ fn prepare(path: &Path, options: &ImportOptions) -> Result<Prepared, ImportError
     let all = Examples { features, labels };
     let (mut train, mut test) = (all.select(&rows.train), all.select(&rows.test));
     drop(all);
-    let scaling = if options.standardize {
+    let scaling = if standardize {
         Scaling::standard(&train.features, width)
     } else {
         Scaling::identity(width)
     };
-    if options.standardize {
+    if standardize {
         scaling.apply(&mut train.features);
         scaling.apply(&mut test.features);
     }
     Ok(Prepared {
+        label: label.to_owned(),
         features: feature_names,
         classes,
         scaling,
+        scaled: standardize,
+        is_text: false,
+        train,
+        test,
+    })
+}
+
+fn prepare_text(
+    path: &Path,
+    options: &ImportOptions,
+    context: usize,
+) -> Result<Prepared, ImportError> {
+    let wrong = |source| ImportError::Text {
+        file: options.file_name.clone(),
+        source,
+    };
+    let survey = Survey::of(open(path)?).map_err(wrong)?;
+    let rows = survey.rows(context).map_err(wrong)?;
+    let rows = split(rows, options.test_fraction, options.seed)?;
+    let empty = |rows: &[u32]| Examples {
+        features: Vec::with_capacity(rows.len() * context),
+        labels: Vec::with_capacity(rows.len()),
+    };
+    let (mut train, mut test) = (empty(&rows.train), empty(&rows.test));
+    let mut held_out = rows.test.iter().peekable();
+    let mut number = 0;
+    text::read_rows(open(path)?, &survey.vocabulary, context, |row, label| {
+        let side = match held_out.next_if_eq(&&number) {
+            Some(_) => &mut test,
+            None => &mut train,
+        };
+        side.features.extend_from_slice(row);
+        side.labels.push(label);
+        number += 1;
+    })
+    .map_err(wrong)?;
+    Ok(Prepared {
+        label: text::LABEL.to_owned(),
+        features: (0..context).map(|place| format!("token_{place}")).collect(),
+        classes: survey.vocabulary.classes(),
+        scaling: Scaling::identity(context),
+        scaled: false,
+        is_text: true,
         train,
         test,
     })
@@ -171,9 +257,12 @@ async fn keep(
     now: Timestamp,
 ) -> Result<DatasetRow, ImportError> {
     let Prepared {
+        label,
         features,
         classes,
         scaling,
+        scaled,
+        is_text,
         train,
         test,
     } = prepared;
@@ -184,16 +273,17 @@ async fn keep(
     let width = features.len();
     let manifest = Manifest {
         name: options.name,
-        label: options.label,
+        label,
         train: train.store(blobs, Kind::Dataset, width).await?,
         test: test.store(blobs, Kind::Dataset, width).await?,
         features,
         classes,
         scaling,
-        scaled: options.standardize,
+        scaled,
         class_rows,
         test_fraction: options.test_fraction,
         seed: options.seed,
+        is_text,
     };
     let json = Bytes::from(crate::store::encoded(&manifest)?);
     let digest = Digest::of(&json);

@@ -278,6 +278,7 @@ pub(crate) fn manifest(text: &str) -> ModelManifest {
         dataset_digest: digest,
         parent: None,
         updates: Vec::new(),
+        is_text: false,
     }
 }
 

@@ -19,7 +19,7 @@ use federation::local::{Optimizer, Schedule};
 use federation::model::ModelSpec;
 use federation::run::{Command, RunState};
 use orchestrator::api::Api;
-use orchestrator::datasets::import::{ImportOptions, import};
+use orchestrator::datasets::import::{Content, ImportOptions, import};
 use orchestrator::fleet::Fleet;
 use orchestrator::metrics::Metrics;
 use orchestrator::reconciler::Reconciler;
@@ -93,10 +93,12 @@ impl World {
         std::fs::write(&path, table()).unwrap();
         let options = ImportOptions {
             name: "d".to_owned(),
-            label: "label".to_owned(),
+            content: Content::Table {
+                label: "label".to_owned(),
+                standardize: true,
+            },
             test_fraction: 0.2,
             seed: 7,
-            standardize: true,
             replace: false,
             file_name: "d.csv".to_owned(),
         };

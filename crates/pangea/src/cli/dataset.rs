@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
-use client::{ImportOptions, PartitionDraft, SchemeDraft, v1};
+use client::{Content, ImportOptions, PartitionDraft, SchemeDraft, v1};
 use thiserror::Error;
 
 use super::Session;
@@ -16,7 +16,7 @@ use crate::table::{Table, bar, facts};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Register a CSV file with a heading
+    /// Register a CSV file with a heading, or a text
     Import(Import),
     /// List data sets
     List,
@@ -26,11 +26,18 @@ pub(super) enum Command {
 
 #[derive(Debug, Args)]
 pub(super) struct Import {
-    /// The CSV file
+    /// The CSV file, or the text
     file: PathBuf,
     /// The column that holds the class
-    #[arg(long, value_name = "COLUMN")]
-    label: String,
+    #[arg(long, value_name = "COLUMN", required_unless_present = "text")]
+    label: Option<String>,
+    /// The file is a text in UTF-8: a row is a window of its characters, labelled with the
+    /// character after it, where the next row begins
+    #[arg(long, requires = "context", conflicts_with_all = ["label", "scaling"])]
+    text: bool,
+    /// Characters of a row of a text
+    #[arg(long, value_name = "CHARACTERS", requires = "text")]
+    context: Option<u32>,
     /// Share of the rows that is held out for tests
     #[arg(long, value_name = "SHARE", default_value_t = 0.2)]
     test_fraction: f64,
@@ -130,21 +137,32 @@ impl Import {
         };
         let options = ImportOptions {
             name,
-            label: self.label,
+            content: match (self.label, self.context) {
+                (Some(label), _) => Content::Table {
+                    label,
+                    scaling: match self.scaling {
+                        Scaling::Standard => v1::Scaling::Standard,
+                        Scaling::None => v1::Scaling::None,
+                    },
+                },
+                (None, context) => Content::Text {
+                    context: context.unwrap_or_default(),
+                },
+            },
             test_fraction: self.test_fraction,
             seed: self.seed,
-            scaling: match self.scaling {
-                Scaling::Standard => v1::Scaling::Standard,
-                Scaling::None => v1::Scaling::None,
-            },
             replace: self.replace,
         };
         let dataset = session
             .client()
             .import_dataset(&self.file, &options)
             .await?;
+        let (width, classes) = match dataset.vocabulary {
+            Some(_) => ("characters in each", "different characters"),
+            None => ("features", "classes"),
+        };
         let text = format!(
-            "imported {}: {} training rows, {} test rows, {} features, {} classes",
+            "imported {}: {} training rows, {} test rows, {} {width}, {} {classes}",
             dataset.name,
             count(dataset.train_rows),
             count(dataset.test_rows),
@@ -192,7 +210,7 @@ impl Show {
             seed: Some(self.seed),
         });
         let (dataset, clients) = session.client().dataset(&self.name, partition).await?;
-        let mut text = facts([
+        let mut known = vec![
             ("data set", dataset.name.clone()),
             ("digest", dataset.digest.clone()),
             ("training rows", count(dataset.train_rows)),
@@ -201,7 +219,11 @@ impl Show {
             ("label", dataset.label.clone()),
             ("size", bytes(dataset.bytes)),
             ("imported", ago(session.now, dataset.created_at_ms)),
-        ]);
+        ];
+        if let Some(vocabulary) = &dataset.vocabulary {
+            known.push(("vocabulary", format!("{vocabulary:?}")));
+        }
+        let mut text = facts(known);
         text.push_str("\n\n");
         text.push_str(&if partition.is_some() {
             client_table(&dataset, &clients).to_string()
@@ -217,11 +239,21 @@ impl Show {
     }
 }
 
+/// The classes as a person reads them: characters in quotes, as some of them move the cursor.
+fn classes(dataset: &v1::Dataset) -> impl Iterator<Item = String> {
+    let is_text = dataset.vocabulary.is_some();
+    let shown = move |class: &String| match is_text {
+        true => format!("{class:?}"),
+        false => class.clone(),
+    };
+    dataset.classes.iter().map(shown)
+}
+
 fn class_table(dataset: &v1::Dataset) -> Table {
     let most = dataset.class_rows.iter().copied().max().unwrap_or(0);
     let mut table = Table::new([("CLASS", Left), ("TRAINING ROWS", Right)]);
-    for (class, &rows) in dataset.classes.iter().zip(&dataset.class_rows) {
-        table.row([class.clone(), with_bar(rows, most)]);
+    for (class, &rows) in classes(dataset).zip(&dataset.class_rows) {
+        table.row([class, with_bar(rows, most)]);
     }
     table
 }
@@ -238,7 +270,7 @@ fn client_table(dataset: &v1::Dataset, clients: &[v1::ClientHistogram]) -> Table
     let most = rows().max().unwrap_or(0);
     let most_total = clients.iter().map(total).max().unwrap_or(0);
 
-    let classes = dataset.classes.iter().map(|class| (class.clone(), Right));
+    let classes = classes(dataset).map(|class| (class, Right));
     let columns = [("CLIENT".to_owned(), Left)].into_iter().chain(classes);
     let mut table = Table::new(columns.chain([("ROWS".to_owned(), Right)]));
     for client in clients {

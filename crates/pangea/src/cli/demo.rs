@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use client::{Client, ImportOptions, JobDraft, ModelRef, RunState, job_file, v1};
+use client::{Client, Content, ImportOptions, JobDraft, ModelRef, RunState, job_file, v1};
 use serde::Serialize;
 use telemetry::config::LogConfig;
 use telemetry::config::environment::Environment;
@@ -127,10 +127,12 @@ impl Demo {
         csv.write_all(DIGITS).context("write the digits")?;
         let options = ImportOptions {
             name: "digits".to_owned(),
-            label: "label".to_owned(),
+            content: Content::Table {
+                label: "label".to_owned(),
+                scaling: v1::Scaling::Standard,
+            },
             test_fraction: 0.2,
             seed: 7,
-            scaling: v1::Scaling::Standard,
             replace: false,
         };
         client.import_dataset(csv.path(), &options).await?;

@@ -14,6 +14,8 @@ pub(crate) struct Dataset {
     classes: Vec<String>,
     class_rows: Vec<u64>,
     scaling: &'static str,
+    /// The characters of a text.
+    vocabulary: Option<String>,
     bytes: u64,
     created_at_ms: u64,
 }
@@ -33,6 +35,7 @@ impl From<&v1::Dataset> for Dataset {
                 v1::Scaling::None => "none",
                 v1::Scaling::Standard | v1::Scaling::Unspecified => "standard",
             },
+            vocabulary: dataset.vocabulary.clone(),
             bytes: dataset.bytes,
             created_at_ms: dataset.created_at_ms,
         }
@@ -82,6 +85,7 @@ mod tests {
             created_at_ms: 1000,
             label: "digit".into(),
             scaling: v1::Scaling::Standard.into(),
+            vocabulary: None,
         };
         let histogram = v1::ClientHistogram {
             client: "client-0000".into(),
@@ -97,8 +101,8 @@ mod tests {
                 "dataset": {
                     "name": "digits", "digest": "blake3:00", "train_rows": 8, "test_rows": 2,
                     "features": 64, "label": "digit", "classes": ["0", "1"],
-                    "class_rows": [5, 3], "scaling": "standard", "bytes": 2560,
-                    "created_at_ms": 1000,
+                    "class_rows": [5, 3], "scaling": "standard",
+                    "vocabulary": null, "bytes": 2560, "created_at_ms": 1000,
                 },
                 "clients": [{"client": "client-0000", "rows": [5, 3]}],
             })

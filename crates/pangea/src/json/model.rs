@@ -20,6 +20,8 @@ pub(crate) struct Model {
     parameters: u64,
     features: Vec<String>,
     classes: Vec<String>,
+    /// The characters of the text that it was trained on.
+    vocabulary: Option<String>,
     dataset_digest: String,
     job_digest: String,
     created_at_ms: u64,
@@ -42,6 +44,7 @@ impl From<&v1::PublishedModel> for Model {
             parameters: model.parameters,
             features: model.features.clone(),
             classes: model.classes.clone(),
+            vocabulary: model.vocabulary.clone(),
             dataset_digest: model.dataset_digest.clone(),
             job_digest: model.job_digest.clone(),
             created_at_ms: model.created_at_ms,
@@ -67,6 +70,17 @@ impl From<&v1::EvaluateModelResponse> for Evaluation {
             accuracy: answer.accuracy,
         }
     }
+}
+
+/// How a model went on with a text.
+#[derive(Debug, Serialize)]
+pub(crate) struct Generated {
+    pub(crate) model: Model,
+    pub(crate) prompt: String,
+    /// What follows the prompt.
+    pub(crate) text: String,
+    pub(crate) temperature: f64,
+    pub(crate) seed: u64,
 }
 
 /// A row's class, and how likely each class is.
@@ -140,6 +154,7 @@ mod tests {
             classes: vec!["0".into(), "1".into()],
             dataset_digest: "blake3:01".into(),
             job_digest: "blake3:02".into(),
+            vocabulary: None,
         };
         let answer = v1::EvaluateModelResponse {
             model: Some(model),
@@ -153,8 +168,8 @@ mod tests {
                 "model": {
                     "name": "digits", "version": 3, "digest": "blake3:00", "bytes": 40,
                     "run": "r", "round": 20, "accuracy": 0.5, "loss": 0.25, "parameters": 10,
-                    "features": ["p0"], "classes": ["0", "1"], "dataset_digest": "blake3:01",
-                    "job_digest": "blake3:02", "created_at_ms": 9,
+                    "features": ["p0"], "classes": ["0", "1"], "vocabulary": null,
+                    "dataset_digest": "blake3:01", "job_digest": "blake3:02", "created_at_ms": 9,
                 },
                 "num_examples": 7, "loss": 0.5, "accuracy": 0.75,
             })

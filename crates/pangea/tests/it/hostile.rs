@@ -14,6 +14,7 @@ use federation::model::Architecture;
 use federation::{ClientId, TaskId};
 use orchestrator::checkpoint::Manifest;
 use orchestrator::datasets::table::{KnownLabels, read_rows, read_table};
+use orchestrator::datasets::text::{self, Survey};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
@@ -239,6 +240,22 @@ fn tables() {
             classes: &classes,
         };
         drop(read_rows(bytes, &[], Some(known)));
+    });
+}
+
+#[test]
+fn texts() {
+    let good = "the quick brown fox — día y noche 🦀\n".repeat(4);
+    survives(good.as_bytes(), |bytes| {
+        if let Ok(survey) = Survey::of(bytes) {
+            for context in [1, 7, 64] {
+                let rows = survey.rows(context).unwrap_or(0);
+                let mut read = 0;
+                let each = |_: &[f32], _| read += 1;
+                text::read_rows(bytes, &survey.vocabulary, context, each).expect("a text");
+                assert_eq!(read, rows);
+            }
+        }
     });
 }
 

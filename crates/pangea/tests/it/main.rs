@@ -19,6 +19,7 @@ mod series;
 mod settings;
 mod shell;
 mod starting;
+mod text;
 mod tools;
 mod traces;
 

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use client::v1::event::Kind;
-use client::{Client, ClientError, ImportOptions, JobSpec, Patience, job_file, random_key, v1};
+use client::{
+    Client, ClientError, Content, ImportOptions, JobSpec, Patience, job_file, random_key, v1,
+};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use orchestrator::datasets::split::split;
@@ -172,10 +174,12 @@ pub(crate) fn unwatched() -> Host {
 pub(crate) fn digits_options() -> ImportOptions {
     ImportOptions {
         name: "digits".to_owned(),
-        label: "label".to_owned(),
+        content: Content::Table {
+            label: "label".to_owned(),
+            scaling: v1::Scaling::Standard,
+        },
         test_fraction: 0.2,
         seed: 7,
-        scaling: v1::Scaling::Standard,
         replace: false,
     }
 }

@@ -1,6 +1,6 @@
 //! The house as tools that are not ours see it: Python's safetensors, and grpcurl.
 
-use client::v1;
+use client::{Content, v1};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -16,7 +16,10 @@ async fn pythons_safetensors_reads_a_model_that_is_as_good_as_its_run_said() {
     let scene = Scene::with_digits(2).await;
     let mut options = digits_options();
     options.name = "raw".to_owned();
-    options.scaling = v1::Scaling::None;
+    options.content = Content::Table {
+        label: "label".to_owned(),
+        scaling: v1::Scaling::None,
+    };
     let imported = scene.client.import_dataset(DIGITS.as_ref(), &options).await;
     imported.unwrap();
     let raw = [

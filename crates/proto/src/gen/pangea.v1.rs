@@ -1030,6 +1030,29 @@ pub struct PredictRequest {
     #[prost(string, tag = "3")]
     pub features_digest: ::prost::alloc::string::String,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GenerateRequest {
+    /// Of one that yields logits for the next token at every position.
+    #[prost(message, optional, tag = "1")]
+    pub model: ::core::option::Option<Architecture>,
+    #[prost(string, tag = "2")]
+    pub parameters_digest: ::prost::alloc::string::String,
+    /// At least one; the model reads the last ones that its context holds.
+    #[prost(uint32, repeated, tag = "3")]
+    pub prompt: ::prost::alloc::vec::Vec<u32>,
+    #[prost(uint32, tag = "4")]
+    pub length: u32,
+    /// What logits are divided by before a token is drawn; 0 takes the one of the largest logit.
+    #[prost(double, tag = "5")]
+    pub temperature: f64,
+    #[prost(uint64, tag = "6")]
+    pub seed: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GenerateReply {
+    #[prost(uint32, repeated, tag = "1")]
+    pub tokens: ::prost::alloc::vec::Vec<u32>,
+}
 /// Generated client implementations.
 pub mod compute_client {
     #![allow(
@@ -1267,6 +1290,31 @@ pub mod compute_client {
             req.extensions_mut().insert(GrpcMethod::new("pangea.v1.Compute", "Predict"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// The tokens that go on from a prompt, as they are drawn.
+        pub async fn generate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GenerateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::GenerateReply>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/pangea.v1.Compute/Generate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("pangea.v1.Compute", "Generate"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1338,6 +1386,17 @@ pub mod compute_server {
             &self,
             request: tonic::Request<super::PredictRequest>,
         ) -> std::result::Result<tonic::Response<Self::PredictStream>, tonic::Status>;
+        /// Server streaming response type for the Generate method.
+        type GenerateStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::GenerateReply, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The tokens that go on from a prompt, as they are drawn.
+        async fn generate(
+            &self,
+            request: tonic::Request<super::GenerateRequest>,
+        ) -> std::result::Result<tonic::Response<Self::GenerateStream>, tonic::Status>;
     }
     /// The engine room: numbers in, numbers out. It keeps nothing that could be lost.
     ///
@@ -1731,6 +1790,52 @@ pub mod compute_server {
                     };
                     Box::pin(fut)
                 }
+                "/pangea.v1.Compute/Generate" => {
+                    #[allow(non_camel_case_types)]
+                    struct GenerateSvc<T: Compute>(pub Arc<T>);
+                    impl<
+                        T: Compute,
+                    > tonic::server::ServerStreamingService<super::GenerateRequest>
+                    for GenerateSvc<T> {
+                        type Response = super::GenerateReply;
+                        type ResponseStream = T::GenerateStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GenerateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Compute>::generate(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GenerateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -1790,7 +1895,7 @@ pub mod import_dataset_request {
 pub struct ImportOptions {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// The column that holds the class.
+    /// The column that holds the class; empty for a text.
     #[prost(string, tag = "2")]
     pub label: ::prost::alloc::string::String,
     /// Share of the rows that is held out; these rows are in no shard.
@@ -1806,6 +1911,16 @@ pub struct ImportOptions {
     /// For error messages.
     #[prost(string, tag = "7")]
     pub file_name: ::prost::alloc::string::String,
+    /// The file is a text and no table; then there is no label and no scaling.
+    #[prost(message, optional, tag = "8")]
+    pub text: ::core::option::Option<TextOptions>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TextOptions {
+    /// Characters of a row. A row is labelled with the character after it, and the next one begins
+    /// there.
+    #[prost(uint32, tag = "1")]
+    pub context: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Dataset {
@@ -1833,6 +1948,10 @@ pub struct Dataset {
     pub label: ::prost::alloc::string::String,
     #[prost(enumeration = "Scaling", tag = "11")]
     pub scaling: i32,
+    /// The characters of a text in the order of their numbers, which are the features of its rows and
+    /// its classes; absent for a table.
+    #[prost(string, optional, tag = "12")]
+    pub vocabulary: ::core::option::Option<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListDatasetsRequest {
@@ -4023,6 +4142,10 @@ pub struct PublishedModel {
     pub dataset_digest: ::prost::alloc::string::String,
     #[prost(string, tag = "15")]
     pub job_digest: ::prost::alloc::string::String,
+    /// The characters of the text that it was trained on, in the order of their numbers; absent where
+    /// it was trained on a table.
+    #[prost(string, optional, tag = "16")]
+    pub vocabulary: ::core::option::Option<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DownloadChunk {
@@ -4067,6 +4190,41 @@ pub struct EvaluateModelResponse {
     pub loss: f64,
     #[prost(double, tag = "4")]
     pub accuracy: f64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GenerateTextRequest {
+    #[prost(message, optional, tag = "1")]
+    pub model: ::core::option::Option<GetModelRequest>,
+    /// What the text begins with: characters of the model's vocabulary, at least one. The model reads
+    /// as many of the last ones as its context holds.
+    #[prost(string, tag = "2")]
+    pub prompt: ::prost::alloc::string::String,
+    /// How many characters to add.
+    #[prost(uint32, tag = "3")]
+    pub length: u32,
+    /// What logits are divided by before a character is drawn: 1 draws by the model's own
+    /// probabilities, 0 takes the likeliest one.
+    #[prost(double, tag = "4")]
+    pub temperature: f64,
+    #[prost(uint64, tag = "5")]
+    pub seed: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GenerateTextChunk {
+    #[prost(oneof = "generate_text_chunk::Part", tags = "1, 2")]
+    pub part: ::core::option::Option<generate_text_chunk::Part>,
+}
+/// Nested message and enum types in `GenerateTextChunk`.
+pub mod generate_text_chunk {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Part {
+        /// Comes first, and once.
+        #[prost(message, tag = "1")]
+        Model(super::PublishedModel),
+        /// What follows the prompt, as it comes.
+        #[prost(string, tag = "2")]
+        Text(::prost::alloc::string::String),
+    }
 }
 /// Generated client implementations.
 pub mod models_client {
@@ -4258,6 +4416,31 @@ pub mod models_client {
             req.extensions_mut().insert(GrpcMethod::new("pangea.v1.Models", "Evaluate"));
             self.inner.client_streaming(req, path, codec).await
         }
+        /// Goes on with a text, character by character. The same request gives the same text, on one
+        /// class of processor.
+        pub async fn generate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GenerateTextRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::GenerateTextChunk>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/pangea.v1.Models/Generate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("pangea.v1.Models", "Generate"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -4315,6 +4498,18 @@ pub mod models_server {
             tonic::Response<super::EvaluateModelResponse>,
             tonic::Status,
         >;
+        /// Server streaming response type for the Generate method.
+        type GenerateStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::GenerateTextChunk, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Goes on with a text, character by character. The same request gives the same text, on one
+        /// class of processor.
+        async fn generate(
+            &self,
+            request: tonic::Request<super::GenerateTextRequest>,
+        ) -> std::result::Result<tonic::Response<Self::GenerateStream>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct ModelsServer<T> {
@@ -4609,6 +4804,52 @@ pub mod models_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.client_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/pangea.v1.Models/Generate" => {
+                    #[allow(non_camel_case_types)]
+                    struct GenerateSvc<T: Models>(pub Arc<T>);
+                    impl<
+                        T: Models,
+                    > tonic::server::ServerStreamingService<super::GenerateTextRequest>
+                    for GenerateSvc<T> {
+                        type Response = super::GenerateTextChunk;
+                        type ResponseStream = T::GenerateStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GenerateTextRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Models>::generate(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GenerateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use client::v1::event::Kind;
-use client::{Client, ClientError, ImportOptions, Patience, job_file, random_key, v1};
+use client::{Client, ClientError, Content, ImportOptions, Patience, job_file, random_key, v1};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use pangea::house::House;
@@ -59,10 +59,12 @@ impl Training {
     pub(crate) async fn of(client: Client, job: &str) -> Self {
         let options = ImportOptions {
             name: "digits".to_owned(),
-            label: "label".to_owned(),
+            content: Content::Table {
+                label: "label".to_owned(),
+                scaling: v1::Scaling::Standard,
+            },
             test_fraction: 0.2,
             seed: 7,
-            scaling: v1::Scaling::Standard,
             replace: false,
         };
         let imported = client.import_dataset(Path::new(DIGITS), &options).await;
