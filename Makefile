@@ -1,6 +1,6 @@
 # An index: each target is one line, and the work is in the script or chore that it names.
 .DEFAULT_GOAL := help
-.PHONY: demo test alert-test e2e-compose check tools local stack up down logs health doctor backup restore maintenance s3-ls fmt proto dashboards docs bench audit proof help
+.PHONY: demo test alert-test e2e-compose check tools local stack up down logs health doctor backup restore maintenance s3-ls fmt proto dashboards docs bench bench-peers bench-telemetry audit proof help
 
 demo: ## Train a model on the digits with the whole house in one process
 	@cargo run --release -p pangea -- demo
@@ -65,8 +65,16 @@ dashboards: ## Write grafana/dashboards from grafana/panels
 docs: ## Write docs/metrics.md from what the services register
 	@PANGEA_WRITE_DOCS=1 cargo test --quiet -p pangea --test it catalogue
 
-bench: ## Measure the engine, and what telemetry costs
-	@cargo bench -p compute-core
+bench: ## Measure Pangea beside the machine's limits, and write docs/benchmarks.md
+	@cargo build --release
+	@python3 bench/run.py
+
+bench-peers: ## The same, and PyTorch and Flower beside it, which are gigabytes
+	@scripts/bench-peers-setup.sh
+	@cargo build --release
+	@python3 bench/run.py --peers
+
+bench-telemetry: ## Measure what telemetry costs
 	@cargo bench -p telemetry --bench cost --bench calls
 
 audit: ## Ask the advisory database about the dependencies (needs the network)

@@ -14,8 +14,9 @@ PATIENCE = 120  # seconds for anything to start or end
 
 
 def binaries():
-    """The folder of the release binaries, as cargo builds them."""
-    return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+    """The folder of the binaries: PANGEA_BINARIES, or where cargo builds those of a release."""
+    built = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+    return Path(os.environ.get("PANGEA_BINARIES", built))
 
 
 class House:

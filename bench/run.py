@@ -24,7 +24,7 @@ from house import ROOT
 
 # What is measured, in the order of the page: the module that does it, and whether it needs peers.
 MEASURES = [(engine.limits, False), (parts.fold, False), (parts.stream, False), (parts.start, False),
-            (parts.sizes, False), (rounds.floor, False), (rounds.memory, False), (rounds.s3, False),
+            (parts.sizes, False), (rounds.floor, False), (rounds.memory, False),
             (engine.peers, True), (rounds.peers, True), (parts.fold_peers, True)]
 
 

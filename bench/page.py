@@ -1,0 +1,117 @@
+"""docs/benchmarks.md, written from what was found."""
+
+HEAD = """# Benchmarks
+
+Written by `make bench` (and `make bench-peers`, which measures PyTorch and Flower in the same run); the figures with their spread are in [benchmarks.json](benchmarks.json). Only ratios of one run carry over to another machine. Medians; in brackets the lowest and the highest of the pairs.
+
+Measured on: {processor}, {cores} cores, {memory_gib} GiB, Linux {kernel}, at {commit}.
+"""
+
+# What is aimed at, by the part of the page that says what was reached.
+TARGETS = {
+    "share of sgemm, 1 thread": "MLP 256 ≥ 0.85, CNN 64 ≥ 0.40, GPT 16 ≥ 0.70",
+    "2 threads ÷ 1": "≥ 1.7",
+    "fold ÷ read": "2 threads ≥ 0.45",
+    "stream ÷ bare": "≥ 0.8",
+}
+
+
+def write(found, path):
+    parts = [HEAD.format(**found["machine"])]
+    for name, section in SECTIONS.items():
+        if found["measures"].get(name):
+            parts.append(section(found["measures"][name]))
+    path.write_text("\n".join(parts))
+
+
+def table(heading, columns, rows, note=""):
+    lines = [f"## {heading}", ""]
+    if note:
+        lines += [note, ""]
+    lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(map(str, row)) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def around(figure, digits=2):
+    return f"{figure['median']:.{digits}f} ({figure['lowest']:.{digits}f}–{figure['highest']:.{digits}f})"
+
+
+def training(lines):
+    rows = [(line["model"], line["batch"], f"{line['samples_per_second_1']:,.0f}",
+             f"{line['samples_per_second_2']:,.0f}", line["share_of_gemm"], line["ratio_2_to_1"]) for line in lines]
+    columns = ["model", "batch", "samples/s, 1 thread", "2 threads", "share of sgemm, 1 thread", "2 threads ÷ 1"]
+    targets = f"Aims: {TARGETS['share of sgemm, 1 thread']}; 2 threads ÷ 1 {TARGETS['2 threads ÷ 1']}."
+    return table("Training", columns, rows, targets)
+
+
+def folding(lines):
+    rows = [(line["threads"], line["read_gbs"], line["fold_gbs"],
+             f"{line['share']} ({line['share_lowest']}–{line['share_highest']})") for line in lines]
+    return table("Aggregation of 8 updates of 10 M f32, in f64", ["threads", "reading, GB/s", "folding, GB/s", "share"],
+                 rows, f"Aim: {TARGETS['fold ÷ read']}.")
+
+
+def streams(lines):
+    rows = [(line["carrier"], line["direction"], line["bare_gbs"], line["stream_gbs"],
+             f"{line['share']} ({line['share_lowest']}–{line['share_highest']})") for line in lines]
+    return table("A gRPC stream beside its carrier", ["carrier", "direction", "bare, GB/s", "stream, GB/s", "share"],
+                 rows, f"Aim: {TARGETS['stream ÷ bare']}.")
+
+
+def starting(told):
+    rows = [("the embedded house answers", around(told["ready_seconds"], 3), "≤ 0.150"),
+            ("submission to the first update", around(told["first_batch_seconds"], 3), "≤ 0.020 to the first batch")]
+    return table("The start", ["what", "seconds", "aim"], rows)
+
+
+def sizes(told):
+    rows = [(name, f"{size['bytes'] / 1e6:.0f}", f"{size['stripped'] / 1e6:.0f}") for name, size in told.items()]
+    return table("Binaries", ["binary", "MB", "MB without line tables"], rows)
+
+
+def floors(lines):
+    rows = [(line["mode"], f"{line['seconds'] * 1e3:.1f}", f"{line['fastest'] * 1e3:.1f}",
+             f"{sum(line['cpu_seconds'].values()) / line['rounds'] * 1e3:.1f}") for line in lines]
+    return table("A round that computes next to nothing, 10 workers",
+                 ["processes", "milliseconds, median", "fastest", "processor milliseconds"], rows,
+                 "Aims: 2 ms embedded, 6 ms as separate processes.")
+
+
+def memory(lines):
+    rows = [(line["clients"], line["peak_mib"], f"{line['peak_mib'] / line['model_mib']:.2f}") for line in lines]
+    return table("The orchestrator's peak memory, 50 M parameters", ["clients", "MiB", "÷ the model"], rows,
+                 "Aims: flat within 10 %, at most 2.6 models.")
+
+
+def beside_pytorch(lines):
+    rows = [(line["model"], line["batch"], line["threads"], "answered" if line["vendor_check_answered"] else "as shipped",
+             f"{line['ours']['median']:,.0f}", f"{line['theirs']['median']:,.0f}", around(line["ours_per_theirs"]))
+            for line in lines]
+    columns = ["model", "batch", "threads", "MKL's vendor check", "ours, samples/s", "PyTorch", "ours ÷ PyTorch"]
+    return table("Training beside PyTorch", columns, rows)
+
+
+def beside_flower(lines):
+    rows = [(line["case"], line["mode"], around(line["ours"], 4), around(line["theirs"], 4),
+             f"{1 / line['ours_per_theirs']['median']:.1f}") for line in lines]
+    return table("A round beside Flower", ["case", "Flower's mode", "ours, s", "Flower, s", "Flower ÷ ours"], rows)
+
+
+def beside_folds(lines):
+    rows = [(line["peer"], line["what"], line["gigabytes_per_second"]) for line in lines]
+    return table("Aggregation in the peers", ["peer", "form", "GB/s of updates"], rows)
+
+
+SECTIONS = {
+    "engine.limits": training,
+    "engine.peers": beside_pytorch,
+    "rounds.floor": floors,
+    "rounds.peers": beside_flower,
+    "rounds.memory": memory,
+    "parts.fold": folding,
+    "parts.fold_peers": beside_folds,
+    "parts.stream": streams,
+    "parts.start": starting,
+    "parts.sizes": sizes,
+}
