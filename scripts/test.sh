@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs every test, and the whole stack in short, and closes with a summary. Arguments go to `cargo
-# test`; with any, and in the long form, which proves all of it elsewhere, the stack is left out.
+# Runs every test, the whole stack in short and each measurement once, and closes with a summary.
+# Arguments go to `cargo test`; with any, and in the long form, which proves all of it elsewhere, stack
+# and measurements are left out.
 #
 # A test that needs a tool which is not there (Python with its packages, grpcurl, LocalStack,
 # PostgreSQL) appends one line, `SKIPPED: name: reason`, to the file named by PANGEA_SKIPPED_FILE;
@@ -26,7 +27,10 @@ cargo build --workspace --bins
 status=0
 cargo test --workspace --no-fail-fast "$@" 2>&1 | tee "$scratch/log" || status=$?
 if (($# == 0)) && [[ -z "${PANGEA_PROOF:-}" ]]; then
-  PANGEA_BINARIES="${CARGO_TARGET_DIR:-target}/debug" scripts/prove-stack.sh --short || status=$?
+  export PANGEA_BINARIES="${CARGO_TARGET_DIR:-target}/debug"
+  scripts/prove-stack.sh --short || status=$?
+  # Whether all that is measured can be; what it yields is for a quiet machine.
+  python3 bench/run.py --short > "$scratch/bench" || status=$?
 fi
 
 echo

@@ -67,7 +67,7 @@ pub async fn close_round(study: &Arc<Study>, work: &mut Work) -> Result<(), Prob
     }
     // Rounds are written one after the other.
     if work.written().await? {
-        stand(study, work, model, &receipts, outcome);
+        stand(study, work, model, &receipts, &outcome);
     }
     Ok(())
 }
@@ -140,7 +140,7 @@ fn stand(
     work: &mut Work,
     model: ModelFile,
     receipts: &[Receipt],
-    outcome: RoundOutcome,
+    outcome: &RoundOutcome,
 ) {
     let manifest = Manifest {
         round: outcome.round,

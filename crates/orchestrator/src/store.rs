@@ -41,7 +41,7 @@ pub use leader::{Epoch, Standing};
 pub use models::ModelRow;
 pub use partitions::PartitionRow;
 pub use place::{Place, PlaceError, Server};
-pub use receipts::{Receipt, Verdict};
+pub use receipts::{Judgement, Receipt, Verdict};
 pub use rounds::{OpenRound, RoundRow};
 pub use runs::{NewRun, RunRow, Submission};
 pub use schema::migrator;

@@ -71,7 +71,7 @@ impl Writing {
     }
 
     /// Returns when it has come to its end: whether the round is committed. It is not, when a person
-    /// ended the run in the meantime.
+    /// paused or ended the run in the meantime.
     ///
     /// # Errors
     ///

@@ -163,6 +163,13 @@ impl Driver {
                 self.ended(state, row.finished_at);
                 Ok(Next::Ended)
             }
+            _ if self
+                .failed_writing()
+                .is_some_and(|failed| failed.is_cancelled()) =>
+            {
+                self.write_all().await?;
+                Ok(Next::Step)
+            }
             RunState::Paused => {
                 self.turn = None;
                 Ok(Next::Wait)
@@ -238,13 +245,6 @@ impl Driver {
                 work.span.set("resumed", true);
             }
             self.work = Some(work);
-        }
-        if self
-            .failed_writing()
-            .is_some_and(|failed| failed.is_cancelled())
-        {
-            self.write_all().await?;
-            return Ok(Next::Step);
         }
         self.catch_up().await?;
         let is_kept = self.is_kept();

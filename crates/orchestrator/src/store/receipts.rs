@@ -49,6 +49,9 @@ pub struct Receipt {
     pub received_at: Timestamp,
 }
 
+/// A report, its verdict, and the attempts that follow from it.
+pub type Judgement<'a> = (&'a Receipt, &'a Verdict, &'a [(ClientId, u32)]);
+
 impl Store {
     /// Stores a report with its verdict, and the attempts that follow from it. The same report with
     /// the same verdict is stored once.
@@ -74,7 +77,7 @@ impl Store {
     pub async fn receive_all(
         &self,
         run: RunId,
-        reports: &[(&Receipt, &Verdict, &[(ClientId, u32)])],
+        reports: &[Judgement<'_>],
     ) -> Result<(), StoreError> {
         let mut write = self.write_ahead().await?;
         let mut told_of = Vec::with_capacity(reports.len());

@@ -216,8 +216,8 @@ impl Store {
         self.commit(write).await
     }
 
-    /// Notes, once, that a round's checkpoint is written. Says whether it is noted: a run that has
-    /// ended in the meantime commits nothing.
+    /// Notes, once, that a round's checkpoint is written. Says whether it is noted: a run that a person
+    /// paused or ended in the meantime commits nothing.
     ///
     /// # Errors
     ///
@@ -238,7 +238,7 @@ impl Store {
         if write.one(Subject::Round, query).await?.is_some() {
             return Ok(true);
         }
-        if runs::unfinished_state(&mut write, run).await?.is_none() {
+        if runs::state_in_work(&mut write, run).await?.is_none() {
             return Ok(false);
         }
         let query = sqlx::query(

@@ -292,17 +292,8 @@ pub(super) async fn state_in_work(
     write: &mut Write,
     run: RunId,
 ) -> Result<Option<RunState>, StoreError> {
-    let state = unfinished_state(write, run).await?;
-    Ok(state.filter(|state| *state != RunState::Paused))
-}
-
-/// The state of a run that has not ended.
-pub(super) async fn unfinished_state(
-    write: &mut Write,
-    run: RunId,
-) -> Result<Option<RunState>, StoreError> {
     let state = fetch(write, run).await?.map(|row| row.state);
-    Ok(state.filter(|state| !state.is_final()))
+    Ok(state.filter(|state| *state != RunState::Paused && !state.is_final()))
 }
 
 async fn fetch(write: &mut Write, run: RunId) -> Result<Option<RunRow>, StoreError> {
