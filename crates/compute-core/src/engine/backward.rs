@@ -5,7 +5,7 @@
 //! updated while its gradient is still in the cache.
 
 use super::forward::Activations;
-use super::lanes::{self, wide};
+use super::lanes::{self, LANES, wide};
 use super::matrix::{Columns, Matrix};
 use super::network::{Network, Stage};
 use super::optimizer::{Part, Rule};
@@ -294,12 +294,42 @@ pub(super) fn update(
     wide(
         #[inline(always)]
         || {
-            bias.gradient.fill(0.0);
-            for row in 0..output.num_rows() {
-                lanes::add(bias.gradient, output.row(row));
-            }
+            sum_rows(output, bias.gradient);
             rule.apply(&mut bias);
             rule.apply(&mut weight);
         },
     );
+}
+
+/// Columns that are summed together: four vectors of AVX-512, which stay in registers.
+const SUMMED_TOGETHER: usize = 4 * LANES;
+
+/// The sum of all rows, from the first to the last.
+#[inline(always)]
+fn sum_rows(rows: Matrix<'_>, sums: &mut [f32]) {
+    let (wholes, rest) = sums.as_chunks_mut::<SUMMED_TOGETHER>();
+    let start = wholes.len() * SUMMED_TOGETHER;
+    for (index, sums) in wholes.iter_mut().enumerate() {
+        sum_columns(rows, index * SUMMED_TOGETHER, sums);
+    }
+    let (parts, rest) = rest.as_chunks_mut::<LANES>();
+    for (index, sums) in parts.iter_mut().enumerate() {
+        sum_columns(rows, start + index * LANES, sums);
+    }
+    let start = start + parts.len() * LANES;
+    rest.fill(0.0);
+    for row in 0..rows.num_rows() {
+        lanes::add(rest, &rows.row(row)[start..]);
+    }
+}
+
+#[inline(always)]
+fn sum_columns<const N: usize>(rows: Matrix<'_>, first: usize, sums: &mut [f32; N]) {
+    let mut lanes = [0.0; N];
+    for row in 0..rows.num_rows() {
+        for (sum, x) in lanes.iter_mut().zip(&rows.row(row)[first..][..N]) {
+            *sum += x;
+        }
+    }
+    *sums = lanes;
 }
