@@ -150,6 +150,21 @@ impl<'a> Columns<'a> {
         }
     }
 
+    /// The first `count` columns, and the others.
+    pub(super) fn split_at(self, count: usize) -> (Self, Self) {
+        assert!(count <= self.columns);
+        let others = Self {
+            start: self.start.wrapping_add(count),
+            columns: self.columns - count,
+            ..self
+        };
+        let first = Self {
+            columns: count,
+            ..self
+        };
+        (first, others)
+    }
+
     /// One row of the range.
     pub(super) fn row(&mut self, row: usize) -> &mut [f32] {
         assert!(row < self.rows);

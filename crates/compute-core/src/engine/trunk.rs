@@ -12,6 +12,7 @@ mod convolution;
 mod held;
 mod norm;
 mod op;
+mod panels;
 mod plan;
 mod update;
 mod window;
