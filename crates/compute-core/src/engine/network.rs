@@ -153,6 +153,13 @@ impl Network {
         own.saturating_mul(rows).saturating_add(trunk)
     }
 
+    /// Length of the largest weight of a linear layer.
+    pub(super) fn weight_max(&self) -> usize {
+        let own = self.stages.iter().map(Stage::weight_len).max();
+        let trunk = self.trunk.as_ref().map(Trunk::weight_max);
+        own.max(trunk).unwrap_or(0)
+    }
+
     /// Where the parameters of stage `index` begin; the end of all for the stage after the last.
     pub(super) fn start(&self, index: usize) -> usize {
         self.stages

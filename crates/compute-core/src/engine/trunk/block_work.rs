@@ -159,7 +159,9 @@ pub(super) fn bend_product(
                         let values = tile.row(row);
                         lanes::add(values, bias);
                         match row < kept_rows {
-                            true => curve.bend_and_keep(values, &mut kept.row(row)[columns.clone()]),
+                            true => {
+                                curve.bend_and_keep(values, &mut kept.row(row)[columns.clone()])
+                            }
                             false => curve.bend(values),
                         }
                     }
