@@ -347,3 +347,20 @@ fn sum_columns<const N: usize>(rows: Matrix<'_>, first: usize, sums: &mut [f32; 
     }
     *sums = lanes;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_summed_in_every_column() {
+        let columns = SUMMED_TOGETHER + LANES + 5;
+        let values: Vec<f32> = (0..3 * columns).map(|i| i as f32).collect();
+        let mut sums = vec![f32::NAN; columns];
+        sum_rows(Matrix::new(&values, 3, columns), &mut sums);
+        for (column, sum) in sums.iter().enumerate() {
+            let expected = (3 * column + 3 * columns) as f32;
+            assert_eq!(sum.to_bits(), expected.to_bits());
+        }
+    }
+}

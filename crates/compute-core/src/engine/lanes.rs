@@ -217,4 +217,16 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn the_largest_is_found_wherever_it_stands_and_is_never_nan() {
+        for len in 1..50 {
+            for place in 0..len {
+                let mut numbers = vec![-3.0_f32; len];
+                numbers[len - 1 - place] = f32::NAN;
+                numbers[place] = -2.0;
+                assert_eq!(largest(&numbers).to_bits(), (-2.0_f32).to_bits());
+            }
+        }
+    }
 }
