@@ -1,7 +1,9 @@
 //! Samples per second of training steps with one and two threads, and their share of the limit.
 //!
-//! Prints one JSON line per configuration. One and two threads take turns, pair by pair, and the
-//! medians are compared, so that a machine shared with others favours neither.
+//! `cargo bench -p compute-core --bench train -- NAME` prints one JSON line for each configuration
+//! whose name begins with NAME. One and two threads take turns, pair by pair, and so does the
+//! product that the share is of, so that a machine shared with others favours none. Of each figure
+//! stand the median of the pairs, the lowest and the highest.
 #![expect(
     clippy::print_stdout,
     clippy::disallowed_methods,
@@ -129,36 +131,42 @@ fn run(case: &Case) {
     let batches = TURN_FLOPS / (flops_per_row * f64::from(case.batch_size));
     let mut turns = [1, 2].map(|threads| Turn::new(case, &architecture, rows, batches, threads));
 
-    let (mut one, mut two, mut ratio, mut limits) = (vec![], vec![], vec![], vec![]);
+    let (mut one, mut two, mut ratio) = (vec![], vec![], vec![]);
+    let (mut limits, mut shares) = (vec![], vec![]);
     for pair in 0..PAIRS {
         let order = if pair % 2 == 0 { [0, 1] } else { [1, 0] };
         let mut speeds = [0.0; 2];
         for turn in order {
             speeds[turn] = turns[turn].samples_per_second();
         }
+        let limit = square_product_flops_per_second();
         one.push(speeds[0]);
         two.push(speeds[1]);
         ratio.push(speeds[1] / speeds[0]);
-        limits.push(square_product_flops_per_second());
+        limits.push(limit / 1e9);
+        shares.push(speeds[0] * flops_per_row / limit);
     }
-    let shares = one
-        .iter()
-        .zip(&limits)
-        .map(|(one, limit)| one * flops_per_row / limit);
-    let share = median(shares.collect());
-    let (one, limit) = (median(one), median(limits));
     println!(
-        "{{\"model\":\"{}\",\"batch\":{},\"samples_per_second_1\":{one:.0},\
-         \"samples_per_second_2\":{:.0},\"ratio_2_to_1\":{:.2},\"gflops_1\":{:.1},\
-         \"gemm_gflops_1\":{:.1},\"share_of_gemm\":{:.2}}}",
+        "{{\"model\":\"{}\",\"batch\":{},{},{},{},{},{},\"gflops_1\":{:.1}}}",
         case.name,
         case.batch_size,
-        median(two),
-        median(ratio),
-        one * flops_per_row / 1e9,
-        limit / 1e9,
-        share,
+        figure("samples_per_second_1", &mut one, 0),
+        figure("samples_per_second_2", &mut two, 0),
+        figure("ratio_2_to_1", &mut ratio, 2),
+        figure("share_of_gemm", &mut shares, 3),
+        figure("gemm_gflops_1", &mut limits, 1),
+        median(&one) * flops_per_row / 1e9,
     );
+}
+
+/// The median of `values`, and beside it the lowest and the highest, as fields of a JSON object.
+fn figure(name: &str, values: &mut [f64], digits: usize) -> String {
+    values.sort_by(f64::total_cmp);
+    let (lowest, highest) = (values[0], values[values.len() - 1]);
+    format!(
+        "\"{name}\":{:.digits$},\"{name}_lowest\":{lowest:.digits$},\"{name}_highest\":{highest:.digits$}",
+        median(values),
+    )
 }
 
 struct Turn {
@@ -306,7 +314,7 @@ fn square_product_flops_per_second() -> f64 {
     4.0 * 2.0 * (N * N * N) as f64 / start.elapsed().as_secs_f64()
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
+/// The middle one of values in order.
+fn median(values: &[f64]) -> f64 {
     values[values.len() / 2]
 }

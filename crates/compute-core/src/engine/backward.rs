@@ -5,7 +5,7 @@
 //! updated while its gradient is still in the cache.
 
 use super::forward::Activations;
-use super::lanes::{self, wide};
+use super::lanes::{self, LANES, wide};
 use super::matrix::{Columns, Matrix};
 use super::network::{Network, Stage};
 use super::optimizer::{Part, Rule};
@@ -19,8 +19,11 @@ pub(super) struct Gradients {
     hidden: Vec<Vec<f32>>,
     /// Of the trunk, if there is one.
     trunk: Option<Slopes>,
-    /// Of the parameters, `[n_params]`.
+    /// Of the parameters, `[n_params]`; of weights only where a rule waits for them.
     pub(super) parameters: Vec<f32>,
+    /// For each thread, memory for the gradient of one weight's tile: what moves the weight and is
+    /// then forgotten stays in the second-level cache.
+    benches: Vec<Vec<f32>>,
 }
 
 /// A piece of a phase.
@@ -43,7 +46,7 @@ enum Task<'a> {
 }
 
 impl Gradients {
-    pub(super) fn new(network: &Network, rows_max: usize) -> Self {
+    pub(super) fn new(network: &Network, rows_max: usize, threads: usize) -> Self {
         let hidden = &network.stages[..network.stages.len().saturating_sub(1)];
         Self {
             trunk: network
@@ -55,6 +58,7 @@ impl Gradients {
                 .map(|stage| vec![0.0; rows_max * stage.outputs])
                 .collect(),
             parameters: vec![0.0; network.num_parameters],
+            benches: vec![vec![0.0; network.weight_max()]; threads],
         }
     }
 
@@ -85,6 +89,7 @@ impl Gradients {
             network,
             pool,
             activations,
+            benches: &mut self.benches,
             rule,
         };
         let below = match (&network.trunk, &mut self.trunk) {
@@ -118,6 +123,8 @@ struct Phase<'a> {
     network: &'a Network,
     pool: &'a mut Pool,
     activations: &'a mut Activations,
+    /// Memory for each thread, as in [`Gradients`].
+    benches: &'a mut [Vec<f32>],
     rule: Rule,
 }
 
@@ -165,7 +172,9 @@ impl Phase<'_> {
         slopes.descend(trunk, held, self.pool, parts.values, rows, is_replaced);
         let known = TrunkKnown::new(trunk, held, slopes, rows);
         let tasks = trunk_update_tasks(trunk, parts, rows);
-        self.pool.each(tasks, |task| task.run(known, rule));
+        self.pool.each_at(self.benches, tasks, |bench, task| {
+            task.run(known, bench, rule)
+        });
     }
 
     /// Fills `target` and updates the stages `updates`, whose parameters `parts` begins with.
@@ -205,45 +214,46 @@ impl Phase<'_> {
         });
         let tasks = tiles.chain(update_tasks(&network.stages, updates, parts, rows));
 
-        self.pool.each(tasks, |task| match task {
-            Task::Input {
-                stage,
-                weight,
-                first,
-                mut tile,
-            } => {
-                tile.product(output(stage), weight);
-                if stage == 0 {
-                    return;
+        self.pool
+            .each_at(self.benches, tasks, |bench, task| match task {
+                Task::Input {
+                    stage,
+                    weight,
+                    first,
+                    mut tile,
+                } => {
+                    tile.product(output(stage), weight);
+                    if stage == 0 {
+                        return;
+                    }
+                    let seen = activations.seen_by_curve(network, stage - 1);
+                    let seen = seen.columns(first, tile.num_columns());
+                    let curve = &network.stages[stage - 1].curve;
+                    wide(
+                        #[inline(always)]
+                        || {
+                            for row in 0..tile.num_rows() {
+                                curve.chain(seen.row(row), tile.row(row));
+                            }
+                        },
+                    );
                 }
-                let seen = activations.seen_by_curve(network, stage - 1);
-                let seen = seen.columns(first, tile.num_columns());
-                let curve = &network.stages[stage - 1].curve;
-                wide(
-                    #[inline(always)]
-                    || {
-                        for row in 0..tile.num_rows() {
-                            curve.chain(seen.row(row), tile.row(row));
-                        }
-                    },
-                );
-            }
-            Task::Update {
-                stage,
-                first,
-                bias,
-                weight,
-            } => {
-                let gradient = output(stage).columns(first, bias.values.len());
-                update(
-                    gradient,
-                    activations.input(network, stage),
+                Task::Update {
+                    stage,
+                    first,
                     bias,
                     weight,
-                    rule,
-                );
-            }
-        });
+                } => {
+                    let gradient = output(stage).columns(first, bias.values.len());
+                    update(
+                        gradient,
+                        activations.input(network, stage),
+                        bias,
+                        weight,
+                        (bench, rule),
+                    );
+                }
+            });
     }
 }
 
@@ -279,13 +289,17 @@ fn update_tasks<'a>(
 /// - `input`: `[rows, inputs]`
 /// - `bias`: `[outputs]`
 /// - `weight`: `[outputs, inputs]`
-pub(super) fn update(
+/// - `bench`: memory for `[outputs, inputs]`, where the gradient goes unless the rule waits for it
+pub(super) fn update<'a>(
     output: Matrix<'_>,
     input: Matrix<'_>,
     mut bias: Part<'_>,
-    mut weight: Part<'_>,
-    rule: Rule,
+    mut weight: Part<'a>,
+    (bench, rule): (&'a mut [f32], Rule),
 ) {
+    if !matches!(rule, Rule::Wait) {
+        weight.gradient = &mut bench[..weight.values.len()];
+    }
     let (outputs, inputs) = (
         bias.gradient.len(),
         weight.gradient.len() / bias.gradient.len(),
@@ -294,12 +308,59 @@ pub(super) fn update(
     wide(
         #[inline(always)]
         || {
-            bias.gradient.fill(0.0);
-            for row in 0..output.num_rows() {
-                lanes::add(bias.gradient, output.row(row));
-            }
+            sum_rows(output, bias.gradient);
             rule.apply(&mut bias);
             rule.apply(&mut weight);
         },
     );
+}
+
+/// Columns that are summed together: four vectors of AVX-512, which stay in registers.
+const SUMMED_TOGETHER: usize = 4 * LANES;
+
+/// The sum of all rows, from the first to the last.
+#[inline(always)]
+fn sum_rows(rows: Matrix<'_>, sums: &mut [f32]) {
+    let (wholes, rest) = sums.as_chunks_mut::<SUMMED_TOGETHER>();
+    let start = wholes.len() * SUMMED_TOGETHER;
+    for (index, sums) in wholes.iter_mut().enumerate() {
+        sum_columns(rows, index * SUMMED_TOGETHER, sums);
+    }
+    let (parts, rest) = rest.as_chunks_mut::<LANES>();
+    for (index, sums) in parts.iter_mut().enumerate() {
+        sum_columns(rows, start + index * LANES, sums);
+    }
+    let start = start + parts.len() * LANES;
+    rest.fill(0.0);
+    for row in 0..rows.num_rows() {
+        lanes::add(rest, &rows.row(row)[start..]);
+    }
+}
+
+#[inline(always)]
+fn sum_columns<const N: usize>(rows: Matrix<'_>, first: usize, sums: &mut [f32; N]) {
+    let mut lanes = [0.0; N];
+    for row in 0..rows.num_rows() {
+        for (sum, x) in lanes.iter_mut().zip(&rows.row(row)[first..][..N]) {
+            *sum += x;
+        }
+    }
+    *sums = lanes;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_summed_in_every_column() {
+        let columns = SUMMED_TOGETHER + LANES + 5;
+        let values: Vec<f32> = (0..3 * columns).map(|i| i as f32).collect();
+        let mut sums = vec![f32::NAN; columns];
+        sum_rows(Matrix::new(&values, 3, columns), &mut sums);
+        for (column, sum) in sums.iter().enumerate() {
+            let expected = (3 * column + 3 * columns) as f32;
+            assert_eq!(sum.to_bits(), expected.to_bits());
+        }
+    }
 }

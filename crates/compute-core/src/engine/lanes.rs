@@ -1,7 +1,9 @@
 //! Element-wise loops over rows that may be short.
 //!
 //! A compiler that vectorises a loop of unknown length takes four vectors at a time, and leaves rows
-//! of 16 to 63 numbers to its scalar tail. These loops go by 16 numbers, whose number is known.
+//! of 16 to 63 numbers to its scalar tail. These loops go by 16 numbers, whose number is known, and
+//! read all 16 before they write one: a compiler that cannot tell two slices apart would otherwise
+//! take them one by one.
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -44,9 +46,11 @@ pub(super) fn zip(to: &mut [f32], from: &[f32], change: impl Fn(&mut f32, f32)) 
     let (tos, to_rest) = to.as_chunks_mut::<LANES>();
     let (froms, from_rest) = from.as_chunks::<LANES>();
     for (to, from) in tos.iter_mut().zip(froms) {
+        let (mut own, from) = (*to, *from);
         for lane in 0..LANES {
-            change(&mut to[lane], from[lane]);
+            change(&mut own[lane], from[lane]);
         }
+        *to = own;
     }
     for (to, from) in to_rest.iter_mut().zip(from_rest) {
         change(to, *from);
@@ -65,9 +69,11 @@ pub(super) fn zip_two(
     let (ones, one_rest) = one.as_chunks::<LANES>();
     let (others, other_rest) = other.as_chunks::<LANES>();
     for ((to, one), other) in tos.iter_mut().zip(ones).zip(others) {
+        let (mut own, one, other) = (*to, *one, *other);
         for lane in 0..LANES {
-            change(&mut to[lane], one[lane], other[lane]);
+            change(&mut own[lane], one[lane], other[lane]);
         }
+        *to = own;
     }
     for ((to, one), other) in to_rest.iter_mut().zip(one_rest).zip(other_rest) {
         change(to, *one, *other);
@@ -86,13 +92,35 @@ pub(super) fn zip_into_two(
     let (twos, two_rest) = two.as_chunks_mut::<LANES>();
     let (froms, from_rest) = from.as_chunks::<LANES>();
     for ((one, two), from) in ones.iter_mut().zip(twos).zip(froms) {
+        let (mut first, mut second, from) = (*one, *two, *from);
         for lane in 0..LANES {
-            change(&mut one[lane], &mut two[lane], from[lane]);
+            change(&mut first[lane], &mut second[lane], from[lane]);
         }
+        (*one, *two) = (first, second);
     }
     for ((one, two), from) in one_rest.iter_mut().zip(two_rest).zip(from_rest) {
         change(one, two, *from);
     }
+}
+
+/// The largest of all numbers that are numbers.
+#[inline(always)]
+pub(super) fn largest(values: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            lanes[lane] = larger(lanes[lane], chunk[lane]);
+        }
+    }
+    let whole = lanes.into_iter().fold(f32::NEG_INFINITY, larger);
+    rest.iter().copied().fold(whole, larger)
+}
+
+/// `x` where it is larger than `best`. Unlike `f32::max` it is one instruction.
+#[inline(always)]
+fn larger(best: f32, x: f32) -> f32 {
+    if x > best { x } else { best }
 }
 
 /// The sum of all numbers, over as many lanes whatever the CPU's vectors hold, so that bits do not
@@ -187,6 +215,18 @@ mod tests {
                     .abs()
                     < 1e-3
             );
+        }
+    }
+
+    #[test]
+    fn the_largest_is_found_wherever_it_stands_and_is_never_nan() {
+        for len in 1..50 {
+            for place in 0..len {
+                let mut numbers = vec![-3.0_f32; len];
+                numbers[len - 1 - place] = f32::NAN;
+                numbers[place] = -2.0;
+                assert_eq!(largest(&numbers).to_bits(), (-2.0_f32).to_bits());
+            }
         }
     }
 }

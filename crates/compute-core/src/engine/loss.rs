@@ -4,6 +4,7 @@
 
 use super::curve::exp;
 use super::forward::Block;
+use super::lanes;
 use federation::model::Loss;
 
 /// Turns what a model yields for a block of rows into the gradient of its loss, in place, and fills
@@ -71,22 +72,17 @@ fn squared_error_gradient(values: &mut [f32], targets: &[f32], weight: f32) -> f
 /// Turns the logits of a row into probabilities, in place, and returns `ln Σ exp(logits)`.
 #[inline(always)]
 pub(super) fn softmax(logits: &mut [f32]) -> f32 {
-    let largest = largest(logits);
+    let largest = lanes::largest(logits);
     softmax_below(logits, largest)
 }
 
 #[inline(always)]
-fn largest(logits: &[f32]) -> f32 {
-    logits.iter().copied().fold(f32::NEG_INFINITY, f32::max)
-}
-
-#[inline(always)]
 fn softmax_below(logits: &mut [f32], largest: f32) -> f32 {
-    let mut sum = 0.0;
     for logit in logits.iter_mut() {
         *logit = exp(*logit - largest);
-        sum += *logit;
     }
+    // A loop of its own: sums in order keep the other from taking several at once.
+    let sum = logits.iter().fold(0.0, |sum, p| sum + p);
     let scale = 1.0 / sum;
     logits.iter_mut().for_each(|p| *p *= scale);
     largest + sum.ln()
@@ -99,7 +95,7 @@ fn softmax_below(logits: &mut [f32], largest: f32) -> f32 {
 #[inline(always)]
 pub(super) fn cross_entropy_gradient(logits: &mut [f32], label: u32, weight: f32) -> (f32, bool) {
     let own = logits[label as usize];
-    let largest = largest(logits);
+    let largest = lanes::largest(logits);
     let loss = softmax_below(logits, largest) - own;
     logits[label as usize] -= 1.0;
     logits.iter_mut().for_each(|g| *g *= weight);
@@ -109,7 +105,7 @@ pub(super) fn cross_entropy_gradient(logits: &mut [f32], label: u32, weight: f32
 /// Cross-entropy of a row of logits.
 #[inline(always)]
 pub(super) fn cross_entropy(logits: &[f32], label: u32) -> f32 {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let largest = lanes::largest(logits);
     let sum: f32 = logits.iter().map(|logit| exp(logit - largest)).sum();
     largest + sum.ln() - logits[label as usize]
 }

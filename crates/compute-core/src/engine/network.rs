@@ -1,7 +1,7 @@
 //! An architecture as the engine runs it: stages, their places in the parameters, their tiles.
 
 use super::curve::Curve;
-use super::matrix::Matrix;
+use super::matrix::{self, Matrix};
 use super::trunk::Trunk;
 use federation::model::{Architecture, Layer, Loss, Shape};
 
@@ -96,6 +96,7 @@ pub(super) struct Network {
 
 impl Network {
     pub(super) fn new(architecture: &Architecture) -> Self {
+        matrix::read_in_place();
         let first = first_stage(architecture);
         let trunk = (first > 0).then(|| Trunk::new(architecture, first));
         let trunk_parameters = trunk.as_ref().map_or(0, |trunk| trunk.num_parameters);
@@ -150,6 +151,13 @@ impl Network {
             .as_ref()
             .map_or(0, |trunk| trunk.num_values(rows));
         own.saturating_mul(rows).saturating_add(trunk)
+    }
+
+    /// Length of the largest weight of a linear layer.
+    pub(super) fn weight_max(&self) -> usize {
+        let own = self.stages.iter().map(Stage::weight_len).max();
+        let trunk = self.trunk.as_ref().map(Trunk::weight_max);
+        own.max(trunk).unwrap_or(0)
     }
 
     /// Where the parameters of stage `index` begin; the end of all for the stage after the last.

@@ -81,12 +81,34 @@ impl Pool {
             return tasks.for_each(act);
         }
         let tasks = Mutex::new(tasks);
-        let next = || tasks.lock().unwrap_or_else(PoisonError::into_inner).next();
         self.run(&|| {
-            while let Some(task) = next() {
+            while let Some(task) = next(&tasks) {
                 act(task);
             }
         });
+    }
+
+    /// Like [`Self::each`], with one of `benches` for each thread; threads without one only wait.
+    pub(super) fn each_at<T: Send, B: Send>(
+        &mut self,
+        benches: &mut [B],
+        tasks: impl Iterator<Item = T> + Send,
+        act: impl Fn(&mut B, T) + Sync,
+    ) {
+        let (benches, tasks) = (Mutex::new(benches.iter_mut()), Mutex::new(tasks));
+        self.run(&|| {
+            let Some(bench) = next(&benches) else {
+                return;
+            };
+            while let Some(task) = next(&tasks) {
+                act(bench, task);
+            }
+        });
+    }
+
+    /// How many threads it has, the caller's among them.
+    pub(super) fn threads(&self) -> usize {
+        self.workers.len() + 1
     }
 
     /// Runs `work` on every thread of the pool at once and returns when all have finished.
@@ -166,6 +188,10 @@ impl Shared {
     }
 }
 
+fn next<T>(tasks: &Mutex<impl Iterator<Item = T>>) -> Option<T> {
+    tasks.lock().unwrap_or_else(PoisonError::into_inner).next()
+}
+
 /// Spins briefly for `ready`, then sleeps until unparked, as often as needed.
 fn wait_until(ready: impl Fn() -> bool) {
     for _ in 0..SPINS {
@@ -196,6 +222,15 @@ mod tests {
                 pool.each(counts.iter_mut(), |count| *count += 1);
             }
             assert_eq!(counts, vec![200; 100]);
+        }
+    }
+
+    #[test]
+    fn a_task_has_a_bench_to_itself() {
+        for (threads, places) in [(1, 1), (3, 3), (3, 2)] {
+            let mut benches = vec![0; places];
+            pool(threads).each_at(&mut benches, 0..100, |bench, _| *bench += 1);
+            assert_eq!(benches.iter().sum::<i32>(), 100);
         }
     }
 

@@ -186,17 +186,18 @@ impl Trainer {
                 }
             ]
         };
+        let pool = match network.worth_sharing(batch_size) {
+            true => Pool::new(threads),
+            false => Pool::new(NonZeroUsize::MIN),
+        };
         Ok(Self {
             training: *training,
             rows_max,
             batch_size,
-            pool: match network.worth_sharing(batch_size) {
-                true => Pool::new(threads),
-                false => Pool::new(NonZeroUsize::MIN),
-            },
             batches: Batches::new(rows_max, batch_size),
             activations: Activations::new(&network, batch_size),
-            gradients: Gradients::new(&network, batch_size),
+            gradients: Gradients::new(&network, batch_size, pool.threads()),
+            pool,
             clipping: Clipping::new(network.num_parameters),
             memory: [memory(0), memory(1)],
             network,

@@ -12,6 +12,7 @@ mod convolution;
 mod held;
 mod norm;
 mod op;
+mod panels;
 mod plan;
 mod update;
 mod window;
@@ -20,7 +21,7 @@ pub(super) use block_work::token_index;
 pub(super) use held::{Held, Known, Slopes};
 pub(super) use update::update_tasks;
 
-use op::Op;
+use op::{Kind, Op};
 
 /// Most blocks that a batch is cut into: enough that four threads share them evenly, few enough
 /// that a block of sequences is tall enough for products near their limit.
@@ -55,6 +56,17 @@ impl Trunk {
     /// Rows of one block.
     pub(super) fn block(rows: usize) -> usize {
         rows.div_ceil(BLOCKS_MAX).max(1)
+    }
+
+    /// Length of the largest weight of a linear layer.
+    pub(super) fn weight_max(&self) -> usize {
+        let weights = self.ops.iter().map(|op| match op.kind {
+            Kind::Linear {
+                inputs, outputs, ..
+            } => inputs * outputs,
+            _ => 0,
+        });
+        weights.max().unwrap_or(0)
     }
 
     /// Width of what it yields.

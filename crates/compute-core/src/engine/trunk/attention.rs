@@ -141,7 +141,7 @@ impl Attention {
 /// The softmax of `scale` times a row of products.
 #[inline(always)]
 fn weigh(row: &mut [f32], scale: f32) {
-    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let largest = lanes::largest(row);
     for x in row.iter_mut() {
         *x = exp((*x - largest) * scale);
     }

@@ -1,11 +1,13 @@
 //! What layers do with all rows of a block.
 
+use super::super::curve::Curve;
 use super::super::lanes::{self, wide};
-use super::super::matrix::{Columns, Matrix};
+use super::super::matrix::Columns;
 use super::attention::Attention;
 use super::convolution::Convolution;
 use super::norm;
 use super::op::Flow;
+use super::panels::{self, transpose};
 use super::window::Window;
 
 /// A convolution of every image of a block; `kept` is one stretch for each.
@@ -126,43 +128,47 @@ pub(super) fn attend_back(
     }
 }
 
-/// `output = input · prepared`, row by row.
+/// A linear layer of every row of a block, and the curve after it.
 ///
 /// # Shapes
 ///
-/// - `input`: `[rows, inputs]`; `prepared`: `[inputs, outputs]`; `output`: `[rows, outputs]`
-pub(super) fn multiply(
+/// - `input`: `[rows, inputs]`; `prepared`: `[inputs, outputs]`, in panels; `bias`: `[outputs]`
+/// - `output`: `[rows, outputs]`; `kept`: like it where the curve keeps its slopes, else empty
+pub(super) fn bend_product(
     input: &[f32],
-    prepared: &[f32],
-    (inputs, outputs): (usize, usize),
+    (bias, prepared): (&[f32], &[f32]),
+    (inputs, curve): (usize, &Curve),
     output: &mut [f32],
+    kept: &mut [f32],
 ) {
-    let rows = input.len() / inputs;
-    Columns::new(output, rows, outputs).product(
-        Matrix::new(input, rows, inputs),
-        Matrix::new(prepared, inputs, outputs),
+    let outputs = bias.len();
+    let kept_rows = kept.len() / outputs;
+    let mut kept = Columns::new(kept, kept_rows, outputs);
+    panels::multiply(
+        input,
+        prepared,
+        (inputs, outputs),
+        (output, false),
+        |first, mut tile| {
+            let columns = first..first + tile.num_columns();
+            let bias = &bias[columns.clone()];
+            wide(
+                #[inline(always)]
+                || {
+                    for row in 0..tile.num_rows() {
+                        let values = tile.row(row);
+                        lanes::add(values, bias);
+                        match row < kept_rows {
+                            true => {
+                                curve.bend_and_keep(values, &mut kept.row(row)[columns.clone()])
+                            }
+                            false => curve.bend(values),
+                        }
+                    }
+                },
+            );
+        },
     );
-}
-
-/// `below = gradient · weight`, or that much more.
-///
-/// # Shapes
-///
-/// - `gradient`: `[rows, outputs]`; `weight`: `[outputs, inputs]`; `below`: `[rows, inputs]`
-pub(super) fn multiply_back(
-    gradient: &[f32],
-    weight: &[f32],
-    (inputs, outputs): (usize, usize),
-    (below, is_added): (&mut [f32], bool),
-) {
-    let rows = gradient.len() / outputs;
-    let gradient = Matrix::new(gradient, rows, outputs);
-    let weight = Matrix::new(weight, outputs, inputs);
-    let mut below = Columns::new(below, rows, inputs);
-    match is_added {
-        true => below.add_product(gradient, weight),
-        false => below.product(gradient, weight),
-    }
 }
 
 /// Hands out one stretch of `values` for each of `count` rows.
@@ -200,23 +206,6 @@ pub(super) fn turn_back(
         for (channel, from) in from.chunks_exact(places).enumerate() {
             for (place, g) in from.iter().enumerate() {
                 to[place * channels + channel] += g;
-            }
-        }
-    }
-}
-
-/// Rows of a matrix that are turned together: a cache line of the other one.
-const TURNED_TOGETHER: usize = 16;
-
-/// `[_, columns]` to `[columns, _]`.
-pub(super) fn transpose(from: &[f32], columns: usize, to: &mut [f32]) {
-    let rows = from.len() / columns;
-    for first in (0..rows).step_by(TURNED_TOGETHER) {
-        let count = TURNED_TOGETHER.min(rows - first);
-        for column in 0..columns {
-            let to = &mut to[column * rows + first..][..count];
-            for (row, to) in to.iter_mut().enumerate() {
-                *to = from[(first + row) * columns + column];
             }
         }
     }

@@ -1,14 +1,15 @@
 //! One layer of a trunk, forward and backward over a block of rows.
 
 use super::super::curve::Curve;
-use super::super::lanes::{self, wide};
+use super::super::lanes::wide;
 use super::super::sheets::Block;
 use super::attention::Attention;
 use super::block_work::{
-    add, attend_back, convolve, embed, multiply, multiply_back, normalise, normalise_back, pass,
-    pool, pool_back, transpose, turn, turn_back,
+    add, attend_back, bend_product, convolve, embed, normalise, normalise_back, pass, pool,
+    pool_back, turn, turn_back,
 };
 use super::convolution::Convolution;
+use super::panels::{self, lay_out, lay_out_transposed};
 use super::window::Window;
 
 /// A layer, and where its numbers stand.
@@ -126,7 +127,7 @@ impl Op {
         match &self.kind {
             Kind::Linear {
                 inputs, outputs, ..
-            } => transpose(&own[*outputs..], *inputs, prepared),
+            } => lay_out_both(&own[*outputs..], *inputs, prepared),
             Kind::Convolution(convolution) => {
                 convolution.prepare(&own[convolution.outputs..], prepared);
             }
@@ -134,7 +135,7 @@ impl Op {
                 width,
                 vocabulary,
                 start,
-            } => transpose(
+            } => lay_out_both(
                 &parameters[*start..][..width * vocabulary],
                 *width,
                 prepared,
@@ -162,20 +163,9 @@ impl Op {
                 outputs,
                 curve,
             } => {
-                multiply(input, prepared, (*inputs, *outputs), output);
-                wide(
-                    #[inline(always)]
-                    || {
-                        for row in output.chunks_exact_mut(*outputs) {
-                            lanes::add(row, &own[..*outputs]);
-                        }
-                        if curve.keeps_input() {
-                            curve.bend_and_keep(output, kept);
-                        } else {
-                            curve.bend(output);
-                        }
-                    },
-                );
+                let (down, _) = prepared.split_at(inputs * outputs);
+                let weights = (&own[..*outputs], down);
+                bend_product(input, weights, (*inputs, curve), output, kept);
             }
             Kind::Curve(curve) => {
                 output.copy_from_slice(input);
@@ -209,7 +199,11 @@ impl Op {
             }
             Kind::TiedHead {
                 width, vocabulary, ..
-            } => multiply(input, prepared, (*width, *vocabulary), output),
+            } => {
+                let (down, _) = prepared.split_at(width * vocabulary);
+                let shape = (*width, *vocabulary);
+                panels::multiply(input, down, shape, (output, false), |_, _| ());
+            }
             Kind::Join { .. } => {}
         }
     }
@@ -246,19 +240,16 @@ impl Op {
         match &self.kind {
             Kind::Linear {
                 inputs, outputs, ..
-            } => multiply_back(
-                gradient,
-                &own[*outputs..],
-                (*inputs, *outputs),
-                (below, is_added),
-            ),
-            Kind::TiedHead {
-                width,
-                vocabulary,
-                start,
+            }
+            | Kind::TiedHead {
+                width: inputs,
+                vocabulary: outputs,
+                ..
             } => {
-                let tokens = &weights.parameters[*start..][..width * vocabulary];
-                multiply_back(gradient, tokens, (*width, *vocabulary), (below, is_added));
+                let prepared = &weights.prepared[self.prepared..][..self.prepared_len];
+                let (_, up) = prepared.split_at(inputs * outputs);
+                let shape = (*outputs, *inputs);
+                panels::multiply(gradient, up, shape, (below, is_added), |_, _| ());
             }
             Kind::Curve(curve) => {
                 let seen = match curve.keeps_input() {
@@ -367,4 +358,11 @@ impl Op {
             );
         }
     }
+}
+
+/// Lays a weight `[_, inputs]` out as the product forward reads it, then as the one backward does.
+fn lay_out_both(weight: &[f32], inputs: usize, prepared: &mut [f32]) {
+    let (down, up) = prepared.split_at_mut(weight.len());
+    lay_out_transposed(weight, inputs, down);
+    lay_out(weight, inputs, up);
 }

@@ -76,7 +76,7 @@ impl Plan {
                     outputs,
                     curve: Curve::default(),
                 };
-                self.push(kind, shape, own, inputs * outputs, 0, 0);
+                self.push(kind, shape, own, 2 * inputs * outputs, 0, 0);
             }
             Layer::Image { .. } => {
                 let (channels, places) = channels(shape);
@@ -123,7 +123,7 @@ impl Plan {
                     vocabulary,
                     start,
                 };
-                self.push(kind, shape, 0, vocabulary * width, 0, 0);
+                self.push(kind, shape, 0, 2 * vocabulary * width, 0, 0);
             }
         }
     }

@@ -68,7 +68,9 @@ impl Trunk {
 
 impl Update<'_> {
     /// Sums the gradient, then moves the parameters.
-    pub(in super::super) fn run(self, known: Known<'_>, rule: Rule) {
+    ///
+    /// `bench` is memory for the gradient of a weight, as in [`update`].
+    pub(in super::super) fn run(self, known: Known<'_>, bench: &mut [f32], rule: Rule) {
         let Self {
             op,
             first,
@@ -88,7 +90,7 @@ impl Update<'_> {
                     Matrix::new(input, rows, *inputs),
                     bias,
                     rest,
-                    rule,
+                    (bench, rule),
                 );
                 return;
             }
