@@ -33,5 +33,5 @@ def peers():
 
 def ours(name, batch, threads):
     """Samples a second of one process of the bench, as a peer's figure is of one process."""
-    told = alternate.crate_bench("compute-core", "train", name, "--batch", str(batch))
+    told = alternate.crate_bench("compute-core", "train", name)
     return next(line[f"samples_per_second_{threads}"] for line in told if line["batch"] == batch)

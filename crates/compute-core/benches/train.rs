@@ -20,6 +20,9 @@ use std::time::Instant;
 /// Turns of each configuration; each gives one figure for one thread and one for two.
 const PAIRS: usize = 15;
 
+/// With `--short`, which looks only whether it runs.
+const PAIRS_SHORT: usize = 1;
+
 /// Batches of a pass.
 const BATCHES: usize = 16;
 
@@ -107,6 +110,8 @@ fn main() {
         mlp("mlp 784-512-256-10 gelu", Activation::Gelu, 256, SGD),
         small,
     ];
+    let is_short = std::env::args().any(|word| word == "--short");
+    let pairs = if is_short { PAIRS_SHORT } else { PAIRS };
     // A name as the first argument picks the cases that begin with it.
     let picked = std::env::args()
         .nth(1)
@@ -116,12 +121,12 @@ fn main() {
             .as_ref()
             .is_none_or(|name| case.name.starts_with(name))
         {
-            run(case);
+            run(case, pairs);
         }
     }
 }
 
-fn run(case: &Case) {
+fn run(case: &Case, pairs: usize) {
     let architecture = case
         .model
         .architecture(case.inputs, case.outputs)
@@ -133,7 +138,7 @@ fn run(case: &Case) {
 
     let (mut one, mut two, mut ratio) = (vec![], vec![], vec![]);
     let (mut limits, mut shares) = (vec![], vec![]);
-    for pair in 0..PAIRS {
+    for pair in 0..pairs {
         let order = if pair % 2 == 0 { [0, 1] } else { [1, 0] };
         let mut speeds = [0.0; 2];
         for turn in order {
