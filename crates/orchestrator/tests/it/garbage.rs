@@ -206,6 +206,7 @@ async fn a_run_that_waits_or_rests_keeps_all_that_it_needs_over_a_restart() {
     world.until_state(undisturbed, RunState::Completed).await;
     let run = world.submit(job(2, 4)).await;
     worker.work_on(5).await;
+    world.until_committed(run, 2).await;
     world.command(run, Command::Pause).await;
     collect(&world, true, Duration::ZERO).await;
 

@@ -44,6 +44,8 @@ async fn a_crash_in_the_middle_does_not_change_a_byte_of_the_model() {
         let run = world.submit(job(3, 2)).await;
         worker.work_on(4).await;
         if crash {
+            // Otherwise the second round would be trained anew.
+            world.until_committed(run, 1).await;
             world = world.restart(&[]).await;
             worker = Worker::connect(&world, "v").await;
         }
@@ -93,7 +95,7 @@ async fn a_model_that_rotted_does_not_become_a_base() {
     let mut worker = Worker::connect(&world, "w").await;
     let run = world.submit(job(1, 2)).await;
     worker.work_on(1).await;
-    worker.lease().await;
+    world.until_committed(run, 1).await;
     let path = world.model_file(run, 1);
     let mut bytes = std::fs::read(&path).unwrap();
     *bytes.last_mut().unwrap() ^= 1;

@@ -193,8 +193,8 @@ impl RemoteUpload {
             }),
         };
         match &ended {
-            Err(BlobError::Unavailable { .. }) => lock(&self.broken).insert(self.key.clone()),
-            _ => lock(&self.broken).remove(&self.key),
+            Ok(()) => lock(&self.broken).remove(&self.key),
+            Err(_) => lock(&self.broken).insert(self.key.clone()),
         };
         ended
     }
