@@ -6,7 +6,7 @@
 use pulp::{Arch, Simd, WithSimd};
 
 /// Updates that are added in one pass over the sums. More of them save passes and need more of the
-/// caches; past four, on processors with AVX2 or AVX-512, nothing was gained.
+/// caches.
 pub(crate) const TOGETHER: usize = 4;
 
 /// Squares that are summed side by side, so that one addition does not wait for the other.
