@@ -31,11 +31,11 @@ pub use pipe::{Pipe, PipeListener};
 /// the throughput of a stream.
 const WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 
-/// Largest HTTP/2 frame between hosts. Whatever else there is to say waits for the one that is under
+/// Largest HTTP/2 frame that a server takes, and a client from another host. Whatever else there is to say waits for the one that is under
 /// way: on a line of 1 Mbit/s, for half a second.
 const FRAME_BYTES: u32 = 64 * 1024;
 
-/// Largest HTTP/2 frame within a host, where no line is slow.
+/// Largest HTTP/2 frame that a client takes from its own host, where no line is slow.
 const NEAR_FRAME_BYTES: u32 = 1024 * 1024;
 
 /// Bytes of a connection that wait in the kernel to be sent. Questions whether the connection still
@@ -222,8 +222,7 @@ pub fn server_within(idle_timeout: Duration) -> Server {
     Server::builder()
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
-        // What is taken. Who sends from afar sends less at a time.
-        .max_frame_size(NEAR_FRAME_BYTES)
+        .max_frame_size(FRAME_BYTES)
         .http2_keepalive_interval(Some(idle_timeout / 2))
         .http2_keepalive_timeout(Some(idle_timeout / 2))
 }

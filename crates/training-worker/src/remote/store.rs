@@ -31,6 +31,9 @@ pub struct RemoteStore {
     broken: Broken,
 }
 
+/// Broken uploads remembered at once. One that is forgotten begins anew.
+const BROKEN_MAX: usize = 1_000;
+
 /// Uploads that broke: only of these is it asked where they go on.
 type Broken = Arc<Mutex<HashSet<Key>>>;
 
@@ -194,7 +197,7 @@ impl RemoteUpload {
         };
         match &ended {
             Ok(()) => lock(&self.broken).remove(&self.key),
-            Err(_) => lock(&self.broken).insert(self.key.clone()),
+            Err(_) => remember(&self.broken, &self.key),
         };
         ended
     }
@@ -203,9 +206,18 @@ impl RemoteUpload {
 impl Drop for RemoteUpload {
     fn drop(&mut self) {
         if self.call.is_some() {
-            lock(&self.broken).insert(self.key.clone());
+            remember(&self.broken, &self.key);
         }
     }
+}
+
+/// Remembers an upload that broke; says whether it was not known.
+fn remember(broken: &Broken, key: &Key) -> bool {
+    let mut broken = lock(broken);
+    if broken.len() >= BROKEN_MAX {
+        broken.clear();
+    }
+    broken.insert(key.clone())
 }
 
 fn lock(broken: &Broken) -> MutexGuard<'_, HashSet<Key>> {
