@@ -37,13 +37,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use federation::Digest;
-use futures::stream::BoxStream;
+use futures::TryStreamExt;
+use futures::stream::{self, BoxStream, StreamExt};
 use thiserror::Error;
 
 use crate::{BlobError, BlobStore, Key, LocalStore, OpenError, S3OpenError, S3Store, Upload};
 use behind::Behind;
 use copies::Locks;
 use upload::Arriving;
+
+/// Objects that are deleted at one time: on S3 each takes a trip.
+const DELETIONS: usize = 16;
 
 /// Objects in a local directory, or on S3 behind one.
 #[derive(Debug, Clone)]
@@ -293,6 +297,18 @@ impl BlobStore for ArtifactStore {
         match &self.behind {
             None => self.local.delete(key).await,
             Some(behind) => behind.delete(key).await,
+        }
+    }
+
+    async fn delete_all(&self, keys: &[Key]) -> Result<(), BlobError> {
+        match &self.behind {
+            None => self.local.delete_all(keys).await,
+            Some(behind) => {
+                stream::iter(keys)
+                    .map(Ok)
+                    .try_for_each_concurrent(DELETIONS, |key| behind.delete(key))
+                    .await
+            }
         }
     }
 

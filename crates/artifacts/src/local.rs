@@ -6,6 +6,8 @@
 
 pub(crate) mod files;
 mod seen;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 use std::fs::{self, File};
@@ -44,6 +46,18 @@ struct Place {
 }
 
 impl Place {
+    /// Reads what belongs to an object: here, where it is at hand, and else on a thread that may block.
+    async fn reading<T: Send + 'static>(
+        &self,
+        key: &Key,
+        read: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        if self.seen.is_at_hand(key) {
+            return read();
+        }
+        blocking(read).await
+    }
+
     /// Says of a disk that is full which one it is.
     fn failed(&self, key: &Key) -> impl FnOnce(io::Error) -> BlobError + use<> {
         let (root, failed) = (Arc::clone(&self.root), io_error(key));
@@ -161,13 +175,13 @@ impl LocalStore {
     ) -> Result<Option<(u64, Digest, T)>, BlobError> {
         let (seen, path) = (Arc::clone(&self.0.seen), self.path_of(key));
         let own = key.clone();
-        let looking = blocking(move || {
+        let looking = move || {
             let Some((len, digest)) = seen.look(&own, &path)? else {
                 return Ok(None);
             };
             Ok(Some((len, digest, more(&path)?)))
-        });
-        looking.await.map_err(io_error(key))
+        };
+        self.0.reading(key, looking).await.map_err(io_error(key))
     }
 
     /// Resumes the upload that goes on at `offset`; none, when there is no such upload, or another
@@ -237,7 +251,7 @@ impl BlobStore for LocalStore {
         range: Option<Range<u64>>,
     ) -> Result<BoxStream<'static, Result<Bytes, BlobError>>, BlobError> {
         let path = self.path_of(key);
-        let opening = blocking(move || open_object(&path));
+        let opening = self.0.reading(key, move || open_object(&path));
         let opened = self.0.meter.count("get", key, opening).await;
         let (file, len) = opened
             .map_err(io_error(key))?
@@ -251,28 +265,38 @@ impl BlobStore for LocalStore {
                 len,
             });
         }
-        Ok(chunks(self.0.meter.clone(), key.clone(), file, range))
+        Ok(chunks(self.place(), key.clone(), file, range))
     }
 
     async fn head(&self, key: &Key) -> Result<Option<u64>, BlobError> {
         let path = self.path_of(key);
-        let looking = blocking(move || {
+        let looking = move || {
             let metadata = absent_is_none(fs::metadata(path))?;
             Ok(metadata
                 .filter(fs::Metadata::is_file)
                 .map(|file| file.len()))
-        });
+        };
+        let looking = self.0.reading(key, looking);
         let len = self.0.meter.count("head", key, looking).await;
         len.map_err(io_error(key))
     }
 
     async fn delete(&self, key: &Key) -> Result<(), BlobError> {
-        let path = self.path_of(key);
+        self.delete_all(std::slice::from_ref(key)).await
+    }
+
+    async fn delete_all(&self, keys: &[Key]) -> Result<(), BlobError> {
+        let Some(first) = keys.first() else {
+            return Ok(());
+        };
+        for key in keys {
+            self.0.seen.forget(key);
+        }
+        let paths: Vec<_> = keys.iter().map(|key| self.path_of(key)).collect();
         let place = self.place();
-        let deleting = blocking(move || absent_is_none(files::remove(&place, &path)));
-        self.0.seen.forget(key);
-        let deleted = self.0.meter.count("delete", key, deleting).await;
-        deleted.map(|_removed_or_absent| ()).map_err(io_error(key))
+        let deleting = blocking(move || files::remove(&place, &paths));
+        let deleted = self.0.meter.count("delete", &keys, deleting).await;
+        deleted.map_err(io_error(first))
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Key>, BlobError> {
@@ -297,14 +321,14 @@ fn open_object(path: &Path) -> io::Result<Option<(File, u64)>> {
 
 /// Reads `range` of a file chunk by chunk, each when it is asked for.
 fn chunks(
-    meter: Meter,
+    place: Place,
     key: Key,
     file: File,
     range: Range<u64>,
 ) -> BoxStream<'static, Result<Bytes, BlobError>> {
     let file = Arc::new(file);
     stream::try_unfold(range, move |range| {
-        let (meter, key, file) = (meter.clone(), key.clone(), Arc::clone(&file));
+        let (place, key, file) = (place.clone(), key.clone(), Arc::clone(&file));
         async move {
             if range.is_empty() {
                 return Ok(None);
@@ -312,11 +336,12 @@ fn chunks(
             let len = usize::try_from(range.end - range.start).unwrap_or(CHUNK_MAX);
             let len = len.min(CHUNK_MAX);
             let start = range.start;
-            let reading = blocking(move || {
+            let reading = place.reading(&key, move || {
                 let mut chunk = vec![0; len];
                 file.read_exact_at(&mut chunk, start)?;
                 Ok(Bytes::from(chunk))
             });
+            let meter = &place.meter;
             let chunk = meter.count("read", &(&key, start, len), reading).await;
             let chunk = chunk.map_err(io_error(&key))?;
             meter.count_bytes("read", len);
@@ -340,243 +365,4 @@ fn absent_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 fn io_error(key: &Key) -> impl FnOnce(io::Error) -> BlobError + use<> {
     let key = key.clone();
     |source| BlobError::Io { key, source }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::contract::{self, Harness};
-
-    #[test]
-    fn a_disk_that_is_full_is_named() {
-        let (store, dir) = store();
-        let key = "models/a".parse().unwrap();
-        let full = io::Error::from_raw_os_error(28);
-        let told = store.place().failed(&key)(full).to_string();
-        let root = dir.path().join("artifacts");
-        let expected = format!("no room on the disk of {}: No space left", root.display());
-        assert!(told.contains(&expected), "{told}");
-    }
-
-    fn store() -> (LocalStore, tempfile::TempDir) {
-        let dir = tempfile::tempdir().unwrap();
-        let store = LocalStore::open(dir.path().join("artifacts")).unwrap();
-        (store, dir)
-    }
-
-    contract::check!(async {
-        let (store, dir) = store();
-        Harness {
-            store: Arc::new(store),
-            keep: Box::new(dir),
-        }
-    });
-
-    fn key(text: &str) -> Key {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn a_root_that_cannot_be_written_is_named() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let root = file.path().join("artifacts");
-        let error = LocalStore::open(root.clone()).unwrap_err();
-        let message = error.to_string();
-        assert!(message.contains(root.to_str().unwrap()), "{message}");
-    }
-
-    #[tokio::test]
-    async fn what_a_store_does_is_counted_by_operation() {
-        let (store, _dir) = store();
-        let registry = telemetry::metrics::Registry::new("test").unwrap();
-        let metrics = Metrics::register(&registry).unwrap();
-        let store = store.counted(metrics.clone());
-        let bytes = Bytes::from_static(b"pangea");
-        store.put(&key("a"), bytes.clone()).await.unwrap();
-        let mut upload = store
-            .upload(&key("b"), 6, &Digest::of(&bytes))
-            .await
-            .unwrap();
-        upload.write(bytes).await.unwrap();
-        upload.finish().await.unwrap();
-        let chunks = store.get(&key("b"), Some(2..6)).await.unwrap();
-        chunks
-            .for_each(|chunk| async { drop(chunk.unwrap()) })
-            .await;
-        // That there is no such object is an answer.
-        assert!(store.get(&key("c"), None).await.is_err());
-        store.head(&key("a")).await.unwrap();
-        store.delete(&key("a")).await.unwrap();
-        // No directory can be where an object is.
-        assert!(store.put(&key("b/c"), Bytes::new()).await.is_err());
-        store.list("").await.unwrap();
-
-        let counted = |operation| {
-            metrics
-                .requests
-                .with_label_values(&["local", operation])
-                .get()
-        };
-        let all = [
-            "put", "upload", "write", "finish", "get", "read", "head", "delete", "list",
-        ];
-        assert_eq!(all.map(counted), [2, 1, 1, 1, 2, 1, 1, 1, 1]);
-        let moved = |operation| metrics.bytes.with_label_values(&["local", operation]).get();
-        assert_eq!(["put", "write", "read"].map(moved), [6, 6, 4]);
-        let failed = |operation| {
-            metrics
-                .errors
-                .with_label_values(&["local", operation])
-                .get()
-        };
-        assert_eq!(["put", "get", "write"].map(failed), [1, 0, 0]);
-        assert_eq!(metrics.seconds.with(&["local", "finish"]).count(), 1);
-    }
-
-    #[tokio::test]
-    async fn a_probe_tells_that_nothing_can_be_written() {
-        let (store, dir) = store();
-        store.probe().await.unwrap();
-        let root = dir.path().join("artifacts");
-        fs::remove_dir_all(&root).unwrap();
-        fs::write(&root, "a file in its place").unwrap();
-        let error = store.probe().await.unwrap_err().to_string();
-        assert!(error.contains("artifacts"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn an_upload_resumes_after_a_restart() {
-        let (store, _dir) = store();
-        let digest = Digest::of(b"pangea");
-        let mut upload = store.upload(&key("a"), 6, &digest).await.unwrap();
-        upload.write(Bytes::from_static(b"pan")).await.unwrap();
-        drop(upload);
-
-        let restarted = LocalStore::open(store.0.root.to_path_buf()).unwrap();
-        let mut upload = restarted.upload(&key("a"), 6, &digest).await.unwrap();
-        assert_eq!(upload.offset(), 3);
-        upload.write(Bytes::from_static(b"gea")).await.unwrap();
-        upload.finish().await.unwrap();
-        assert_eq!(fs::read(restarted.path_of(&key("a"))).unwrap(), b"pangea");
-    }
-
-    #[tokio::test]
-    async fn an_upload_resumes_where_its_caller_says_or_not_at_all() {
-        let (store, _dir) = store();
-        let digest = Digest::of(b"pangea");
-        let mut upload = store.upload(&key("a"), 6, &digest).await.unwrap();
-        upload.write(Bytes::from_static(b"pan")).await.unwrap();
-        let resume = async |offset| {
-            let resumed = store.resume(&key("a"), 6, &digest, offset).await;
-            resumed.unwrap().map(|upload| upload.offset())
-        };
-        assert_eq!(resume(3).await, None, "another one holds it");
-        drop(upload);
-        assert_eq!(resume(0).await, Some(0), "a new one");
-        assert_eq!(resume(2).await, None);
-        assert_eq!(resume(3).await, Some(3));
-    }
-
-    #[tokio::test]
-    async fn of_two_broken_uploads_the_one_that_got_further_is_resumed() {
-        let (store, _dir) = store();
-        let digest = Digest::of(b"pangea");
-        let first = store.upload(&key("a"), 6, &digest).await.unwrap();
-        let mut second = store.upload(&key("a"), 6, &digest).await.unwrap();
-        second.write(Bytes::from_static(b"pan")).await.unwrap();
-        drop((first, second));
-        let upload = store.upload(&key("a"), 6, &digest).await.unwrap();
-        assert_eq!(upload.offset(), 3);
-    }
-
-    #[tokio::test]
-    async fn an_upload_that_another_one_overtook_ends_in_the_same_object() {
-        let (store, _dir) = store();
-        let bytes = Bytes::from_static(b"pangea");
-        store.put(&key("a"), bytes.clone()).await.unwrap();
-        let overtaken = store.resume(&key("a"), 6, &Digest::of(&bytes), 2).await;
-        let mut overtaken = overtaken.unwrap().unwrap();
-        assert_eq!(overtaken.offset(), 2);
-        overtaken.write(bytes.slice(2..)).await.unwrap();
-        overtaken.finish().await.unwrap();
-        assert_eq!(fs::read(store.path_of(&key("a"))).unwrap(), b"pangea");
-    }
-
-    #[tokio::test]
-    async fn who_resumes_elsewhere_does_not_take_an_upload_for_a_moment() {
-        let (store, _dir) = store();
-        let digest = Digest::of(b"pangea");
-        let mut upload = store.upload(&key("a"), 6, &digest).await.unwrap();
-        upload.write(Bytes::from_static(b"pan")).await.unwrap();
-        drop(upload);
-        let key = key("a");
-        for _time in 0..50 {
-            let (elsewhere, here) = tokio::join!(
-                store.resume(&key, 6, &digest, 0),
-                store.resume(&key, 6, &digest, 3),
-            );
-            assert!(elsewhere.unwrap().is_some() && here.unwrap().is_some());
-        }
-    }
-
-    #[tokio::test]
-    async fn what_was_being_put_when_a_process_died_is_gone_after_the_next_start() {
-        let dir = tempfile::tempdir().unwrap();
-        drop(LocalStore::open(dir.path().to_owned()).unwrap());
-        let left = dir.path().join(".partial/put-1-0");
-        let upload = dir.path().join(".partial/0123");
-        std::fs::write(&left, b"half").unwrap();
-        std::fs::write(&upload, b"half").unwrap();
-        drop(LocalStore::open(dir.path().to_owned()).unwrap());
-        assert!(!left.exists());
-        assert!(upload.exists(), "an upload can be gone on with");
-        let long_ago = std::time::UNIX_EPOCH;
-        std::fs::File::options()
-            .write(true)
-            .open(&upload)
-            .unwrap()
-            .set_modified(long_ago)
-            .unwrap();
-        drop(LocalStore::open(dir.path().to_owned()).unwrap());
-        assert!(!upload.exists());
-    }
-
-    #[tokio::test]
-    async fn nothing_stays_in_partial_once_all_is_done() {
-        let (store, _dir) = store();
-        store
-            .put(&key("a/b"), Bytes::from_static(b"1"))
-            .await
-            .unwrap();
-        let upload = store.upload(&key("c"), 0, &Digest::of(b"")).await.unwrap();
-        upload.finish().await.unwrap();
-        let left = fs::read_dir(store.0.root.join(".partial")).unwrap().count();
-        assert_eq!(left, 0);
-    }
-
-    #[tokio::test]
-    async fn foreign_files_and_partial_uploads_are_not_listed() {
-        let (store, _dir) = store();
-        store.put(&key("a/b"), Bytes::new()).await.unwrap();
-        fs::write(store.0.root.join("README.TXT"), "not an object").unwrap();
-        let upload = store.upload(&key("c"), 1, &Digest::of(b"x")).await.unwrap();
-        drop(upload);
-        assert_eq!(store.list("").await.unwrap(), [key("a/b")]);
-        assert_eq!(store.list("../").await.unwrap(), []);
-    }
-
-    #[tokio::test]
-    async fn a_reader_keeps_the_object_it_opened() {
-        let (store, _dir) = store();
-        store
-            .put(&key("a"), Bytes::from_static(b"old"))
-            .await
-            .unwrap();
-        let mut reader = store.get(&key("a"), None).await.unwrap();
-        store
-            .put(&key("a"), Bytes::from_static(b"new"))
-            .await
-            .unwrap();
-        assert_eq!(reader.next().await.unwrap().unwrap(), "old");
-    }
 }

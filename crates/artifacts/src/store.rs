@@ -45,6 +45,14 @@ pub trait BlobStore: Debug + Send + Sync {
     /// Removes an object. That there is none is fine.
     async fn delete(&self, key: &Key) -> Result<(), BlobError>;
 
+    /// Removes some objects. That there is none is fine; an error leaves open which of them are gone.
+    async fn delete_all(&self, keys: &[Key]) -> Result<(), BlobError> {
+        for key in keys {
+            self.delete(key).await?;
+        }
+        Ok(())
+    }
+
     /// The keys that begin with `prefix`, sorted.
     async fn list(&self, prefix: &str) -> Result<Vec<Key>, BlobError>;
 }

@@ -7,6 +7,7 @@
 //! made again when its outcome is unknown, because the connection broke before the answer: what it
 //! did is found and not done twice. Only events that change no other fact may be told twice.
 
+mod connections;
 mod datasets;
 mod events;
 mod leader;
@@ -36,7 +37,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 pub use datasets::DatasetRow;
-pub use events::StoredEvent;
+pub use events::{EVENTS_AT_ONCE, StoredEvent};
 pub use leader::{Epoch, Standing};
 pub use models::ModelRow;
 pub use partitions::PartitionRow;
@@ -47,6 +48,7 @@ pub use runs::{NewRun, RunRow, Submission};
 pub use schema::migrator;
 
 use crate::metrics;
+use connections::Connections;
 use leader::Fence;
 use meter::Meter;
 
@@ -94,7 +96,7 @@ pub enum StoreError {
 /// The run store.
 #[derive(Debug, Clone)]
 pub struct Store {
-    pool: AnyPool,
+    connections: Connections,
     meter: Arc<Meter>,
     // Rung at each commit, so that watchers wait instead of polling.
     commits: Bell,
@@ -129,7 +131,7 @@ impl Store {
             }
         };
         Ok(Self {
-            pool,
+            connections: Connections::new(pool, listening.is_none()),
             meter: Arc::new(Meter::new(metrics, place.answer())),
             commits,
             fence: Arc::new(Mutex::new(Fence::None)),
@@ -153,29 +155,19 @@ impl Store {
         self.commits.hearer()
     }
 
-    /// Whether the store answers.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Statement`] when it does not.
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(&self.pool).await?;
-        Ok(())
-    }
-
     /// Finishes what is under way and closes the connections.
     pub async fn close(&self) {
         if let Some(listening) = &self.listening {
             listening.abort();
         }
-        if timeout(CLOSE, self.pool.close()).await.is_err() {
+        if timeout(CLOSE, self.connections.close()).await.is_err() {
             warn!("the run store was closed before it answered");
         }
     }
 
     /// Brings what is shown of the connections up to date.
     pub fn look(&self) {
-        self.meter.look(&self.pool);
+        self.meter.look(&self.connections);
     }
 
     /// Whether other processes may be at the same store.

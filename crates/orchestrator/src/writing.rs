@@ -10,7 +10,6 @@ use std::time::Duration;
 use artifacts::{BlobStore, Key};
 use federation::RunId;
 use federation::event::RoundOutcome;
-use futures::stream::{self, StreamExt, TryStreamExt};
 use telemetry::trace::{Span, Traced};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -21,9 +20,6 @@ use crate::problem::Problem;
 use crate::retention;
 use crate::study::Study;
 use crate::trace::attempt;
-
-/// Old updates that are deleted at one time: on S3 each takes a trip.
-const DELETIONS: usize = 16;
 
 /// A round whose checkpoint is being written. Dropped, it is not written on.
 #[derive(Debug)]
@@ -129,11 +125,7 @@ async fn forget_updates(study: &Study, run: RunId, round: u32) {
     };
     let forgotten = async {
         let keys = study.blobs.list(&Key::round_prefix(run, forgotten)).await?;
-        stream::iter(keys)
-            .map(|key| async move { study.blobs.delete(&key).await })
-            .buffer_unordered(DELETIONS)
-            .try_collect::<()>()
-            .await
+        study.blobs.delete_all(&keys).await
     };
     if let Err(error) = forgotten.await {
         // They take up room and do no other harm until somebody collects garbage.

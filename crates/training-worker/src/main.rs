@@ -16,7 +16,8 @@ use training_worker::{Config, TrainingWorker, Wiring};
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
 
-#[tokio::main]
+// It waits and passes bytes on: to hand them from thread to thread would take longer than the work.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let config = match arguments(SERVICE, std::env::args_os())? {
         Arguments::Print(text) => return print(&text),

@@ -75,15 +75,24 @@ pub(super) fn probe(root: &Path) -> io::Result<()> {
 
 /// Writes `bytes` to `path` so that all of them are there or what was there before.
 pub(super) fn replace(place: &Place, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let (mut file, temporary) = create_temporary(&place.root)?;
-    let written = file
-        .write_all(bytes)
-        .and_then(|()| commit(place, &file, &temporary, path));
-    if written.is_err() {
+    let (file, temporary) = temporary_of(&place.root, bytes)?;
+    let committed = commit(place, &file, &temporary, path);
+    if committed.is_err() {
         // The first failure is the one to tell; a file left here disturbs nobody.
         drop(fs::remove_file(&temporary));
     }
-    written
+    committed
+}
+
+/// Writes `bytes` to a file that no one else knows.
+pub(super) fn temporary_of(root: &Path, bytes: &[u8]) -> io::Result<(File, PathBuf)> {
+    let (mut file, temporary) = create_temporary(root)?;
+    let written = file.write_all(bytes);
+    if written.is_err() {
+        // As above.
+        drop(fs::remove_file(&temporary));
+    }
+    written.map(|()| (file, temporary))
 }
 
 /// Directories that are on the disk for certain, so that only what is in them need be brought there.
@@ -136,18 +145,28 @@ pub(super) fn settle(place: &Place, path: &Path) -> io::Result<()> {
     place.settled.settle(&place.root, path)
 }
 
-/// Removes a file, and the directories above it that are empty then.
-pub(super) fn remove(place: &Place, path: &Path) -> io::Result<()> {
-    fs::remove_file(path)?;
-    let above = path.ancestors().skip(1);
-    for dir in above.take_while(|dir| *dir != &*place.root) {
+/// Removes files, and the directories above them that are empty then. That there is none is fine.
+pub(super) fn remove(place: &Place, paths: &[PathBuf]) -> io::Result<()> {
+    for path in paths {
+        absent_is_none(fs::remove_file(path))?;
+    }
+    let mut dirs: Vec<_> = paths.iter().filter_map(|path| path.parent()).collect();
+    dirs.dedup();
+    for dir in dirs {
+        remove_empty(place, dir);
+    }
+    Ok(())
+}
+
+/// Removes a directory, and those above it, for as long as they are empty.
+fn remove_empty(place: &Place, dir: &Path) {
+    for dir in dir.ancestors().take_while(|dir| *dir != &*place.root) {
         // Before it is gone: whoever makes it again has it settled again.
         place.settled.forget(dir);
         if fs::remove_dir(dir).is_err() {
-            break;
+            return;
         }
     }
-    Ok(())
 }
 
 /// Moves a written file to `path`. Where it is after a power cut, and with which bytes, is open.

@@ -21,6 +21,10 @@ use crate::Key;
 /// Files known at once, at about 200 bytes each. The rest is read again.
 const KNOWN_MAX: usize = 100_000;
 
+/// Longest file that is looked at without a thread of its own: to hand it over takes longer than to read
+/// it from the system's memory, where it still is.
+const SMALL: u64 = 64 * 1024;
+
 #[derive(Debug, Default)]
 pub(super) struct Seen(Mutex<HashMap<Key, (Mark, Digest)>>);
 
@@ -54,6 +58,12 @@ impl Seen {
 
     pub(super) fn forget(&self, key: &Key) {
         self.known().remove(key);
+    }
+
+    /// Whether the object of `key` is a file that this process wrote or read, and a small one.
+    pub(super) fn is_at_hand(&self, key: &Key) -> bool {
+        let known = self.known();
+        known.get(key).is_some_and(|(mark, _)| mark.len <= SMALL)
     }
 
     /// The length and the digest of the file at `path`, the object of `key`, if there is one.

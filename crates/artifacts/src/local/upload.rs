@@ -2,7 +2,8 @@
 //!
 //! The bytes so far are a file in `.partial`, named by what they are to become, so the next upload
 //! of the same object finds them. An advisory lock keeps two uploads out of one file; the second
-//! takes a file of its own, and both end in the same object.
+//! takes a file of its own, and both end in the same object. What is small is not worth resuming: its
+//! bytes wait in memory, and become a file when they are all there.
 
 use std::cmp::Reverse;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -22,6 +23,9 @@ use crate::{BlobError, Key, Upload};
 /// more than a few are a mistake.
 const UPLOADS_AT_ONCE: usize = 16;
 
+/// Longest object whose bytes wait in memory.
+const SMALL: u64 = 64 * 1024;
+
 /// One object on its way into a local directory.
 #[derive(Debug)]
 pub(super) struct LocalUpload {
@@ -37,6 +41,8 @@ pub(super) struct LocalUpload {
 enum Stage {
     /// The object is in the store already; what is written to it is let go.
     Complete,
+    /// All bytes so far, of few.
+    Small(Vec<u8>),
     Open(Box<Partial>),
     /// A write failed or was dropped half-way; what reached the disk is there to resume from.
     Broken,
@@ -83,6 +89,16 @@ async fn open(
     at: Option<u64>,
 ) -> io::Result<Option<LocalUpload>> {
     let key = key.clone();
+    if len <= SMALL {
+        return Ok(at.is_none_or(|at| at == 0).then(|| LocalUpload {
+            place,
+            key,
+            len,
+            digest,
+            offset: 0,
+            stage: Stage::Small(Vec::new()),
+        }));
+    }
     blocking(move || {
         let (offset, stage) = if files::holds(&place.root.join(key.as_str()), len, &digest)? {
             (at.unwrap_or(len), Stage::Complete)
@@ -129,16 +145,16 @@ fn name(key: &Key, len: u64, digest: &Digest) -> String {
 /// moment, for whoever resumes that one would take it for held.
 fn open_partial(root: &Path, name: &str, at: Option<u64>) -> io::Result<Option<(File, PathBuf)>> {
     let mut places = Vec::new();
+    let mut is_known = true;
     for number in 0..UPLOADS_AT_ONCE {
         let path = files::partial_dir(root).join(format!("{name}.{number}"));
-        let there = absent_is_none(fs::metadata(&path))?;
+        // Behind a gap there are none, but for what two uploads at once left.
+        let there = is_known.then(|| absent_is_none(fs::metadata(&path)));
+        let there = there.transpose()?.flatten();
+        is_known = there.is_some();
         let len = there.as_ref().map_or(0, fs::Metadata::len);
         if at.is_none_or(|at| at == len) {
             places.push((len, path));
-        }
-        // One behind a gap was left by two uploads at once, and is swept away one day.
-        if there.is_none() {
-            break;
         }
     }
     places.sort_by_key(|(len, _)| Reverse(*len));
@@ -150,8 +166,9 @@ fn open_partial(root: &Path, name: &str, at: Option<u64>) -> io::Result<Option<(
             .truncate(false)
             .open(&path)?;
         match file.try_lock() {
-            // Its last holder may have finished, and moved the file away, before it let go.
-            Ok(()) if is_at(&file, &path)? => return Ok(Some((file, path))),
+            // Its last holder may have finished, and moved the file away, or written on, before it
+            // let go.
+            Ok(()) if is_at(&file, &path, at)? => return Ok(Some((file, path))),
             Ok(()) | Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(error)) => return Err(error),
         }
@@ -159,10 +176,12 @@ fn open_partial(root: &Path, name: &str, at: Option<u64>) -> io::Result<Option<(
     Ok(None)
 }
 
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+/// Whether the file is the one at this place, and as long as it should be.
+fn is_at(file: &File, path: &Path, len: Option<u64>) -> io::Result<bool> {
     let own = file.metadata()?;
     let there = absent_is_none(fs::metadata(path))?;
-    Ok(there.is_some_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino())))
+    let is_there = there.is_some_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino()));
+    Ok(is_there && len.is_none_or(|len| len == own.len()))
 }
 
 impl LocalUpload {
@@ -195,40 +214,45 @@ impl Upload for LocalUpload {
         if bytes.is_empty() {
             return Ok(());
         }
-        let mut partial = match std::mem::replace(&mut self.stage, Stage::Broken) {
-            Stage::Open(partial) => partial,
-            Stage::Complete => {
-                self.stage = Stage::Complete;
-                self.offset = end;
-                return Ok(());
-            }
-            Stage::Broken => return Err(self.broken()),
-        };
         let (offset, len) = (self.offset, bytes.len());
         let said = (&self.key, offset, bytes.clone());
-        let writing = blocking(move || {
-            partial.file.write_all_at(&bytes, offset)?;
-            partial.digester.update(&bytes);
-            Ok(partial)
-        });
-        let partial = self.place.meter.count("write", &said, writing).await;
-        let partial = partial.map_err(self.place.failed(&self.key))?;
+        let stage = std::mem::replace(&mut self.stage, Stage::Broken);
+        let writing = async {
+            match stage {
+                Stage::Small(mut all) => {
+                    all.extend_from_slice(&bytes);
+                    Ok(Stage::Small(all))
+                }
+                Stage::Open(mut partial) => {
+                    let writing = blocking(move || {
+                        partial.file.write_all_at(&bytes, offset)?;
+                        partial.digester.update(&bytes);
+                        Ok(Stage::Open(partial))
+                    });
+                    writing.await.map_err(self.place.failed(&self.key))
+                }
+                Stage::Complete => Ok(Stage::Complete),
+                Stage::Broken => Err(self.broken()),
+            }
+        };
+        let written = self.place.meter.count("write", &said, writing).await;
+        self.stage = written?;
         self.place.meter.count_bytes("write", len);
-        self.stage = Stage::Open(partial);
         self.offset = end;
         Ok(())
     }
 
     async fn finish(mut self: Box<Self>) -> Result<(), BlobError> {
-        let partial = match std::mem::replace(&mut self.stage, Stage::Broken) {
+        let whole = match std::mem::replace(&mut self.stage, Stage::Broken) {
             Stage::Complete => return Ok(()),
             Stage::Broken => return Err(self.broken()),
-            Stage::Open(partial) => partial,
+            Stage::Open(partial) => Whole::File(partial),
+            Stage::Small(bytes) => Whole::Bytes(bytes),
         };
         if self.offset != self.len {
             return Err(self.wrong_length(self.offset));
         }
-        let actual = partial.digester.finish();
+        let actual = whole.digest();
         let failed = self.place.failed(&self.key);
         let place = self.place.clone();
         let meter = place.meter.clone();
@@ -236,13 +260,14 @@ impl Upload for LocalUpload {
         let matches = actual == self.digest;
         let finishing = blocking(move || {
             if !matches {
-                return fs::remove_file(&partial.path);
+                return whole.discard();
             }
+            let (file, from) = whole.file(&place.root)?;
             // An update can be trained again, and no round waits for the disk because of it.
             if key.is_update() {
-                files::rename(&place.root, &partial.path, &path)?;
+                files::rename(&place.root, &from, &path)?;
             } else {
-                files::commit(&place, &partial.file, &partial.path, &path)?;
+                files::commit(&place, &file, &from, &path)?;
             }
             place.seen.keep(&key, &path, actual)
         });
@@ -256,6 +281,36 @@ impl Upload for LocalUpload {
                 expected: self.digest,
                 actual,
             })
+        }
+    }
+}
+
+/// All bytes of an object that is none yet.
+enum Whole {
+    File(Box<Partial>),
+    Bytes(Vec<u8>),
+}
+
+impl Whole {
+    fn digest(&self) -> Digest {
+        match self {
+            Self::File(partial) => partial.digester.finish(),
+            Self::Bytes(bytes) => Digest::of(bytes),
+        }
+    }
+
+    /// The bytes in a file that waits to be moved.
+    fn file(self, root: &Path) -> io::Result<(File, PathBuf)> {
+        match self {
+            Self::File(partial) => Ok((partial.file, partial.path)),
+            Self::Bytes(bytes) => files::temporary_of(root, &bytes),
+        }
+    }
+
+    fn discard(self) -> io::Result<()> {
+        match self {
+            Self::File(partial) => fs::remove_file(&partial.path),
+            Self::Bytes(_) => Ok(()),
         }
     }
 }

@@ -18,7 +18,7 @@ use telemetry::trace::Traced;
 use tonic::{Request, Response, Status};
 
 use super::{Api, page, status};
-use crate::store::{RunRow, Store, StoreError, StoredEvent};
+use crate::store::{EVENTS_AT_ONCE, RunRow, Store, StoreError, StoredEvent};
 use crate::study::Study;
 use crate::submit;
 
@@ -135,6 +135,8 @@ impl Jobs for Api {
             commits,
             run,
             cursor,
+            is_up_to_date: false,
+            has_told: false,
             ended: false,
         };
         let closing = self.closing.clone().cancelled_owned();
@@ -231,6 +233,9 @@ struct Watching {
     commits: Hearer,
     run: RunId,
     cursor: u64,
+    // Nothing more is there until the next commit.
+    is_up_to_date: bool,
+    has_told: bool,
     ended: bool,
 }
 
@@ -240,6 +245,9 @@ impl Watching {
     /// The events that are there, or the next ones to come; nothing after the run's last.
     async fn next(mut self) -> Option<(Events, Self)> {
         while !self.ended {
+            if self.is_up_to_date {
+                self.commits.rung().await;
+            }
             self.commits.catch_up();
             let (is_over, mut events) = match self.look().await {
                 Ok(seen) => seen,
@@ -254,8 +262,10 @@ impl Watching {
                 events.truncate(end + 1);
                 self.ended = true;
             }
+            self.is_up_to_date = events.len() < EVENTS_AT_ONCE;
             if let Some(last) = events.last() {
                 self.cursor = last.sequence;
+                self.has_told = true;
                 let messages: Vec<_> = events
                     .into_iter()
                     .map(|stored| {
@@ -268,14 +278,17 @@ impl Watching {
             if is_over {
                 return None;
             }
-            self.commits.rung().await;
         }
         None
     }
 
     /// Whether the run is over, and the events after the cursor. Asked in this order: a run that
-    /// ends in between has its last event among them.
+    /// ends in between has its last event among them, as has one that told of something else before.
     async fn look(&self) -> Result<(bool, Vec<StoredEvent>), StoreError> {
+        if self.has_told {
+            let events = self.store.events_after(self.run, self.cursor).await?;
+            return Ok((false, events));
+        }
         let row = self.store.run(self.run).await?;
         let is_over = row.is_some_and(|row| row.state.is_final());
         let events = self.store.events_after(self.run, self.cursor).await?;

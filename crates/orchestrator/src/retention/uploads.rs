@@ -116,9 +116,11 @@ mod tests {
         let local = artifacts::LocalStore::open(dir.path().join("artifacts")).unwrap();
         let store = ArtifactStore::local(local);
         let key: Key = "a".parse().unwrap();
-        let digest = Digest::of(b"pangea");
-        let mut upload = store.upload(&key, 6, &digest).await.unwrap();
-        upload.write(Bytes::from_static(b"pan")).await.unwrap();
+        // What is shorter is no file until it is whole.
+        let bytes = Bytes::from(vec![7; 100_000]);
+        let (len, digest) = (bytes.len() as u64, Digest::of(&bytes));
+        let mut upload = store.upload(&key, len, &digest).await.unwrap();
+        upload.write(bytes.slice(..3)).await.unwrap();
         let late = long_after(&place(&store).unwrap());
         let all = Sum {
             objects: 1,
@@ -133,7 +135,7 @@ mod tests {
         assert_eq!((held, broken.len()), (all, 0), "it is not old");
 
         let (_, broken) = find(&store, late).await.unwrap();
-        let again = store.upload(&key, 6, &digest).await.unwrap();
+        let again = store.upload(&key, len, &digest).await.unwrap();
         assert_eq!(remove(&broken, late).await.unwrap(), [0; 0], "taken up");
         drop(again);
         assert_eq!(remove(&broken, late).await.unwrap(), [3]);

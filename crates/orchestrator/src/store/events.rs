@@ -1,14 +1,16 @@
 //! Events of a run, without a gap.
 
+use std::borrow::Borrow;
+
 use federation::event::Event;
 use federation::{RunId, Timestamp};
-use sqlx::Row;
+use sqlx::{AssertSqlSafe, Row};
 
-use super::statements::{Operation, Subject, Write};
+use super::statements::{Operation, ROWS, Subject, Write, places};
 use super::{Store, StoreError, count, encoded, json, stored};
 
 /// Most events read at once.
-const PAGE: i64 = 1000;
+pub const EVENTS_AT_ONCE: usize = 1000;
 
 /// An event with its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,13 +34,13 @@ impl Store {
         run: RunId,
         cursor: u64,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        let query = sqlx::query(
+        // SQLite plans a statement anew whenever it binds a limit.
+        let query = sqlx::query(AssertSqlSafe(format!(
             "SELECT sequence, time, body FROM events
-             WHERE run = $1 AND sequence > $2 ORDER BY sequence LIMIT $3",
-        )
+             WHERE run = $1 AND sequence > $2 ORDER BY sequence LIMIT {EVENTS_AT_ONCE}",
+        )))
         .bind(run.to_string())
-        .bind(stored(cursor))
-        .bind(PAGE);
+        .bind(stored(cursor));
         let rows = self.all(Subject::Event, query).await?;
         let event = |row| {
             Ok(StoredEvent {
@@ -69,22 +71,22 @@ pub(super) async fn append(
     now: Timestamp,
     event: &Event,
 ) -> Result<(), StoreError> {
-    let first = take_sequences(write, run, 1).await?;
-    insert(write, run, first, now, event).await
+    append_all(write, run, &[(now, event)]).await
 }
 
 /// Gives events the run's next sequences, in their order.
 pub(super) async fn append_all(
     write: &mut Write,
     run: RunId,
-    events: &[(Timestamp, Event)],
+    events: &[(Timestamp, impl Borrow<Event>)],
 ) -> Result<(), StoreError> {
     if events.is_empty() {
         return Ok(());
     }
-    let first = take_sequences(write, run, events.len()).await?;
-    for (sequence, (now, event)) in (first..).zip(events) {
-        insert(write, run, sequence, *now, event).await?;
+    let mut next = take_sequences(write, run, events.len()).await?;
+    for some in events.chunks(ROWS) {
+        insert(write, run, next, some).await?;
+        next += stored(some.len());
     }
     Ok(())
 }
@@ -106,16 +108,19 @@ async fn take_sequences(write: &mut Write, run: RunId, count: usize) -> Result<i
 async fn insert(
     write: &mut Write,
     run: RunId,
-    sequence: i64,
-    now: Timestamp,
-    event: &Event,
+    first: i64,
+    events: &[(Timestamp, impl Borrow<Event>)],
 ) -> Result<(), StoreError> {
-    let query =
-        sqlx::query("INSERT INTO events (run, sequence, time, body) VALUES ($1, $2, $3, $4)")
+    let places = places(events.len(), 4);
+    let statement = format!("INSERT INTO events (run, sequence, time, body) VALUES {places}");
+    let mut query = sqlx::query(AssertSqlSafe(statement));
+    for (sequence, (now, event)) in (first..).zip(events) {
+        query = query
             .bind(run.to_string())
             .bind(sequence)
             .bind(stored(now.0))
-            .bind(encoded(event)?);
+            .bind(encoded(event.borrow())?);
+    }
     write
         .change(Operation::Insert, Subject::Event, query)
         .await?;

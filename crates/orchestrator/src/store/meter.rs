@@ -7,10 +7,11 @@ use std::time::Duration;
 use seams::{Seam, Seams};
 use sqlx::any::AnyArguments;
 use sqlx::error::DatabaseError;
-use sqlx::{Any, AnyPool, Execute};
+use sqlx::{Any, Execute};
 use telemetry::metrics::{Histogram, IntCounter, IntGauge, Raised};
 use tokio::time::timeout;
 
+use super::connections::Connections;
 use crate::metrics::store as metrics;
 
 /// A statement with its arguments. An `Option<f64>` is none of them: the driver declares an absent
@@ -174,10 +175,12 @@ impl Meter {
         Raised::new(&self.waiting)
     }
 
-    /// Brings what is shown of the pool up to date.
-    pub(super) fn look(&self, pool: &AnyPool) {
-        let idle = i64::try_from(pool.num_idle()).unwrap_or(i64::MAX);
-        let active = i64::from(pool.size()).saturating_sub(idle).max(0);
+    /// Brings what is shown of the connections up to date.
+    pub(super) fn look(&self, connections: &Connections) {
+        let idle = i64::try_from(connections.idle()).unwrap_or(i64::MAX);
+        let active = i64::from(connections.pool.size())
+            .saturating_sub(idle)
+            .max(0);
         let Self { metrics, .. } = self;
         metrics.connections_idle.of(metrics::DATABASE).set(idle);
         metrics.connections_active.of(metrics::DATABASE).set(active);

@@ -1,12 +1,15 @@
 //! Receipts: every report of an update, with its verdict.
 
+use std::collections::HashSet;
+
 use federation::acceptance::Refusal;
 use federation::event::Event;
 use federation::{ClientId, Digest, RunId, Timestamp, WorkerId};
-use sqlx::Row;
 use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row};
 
-use super::statements::{Operation, Subject, Write};
+use super::meter::Query;
+use super::statements::{Operation, ROWS, Subject, Write, places};
 use super::{Store, StoreError, count, events, rounds, stored, text};
 
 /// What became of a report.
@@ -81,14 +84,17 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut write = self.write_ahead().await?;
         let mut told_of = Vec::with_capacity(reports.len());
-        for (receipt, verdict, again) in reports {
-            if insert(&mut write, run, receipt, verdict).await? == 0 {
-                continue;
+        for some in of_different_clients(reports) {
+            let new = insert(&mut write, run, some).await?;
+            for (receipt, verdict, again) in some {
+                if !new.contains(&receipt.client) {
+                    continue;
+                }
+                for (client, attempt) in *again {
+                    rounds::set_attempt(&mut write, run, receipt.round, *client, *attempt).await?;
+                }
+                told_of.push((receipt.received_at, told(receipt, verdict)));
             }
-            for (client, attempt) in *again {
-                rounds::set_attempt(&mut write, run, receipt.round, *client, *attempt).await?;
-            }
-            told_of.push((receipt.received_at, told(receipt, verdict)));
         }
         events::append_all(&mut write, run, &told_of).await?;
         self.commit(write).await
@@ -165,50 +171,85 @@ impl Store {
     }
 }
 
-/// Inserts a receipt; says how many rows that are. None, when it is there already: whoever stored it
-/// may not have heard of it.
+/// Cuts reports, in their order, into groups that one statement takes: none has two of a client.
+fn of_different_clients<'a, 'b>(
+    reports: &'b [Judgement<'a>],
+) -> impl Iterator<Item = &'b [Judgement<'a>]> {
+    let mut rest = reports;
+    std::iter::from_fn(move || {
+        let mut clients = HashSet::new();
+        let mut is_next = |(receipt, ..): &Judgement<'_>| clients.insert(receipt.client);
+        let count = rest
+            .iter()
+            .take(ROWS)
+            .take_while(|row| is_next(row))
+            .count();
+        let (next, others) = rest.split_at(count);
+        rest = others;
+        (count > 0).then_some(next)
+    })
+}
+
+/// Inserts receipts of different clients; says of which. Not of one whose receipt is there already:
+/// whoever stored it may not have heard of it.
 async fn insert(
     write: &mut Write,
     run: RunId,
-    receipt: &Receipt,
-    verdict: &Verdict,
-) -> Result<u64, StoreError> {
-    let reason = verdict.as_ref().err().map_or("", Refusal::reason);
-    let query = sqlx::query(
+    reports: &[Judgement<'_>],
+) -> Result<HashSet<ClientId>, StoreError> {
+    let places = places(reports.len(), 17);
+    let statement = format!(
         "INSERT INTO receipts (run, round, client, position, attempt, lease_epoch, worker,
              num_examples, num_steps, weight, mean_loss, bytes, digest, object_key, accepted,
              reason, message, received_at)
-         SELECT $1, $2, $3,
-             (SELECT COUNT(*) FROM receipts WHERE run = $1 AND round = $2 AND client = $3),
-             $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17
-         WHERE NOT EXISTS (SELECT position FROM receipts WHERE run = $1 AND round = $2
-             AND client = $3 AND attempt = $4 AND lease_epoch = $5 AND worker = $6
-             AND digest = $12 AND object_key = $13 AND accepted = $14 AND message = $16)",
-    )
-    .bind(run.to_string())
-    .bind(i64::from(receipt.round))
-    .bind(i64::from(receipt.client.0))
-    .bind(i64::from(receipt.attempt))
-    .bind(i64::from(receipt.lease_epoch))
-    .bind(&receipt.worker.0)
-    .bind(stored(receipt.num_examples))
-    .bind(i64::from(receipt.num_steps))
-    .bind(receipt.weight)
-    .bind(if receipt.mean_loss.is_finite() {
-        receipt.mean_loss
-    } else {
-        f64::NAN
-    })
-    .bind(stored(receipt.bytes))
-    .bind(receipt.digest.to_string())
-    .bind(&receipt.key)
-    .bind(i64::from(verdict.is_ok()))
-    .bind(reason)
-    .bind(message_of(verdict))
-    .bind(stored(receipt.received_at.0));
-    write
-        .change(Operation::Insert, Subject::Receipt, query)
-        .await
+         SELECT column1, column2, column3,
+             (SELECT COUNT(*) FROM receipts
+                 WHERE run = column1 AND round = column2 AND client = column3),
+             column4, column5, column6, column7, column8, column9, column10, column11, column12,
+             column13, column14, column15, column16, column17
+         FROM (VALUES {places}) AS new
+         WHERE NOT EXISTS (SELECT position FROM receipts WHERE run = column1 AND round = column2
+             AND client = column3 AND attempt = column4 AND lease_epoch = column5
+             AND worker = column6 AND digest = column12 AND object_key = column13
+             AND accepted = column14 AND message = column16)
+         RETURNING client",
+    );
+    let mut query = sqlx::query(AssertSqlSafe(statement));
+    for (receipt, verdict, _) in reports {
+        query = bound(query, run, receipt, verdict);
+    }
+    let rows = write
+        .changed_rows(Operation::Insert, Subject::Receipt, query)
+        .await?;
+    let client = |row| Ok(ClientId(count(row, "client")?));
+    rows.iter().map(client).collect()
+}
+
+/// The values of a row, all but its position.
+fn bound<'q>(query: Query<'q>, run: RunId, receipt: &Receipt, verdict: &Verdict) -> Query<'q> {
+    let reason = verdict.as_ref().err().map_or("", Refusal::reason);
+    query
+        .bind(run.to_string())
+        .bind(i64::from(receipt.round))
+        .bind(i64::from(receipt.client.0))
+        .bind(i64::from(receipt.attempt))
+        .bind(i64::from(receipt.lease_epoch))
+        .bind(receipt.worker.0.clone())
+        .bind(stored(receipt.num_examples))
+        .bind(i64::from(receipt.num_steps))
+        .bind(receipt.weight)
+        .bind(if receipt.mean_loss.is_finite() {
+            receipt.mean_loss
+        } else {
+            f64::NAN
+        })
+        .bind(stored(receipt.bytes))
+        .bind(receipt.digest.to_string())
+        .bind(receipt.key.clone())
+        .bind(i64::from(verdict.is_ok()))
+        .bind(reason)
+        .bind(message_of(verdict))
+        .bind(stored(receipt.received_at.0))
 }
 
 /// Why not, for a person.

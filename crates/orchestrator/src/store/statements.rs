@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use seams::away::{self, Away};
 use sqlx::any::AnyRow;
-use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, raw_sql};
+use sqlx::{AnyConnection, raw_sql};
 use tokio::time::timeout;
 
+use super::connections::Connection;
 use super::meter::{Meter, Query, Statement, is_lost};
 pub(super) use super::meter::{Operation, Subject};
 use super::{Store, StoreError};
@@ -66,10 +66,22 @@ impl Store {
         self.commit(write).await
     }
 
+    /// Whether the store answers.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Statement`] when it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let mut held = self.held().await?;
+        let answered = raw_sql("SELECT 1").execute(held.start()).await;
+        held.done(Use::None, answered)?;
+        Ok(())
+    }
+
     async fn held(&self) -> sqlx::Result<Held> {
         let _waiting = self.meter.wait();
         let away = away::go().await;
-        let acquired = self.pool.acquire().await;
+        let acquired = self.connections.acquire().await;
         acquired
             .inspect_err(|error| self.meter.count_error(Operation::Acquire, error))
             .map(|connection| Held {
@@ -193,8 +205,20 @@ impl Write {
         subject: Subject,
         query: Query<'_>,
     ) -> Result<AnyRow, StoreError> {
+        let rows = self.changed_rows(operation, subject, query).await?;
+        let row = rows.into_iter().next();
+        row.ok_or(StoreError::Statement(sqlx::Error::RowNotFound))
+    }
+
+    /// A change, and what became of the rows that it changed.
+    pub(super) async fn changed_rows(
+        &mut self,
+        operation: Operation,
+        subject: Subject,
+        query: Query<'_>,
+    ) -> Result<Vec<AnyRow>, StoreError> {
         let (query, statement) = self.meter.hear(query);
-        let changing = query.fetch_one(self.held.start());
+        let changing = query.fetch_all(self.held.start());
         let count = self.meter.count(operation, subject, changing);
         let made = self.meter.make_within(operation, &statement, count);
         let changed = made.await;
@@ -202,14 +226,27 @@ impl Write {
     }
 }
 
-/// A connection of the pool, which gets it back in a known state only: one that was broken off in
-/// the middle of a statement may never answer again.
+/// Most rows that one statement inserts; each number of rows is a statement that a connection
+/// prepares once.
+pub(super) const ROWS: usize = 50;
+
+/// The places of the values of so many rows, as in `($1, $2), ($3, $4)`.
+pub(super) fn places(rows: usize, columns: usize) -> String {
+    let row = |row: usize| {
+        let places = (1..=columns).map(|column| format!("${}", row * columns + column));
+        format!("({})", places.collect::<Vec<_>>().join(", "))
+    };
+    (0..rows).map(row).collect::<Vec<_>>().join(", ")
+}
+
+/// A connection in use, which goes back in a known state only: one that was broken off in the middle
+/// of a statement may never answer again.
 #[derive(Debug)]
 struct Held {
     // None only while it is dropped.
-    connection: Option<PoolConnection<Any>>,
+    connection: Option<Connection>,
     in_use: Use,
-    // Until the pool has it back.
+    // Until it is back.
     away: Away,
 }
 
@@ -225,9 +262,8 @@ impl Held {
     /// The connection, for one statement.
     fn start(&mut self) -> &mut AnyConnection {
         self.in_use = Use::Statement;
-        self.connection
-            .as_mut()
-            .expect("it is there until it is dropped")
+        let connection = self.connection.as_mut();
+        connection.expect("it is there until it is dropped").get()
     }
 
     /// The statement was answered, after which the connection is in `in_use`.
@@ -244,22 +280,29 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let Some(mut connection) = self.connection.take() else {
+        let Some(connection) = self.connection.take() else {
             return;
         };
         let (in_use, away) = (self.in_use, std::mem::take(&mut self.away));
+        let connection = match in_use {
+            Use::None => connection.keep(),
+            Use::Transaction | Use::Statement => Some(connection),
+        };
+        let Some(mut connection) = connection else {
+            return;
+        };
         tokio::spawn(async move {
             let is_known = match in_use {
                 Use::None => true,
                 Use::Statement => false,
                 Use::Transaction => {
-                    let rolling = raw_sql("ROLLBACK").execute(&mut *connection);
+                    let rolling = raw_sql("ROLLBACK").execute(connection.get());
                     matches!(timeout(ROLLBACK, rolling).await, Ok(Ok(_)))
                 }
             };
             if is_known {
                 // As when it is dropped, but awaited.
-                connection.return_to_pool().await;
+                connection.give_back().await;
             } else {
                 drop(timeout(ROLLBACK, connection.close()).await);
             }

@@ -83,20 +83,14 @@ impl BlobStore for RemoteStore {
             let offset = self.offset(header.clone()).await;
             header.offset_bytes = offset.map_err(|status| at(key, &status))?;
         }
-        let (offset, mut client) = (header.offset_bytes, self.client.clone());
-        let (parts, stream) = mpsc::channel(CHUNKS_IN_FLIGHT);
-        let put = async move { client.put(ReceiverStream::new(stream)).await.map(drop) };
-        let call = tokio::spawn(put.in_current());
-        let upload = RemoteUpload {
+        Ok(Box::new(RemoteUpload {
             key: key.clone(),
-            offset,
-            chunk_bytes: self.chunk_bytes,
-            parts: Some(parts),
-            call: Some(call),
-            broken: Arc::clone(&self.broken),
-        };
-        upload.send(put_blob_request::Part::Header(header)).await;
-        Ok(Box::new(upload))
+            offset: header.offset_bytes,
+            store: self.clone(),
+            header: Some(header),
+            parts: None,
+            call: None,
+        }))
     }
 
     async fn get(
@@ -167,14 +161,27 @@ impl BlobStore for RemoteStore {
 struct RemoteUpload {
     key: Key,
     offset: u64,
-    chunk_bytes: usize,
-    // Both only taken out at the end.
+    store: RemoteStore,
+    /// Until the call begins, which it does with the first bytes.
+    header: Option<UploadHeader>,
+    // Both there from then on, and taken out at the end.
     parts: Option<mpsc::Sender<PutBlobRequest>>,
     call: Option<JoinHandle<Result<(), Status>>>,
-    broken: Broken,
 }
 
 impl RemoteUpload {
+    async fn begin(&mut self) {
+        let Some(header) = self.header.take() else {
+            return;
+        };
+        let mut client = self.store.client.clone();
+        let (parts, stream) = mpsc::channel(CHUNKS_IN_FLIGHT);
+        let put = async move { client.put(ReceiverStream::new(stream)).await.map(drop) };
+        self.call = Some(tokio::spawn(put.in_current()));
+        self.parts = Some(parts);
+        self.send(put_blob_request::Part::Header(header)).await;
+    }
+
     // A call that has ended takes no more parts; why it ended is told by `finish`.
     async fn send(&self, part: put_blob_request::Part) -> bool {
         let request = PutBlobRequest { part: Some(part) };
@@ -196,8 +203,8 @@ impl RemoteUpload {
             }),
         };
         match &ended {
-            Ok(()) => lock(&self.broken).remove(&self.key),
-            Err(_) => remember(&self.broken, &self.key),
+            Ok(()) => lock(&self.store.broken).remove(&self.key),
+            Err(_) => remember(&self.store.broken, &self.key),
         };
         ended
     }
@@ -206,7 +213,7 @@ impl RemoteUpload {
 impl Drop for RemoteUpload {
     fn drop(&mut self) {
         if self.call.is_some() {
-            remember(&self.broken, &self.key);
+            remember(&self.store.broken, &self.key);
         }
     }
 }
@@ -231,7 +238,8 @@ impl Upload for RemoteUpload {
     }
 
     async fn write(&mut self, bytes: Bytes) -> Result<(), BlobError> {
-        for chunk in body::chunks_of(self.chunk_bytes, bytes) {
+        self.begin().await;
+        for chunk in body::chunks_of(self.store.chunk_bytes, bytes) {
             let len = chunk.len() as u64;
             if !self.send(put_blob_request::Part::Data(chunk)).await {
                 break;
@@ -242,6 +250,7 @@ impl Upload for RemoteUpload {
     }
 
     async fn finish(mut self: Box<Self>) -> Result<(), BlobError> {
+        self.begin().await;
         self.end().await
     }
 }

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use telemetry::export::sink::{Answer, Sink};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::fleet::{Fleet, Shape};
+use super::linked::{Habits, Linked};
+use super::service::{LOOK, PATIENCE};
 use super::training::{ROUNDS, Training, undisturbed};
 
 /// Longer than any of these tests takes: who waits for a lease of the dead fails.
@@ -36,23 +38,26 @@ async fn every_process_ends_in_time_with_all_streams_open() {
     }
 }
 
-/// Tells a worker in the middle of a task to stop; says how often tasks were delivered at most.
-async fn stop_in_a_task(drain: &'static str) -> u32 {
-    let mut fleet = Fleet::start(Shape {
+/// A house whose first worker is in the middle of a task: its line to compute-core stands still.
+async fn in_a_task(drain: &'static str) -> (Linked, Training) {
+    let net = Linked::start(Habits {
         lease_ttl: LONG_LEASE.0,
         drain,
-        ..Shape::default()
+        ..Habits::default()
     })
     .await;
-    let mut training = Training::begin(fleet.client(), ROUNDS).await;
-    training.until_committed(1).await;
-    fleet.until_busy(0).await;
-    let asked = Instant::now();
-    fleet.workers[0].ask_to_end();
-    let (status, _) = fleet.workers[0].ended().await;
-    assert!(status.success(), "{status}");
+    net.until_complete().await;
+    net.lines[0].compute.freeze();
+    let training = Training::begin(net.client(), ROUNDS).await;
+    net.until_busy("worker-1").await;
+    (net, training)
+}
+
+/// Follows the run to its good end; says how often tasks were delivered at most.
+async fn deliveries(mut training: Training) -> u32 {
+    let began = Instant::now();
     assert_eq!(training.finish().await, *undisturbed().await);
-    assert!(asked.elapsed() < LONG_LEASE.1, "a lease was waited for");
+    assert!(began.elapsed() < LONG_LEASE.1, "a lease was waited for");
     let rounds = training.rounds().await;
     let updates = rounds.iter().flat_map(|round| &round.updates);
     updates
@@ -63,12 +68,27 @@ async fn stop_in_a_task(drain: &'static str) -> u32 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_is_told_to_stop_finishes_its_task() {
-    assert_eq!(stop_in_a_task("10s").await, 1);
+    let (mut net, training) = in_a_task("10s").await;
+    net.workers[0].ask_to_end();
+    let told = async {
+        while net.workers[0].get("/readyz").await.0.contains(" 200 ") {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    timeout(PATIENCE, told).await.expect("it says that it ends");
+    net.lines[0].compute.thaw();
+    let (status, _) = net.workers[0].ended().await;
+    assert!(status.success(), "{status}");
+    assert_eq!(deliveries(training).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_without_time_to_finish_gives_its_task_back() {
-    assert_eq!(stop_in_a_task("0s").await, 2);
+    let (mut net, training) = in_a_task("0s").await;
+    net.workers[0].ask_to_end();
+    let (status, _) = net.workers[0].ended().await;
+    assert!(status.success(), "{status}");
+    assert_eq!(deliveries(training).await, 2);
 }
 
 /// A fleet that has trained and whose spans go where nobody takes them ends all the same.

@@ -19,7 +19,6 @@ pub(crate) struct Shape {
     pub(crate) workers: usize,
     pub(crate) carrier: Carrier,
     pub(crate) lease_ttl: &'static str,
-    pub(crate) drain: &'static str,
 }
 
 impl Default for Shape {
@@ -29,7 +28,6 @@ impl Default for Shape {
             workers: 2,
             carrier: Carrier::Tcp,
             lease_ttl: "1s",
-            drain: "10s",
         }
     }
 }
@@ -90,7 +88,6 @@ impl Fleet {
             ("COMPUTE", self.address_of(&self.compute)),
             ("HTTP__LISTEN", free_port()),
             ("LEASE__TTL", self.shape.lease_ttl.to_owned()),
-            ("LEASE__DRAIN", self.shape.drain.to_owned()),
         ];
         settings.extend(self.environment.clone());
         Service::start(Kind::TrainingWorker, settings, log).await

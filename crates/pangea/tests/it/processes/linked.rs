@@ -15,6 +15,7 @@ use super::service::{Kind, LOOK, PATIENCE, Service, Setting};
 pub(crate) struct Habits {
     pub(crate) workers: usize,
     pub(crate) lease_ttl: &'static str,
+    pub(crate) drain: &'static str,
     pub(crate) idle_timeout: &'static str,
 }
 
@@ -23,6 +24,7 @@ impl Default for Habits {
         Self {
             workers: 2,
             lease_ttl: "1s",
+            drain: "10s",
             idle_timeout: "20s",
         }
     }
@@ -108,6 +110,7 @@ impl Linked {
             ("ORCHESTRATOR", lines.orchestrator.address.to_string()),
             ("COMPUTE", lines.compute.address.to_string()),
             ("LEASE__TTL", self.habits.lease_ttl.to_owned()),
+            ("LEASE__DRAIN", self.habits.drain.to_owned()),
             ("LOG__FILTER", "info,training_worker=debug".to_owned()),
         ]);
         let worker = Service::start(Kind::TrainingWorker, settings, log).await;
@@ -158,6 +161,12 @@ impl Linked {
     /// Returns when the worker of this name is in this state.
     pub(crate) async fn until_state(&self, name: &str, state: v1::WorkerState) {
         let is_so = |worker: &v1::Worker| worker.worker == name && worker.state() == state;
+        self.until_listed(|workers| workers.iter().any(is_so)).await;
+    }
+
+    /// Returns when the worker of this name is in the middle of a task.
+    pub(crate) async fn until_busy(&self, name: &str) {
+        let is_so = |worker: &v1::Worker| worker.worker == name && !worker.tasks.is_empty();
         self.until_listed(|workers| workers.iter().any(is_so)).await;
     }
 
