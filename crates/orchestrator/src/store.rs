@@ -28,8 +28,8 @@ use std::time::Duration;
 
 use seams::bell::{Bell, Hearer};
 use seams::{Seams, away};
-use sqlx::any::{AnyPoolOptions, AnyRow, install_default_drivers};
-use sqlx::{AnyConnection, AnyPool, ConnectOptions, Row, raw_sql};
+use sqlx::any::{AnyRow, install_default_drivers};
+use sqlx::{AnyConnection, Row, raw_sql};
 use thiserror::Error;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
@@ -51,9 +51,6 @@ use crate::metrics;
 use connections::Connections;
 use leader::Fence;
 use meter::Meter;
-
-/// How long a connection is waited for: until one is free, or until the server is there.
-const ACQUIRE: Duration = Duration::from_secs(10);
 
 /// How long closing waits for connections that may answer no more.
 const CLOSE: Duration = Duration::from_secs(5);
@@ -116,11 +113,12 @@ impl Store {
     pub async fn open(place: &Place, metrics: metrics::store::Store) -> Result<Self, StoreError> {
         install_default_drivers();
         let _away = away::go().await;
-        let pool = connect(place).await.map_err(|source| StoreError::Open {
+        let connections = Connections::open(place).await;
+        let connections = connections.map_err(|source| StoreError::Open {
             place: place.to_string(),
             source: Box::new(source),
         })?;
-        migrate(&pool, place).await?;
+        migrate(&connections, place).await?;
         let commits = Bell::default();
         let name = Uuid::new_v4().to_string();
         let listening = match place {
@@ -131,7 +129,7 @@ impl Store {
             }
         };
         Ok(Self {
-            connections: Connections::new(pool, listening.is_none()),
+            connections,
             meter: Arc::new(Meter::new(metrics, place.answer())),
             commits,
             fence: Arc::new(Mutex::new(Fence::None)),
@@ -176,39 +174,16 @@ impl Store {
     }
 }
 
-/// Connects, waiting for a server that is not there yet.
-async fn connect(place: &Place) -> sqlx::Result<AnyPool> {
-    let options = place.options()?;
-    let settings = place.settings();
-    let pool = AnyPoolOptions::new()
-        .max_connections(place.connections())
-        .acquire_timeout(ACQUIRE)
-        .after_connect(move |connection, _| Box::pin(place::prepare(connection, settings)))
-        .connect_with(options.clone())
-        .await;
-    match pool {
-        // What stands in the way is known to the one who knocks once more.
-        Err(sqlx::Error::PoolTimedOut) => {
-            let knocking = timeout(ACQUIRE, options.connect()).await;
-            Err(match knocking {
-                Ok(Err(error)) => error,
-                Ok(Ok(_)) | Err(_) => sqlx::Error::PoolTimedOut,
-            })
-        }
-        pool => pool,
-    }
-}
-
 /// Brings the schema up to date, one process at a time, however long that takes.
-async fn migrate(pool: &AnyPool, place: &Place) -> Result<(), StoreError> {
-    let mut connection = pool.acquire().await?;
+async fn migrate(connections: &Connections, place: &Place) -> Result<(), StoreError> {
+    let mut connection = connections.acquire().await?;
     if let Place::Postgres(_) = place {
         let patience = "SET statement_timeout = 0; SET lock_timeout = 0";
-        raw_sql(patience).execute(&mut *connection).await?;
-        warn_of_a_careless_server(&mut connection).await?;
+        raw_sql(patience).execute(connection.get()).await?;
+        warn_of_a_careless_server(connection.get()).await?;
     }
     schema::migrator(None)
-        .run(&mut *connection)
+        .run(connection.get())
         .await
         .map_err(Box::new)?;
     connection.close().await?;

@@ -1,136 +1,201 @@
 //! Connections to the run store, each with one user at a time.
 //!
-//! A pool tries a connection when it lends it and when it gets it back, by a trip each. That is well
-//! spent on a server, which may be gone. A file stays, so connections to one are kept here between
-//! two uses, and the pool only makes and closes them.
+//! Those to a server are of a pool, which tries one when it lends it and when it gets it back, by a
+//! trip each: a server may be gone. A file stays, so its connections are kept here between two uses.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool};
+use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions, Connection as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use super::place::{self, Place};
+
+/// How long a connection is waited for: until one is free, or until the server is there.
+const ACQUIRE: Duration = Duration::from_secs(10);
+
 #[derive(Debug, Clone)]
-pub(super) struct Connections {
-    pub(super) pool: AnyPool,
-    /// None to a server.
-    kept: Option<Arc<Kept>>,
-    patience: Duration,
+pub(super) enum Connections {
+    File(Arc<Kept>),
+    Server(AnyPool),
 }
 
+/// Connections to a file.
 #[derive(Debug)]
-struct Kept {
-    /// One for each connection that the pool may make, so that nobody waits at the pool.
+pub(super) struct Kept {
+    options: AnyConnectOptions,
+    settings: &'static str,
+    /// One for each connection that there may be.
     permits: Arc<Semaphore>,
-    /// None when all are closed.
-    idle: Mutex<Option<Vec<PoolConnection<Any>>>>,
+    idle: Mutex<Vec<AnyConnection>>,
+    most: u32,
 }
 
 /// A connection in use.
 #[derive(Debug)]
-pub(super) struct Connection {
-    connection: PoolConnection<Any>,
-    kept: Option<(Arc<Kept>, OwnedSemaphorePermit)>,
+pub(super) enum Connection {
+    // Boxed, as it is moved about.
+    File(Box<AnyConnection>, Arc<Kept>, OwnedSemaphorePermit),
+    Server(PoolConnection<Any>),
 }
 
 impl Connections {
-    /// Connections of a pool that waits so long for one of them: to a file, or to a server.
-    pub(super) fn new(pool: AnyPool, is_file: bool) -> Self {
-        let options = pool.options();
-        let most = usize::try_from(options.get_max_connections()).unwrap_or(usize::MAX);
-        let kept = || Kept {
-            permits: Arc::new(Semaphore::new(most)),
-            idle: Mutex::new(Some(Vec::new())),
-        };
-        Self {
-            kept: is_file.then(|| Arc::new(kept())),
-            patience: options.get_acquire_timeout(),
-            pool,
+    /// Makes a first connection, waiting for a server that is not there yet.
+    pub(super) async fn open(place: &Place) -> sqlx::Result<Self> {
+        let (options, settings, most) = (place.options()?, place.settings(), place.connections());
+        match place {
+            Place::Sqlite(_) => {
+                let kept = Arc::new(Kept {
+                    options,
+                    settings,
+                    permits: Arc::new(Semaphore::new(usize::try_from(most).unwrap_or(1))),
+                    idle: Mutex::default(),
+                    most,
+                });
+                let first = kept.make().await?;
+                kept.idle().push(first);
+                Ok(Self::File(kept))
+            }
+            Place::Postgres(_) => Ok(Self::Server(pool(options, settings, most).await?)),
         }
     }
 
     /// Waits for a connection that nobody uses.
     pub(super) async fn acquire(&self) -> sqlx::Result<Connection> {
-        let Some(kept) = &self.kept else {
-            let connection = self.pool.acquire().await?;
-            return Ok(Connection {
-                connection,
-                kept: None,
-            });
+        let kept = match self {
+            Self::Server(pool) => return pool.acquire().await.map(Connection::Server),
+            Self::File(kept) => kept,
         };
         let permit = Arc::clone(&kept.permits).acquire_owned();
-        let permit = match timeout(self.patience, permit).await {
+        let permit = match timeout(ACQUIRE, permit).await {
             Ok(Ok(permit)) => permit,
             Ok(Err(_closed)) => return Err(sqlx::Error::PoolClosed),
             Err(_elapsed) => return Err(sqlx::Error::PoolTimedOut),
         };
-        let idle = kept.idle().as_mut().and_then(Vec::pop);
+        let idle = kept.idle().pop();
         let connection = match idle {
             Some(connection) => connection,
-            None => self.pool.acquire().await?,
+            None => kept.make().await?,
         };
-        Ok(Connection {
-            connection,
-            kept: Some((Arc::clone(kept), permit)),
-        })
+        Ok(Connection::File(
+            Box::new(connection),
+            Arc::clone(kept),
+            permit,
+        ))
     }
 
-    /// How many wait for work.
-    pub(super) fn idle(&self) -> usize {
-        let kept = self.kept.as_ref();
-        let kept = kept.and_then(|kept| kept.idle().as_ref().map(Vec::len));
-        self.pool.num_idle() + kept.unwrap_or(0)
+    /// How many are in use, and how many wait for work.
+    pub(super) fn count(&self) -> (usize, usize) {
+        match self {
+            Self::File(kept) => {
+                let most = usize::try_from(kept.most).unwrap_or(1);
+                let active = most.saturating_sub(kept.permits.available_permits());
+                (active, kept.idle().len())
+            }
+            Self::Server(pool) => {
+                let idle = pool.num_idle();
+                let size = usize::try_from(pool.size()).unwrap_or(idle);
+                (size.saturating_sub(idle), idle)
+            }
+        }
     }
 
     /// Finishes what is under way and closes all of them.
     pub(super) async fn close(&self) {
-        if let Some(kept) = &self.kept {
+        let kept = match self {
+            Self::Server(pool) => return pool.close().await,
+            Self::File(kept) => kept,
+        };
+        // An error says that they were closed before.
+        if let Ok(all) = kept.permits.acquire_many(kept.most).await {
             kept.permits.close();
-            drop(kept.idle().take());
+            all.forget();
         }
-        self.pool.close().await;
+        let idle = std::mem::take(&mut *kept.idle());
+        for connection in idle {
+            // It was in no transaction, and so has nothing to lose.
+            drop(connection.close().await);
+        }
     }
 }
 
 impl Kept {
-    fn idle(&self) -> MutexGuard<'_, Option<Vec<PoolConnection<Any>>>> {
+    async fn make(&self) -> sqlx::Result<AnyConnection> {
+        let mut connection = self.options.connect().await?;
+        place::prepare(&mut connection, self.settings).await?;
+        Ok(connection)
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<AnyConnection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Connection {
     pub(super) fn get(&mut self) -> &mut AnyConnection {
-        &mut self.connection
-    }
-
-    /// Lets the next one have it, in a known state. Gives it back where that takes the pool.
-    pub(super) fn keep(self) -> Option<Self> {
-        let Self { connection, kept } = self;
-        let Some((kept, permit)) = kept else {
-            return Some(Self {
-                connection,
-                kept: None,
-            });
-        };
-        if let Some(idle) = kept.idle().as_mut() {
-            idle.push(connection);
-            return None;
+        match self {
+            Self::File(connection, ..) => connection,
+            Self::Server(connection) => connection,
         }
-        Some(Self {
-            connection,
-            kept: Some((kept, permit)),
-        })
     }
 
-    /// Returns when the pool has it.
-    pub(super) async fn give_back(mut self) {
-        self.connection.return_to_pool().await;
+    /// Lets the next one have it, in a known state, where that takes no trip; it is given back where
+    /// it does.
+    pub(super) fn keep(self) -> Option<Self> {
+        match self {
+            Self::File(connection, kept, permit) => {
+                kept.idle().push(*connection);
+                drop(permit);
+                None
+            }
+            Self::Server(_) => Some(self),
+        }
     }
 
-    /// Returns when it is closed.
+    /// Returns when the next one can have it, in a known state.
+    pub(super) async fn give_back(self) {
+        if let Some(Self::Server(mut connection)) = self.keep() {
+            // As when it is dropped, but awaited.
+            connection.return_to_pool().await;
+        }
+    }
+
+    /// Returns when it is closed. Another one may be made then.
     pub(super) async fn close(self) -> sqlx::Result<()> {
-        self.connection.close().await
+        match self {
+            Self::File(connection, _, permit) => {
+                let closed = connection.close().await;
+                drop(permit);
+                closed
+            }
+            Self::Server(connection) => connection.close().await,
+        }
+    }
+}
+
+async fn pool(
+    options: AnyConnectOptions,
+    settings: &'static str,
+    most: u32,
+) -> sqlx::Result<AnyPool> {
+    let pool = AnyPoolOptions::new()
+        .max_connections(most)
+        .acquire_timeout(ACQUIRE)
+        .after_connect(move |connection, _| Box::pin(place::prepare(connection, settings)))
+        .connect_with(options.clone())
+        .await;
+    match pool {
+        // What stands in the way is known to the one who knocks once more.
+        Err(sqlx::Error::PoolTimedOut) => {
+            let knocking = timeout(ACQUIRE, options.connect()).await;
+            Err(match knocking {
+                Ok(Err(error)) => error,
+                Ok(Ok(_)) | Err(_) => sqlx::Error::PoolTimedOut,
+            })
+        }
+        pool => pool,
     }
 }

@@ -12,6 +12,7 @@ use telemetry::metrics::{Histogram, IntCounter, IntGauge, Raised};
 use tokio::time::timeout;
 
 use super::connections::Connections;
+use super::stored;
 use crate::metrics::store as metrics;
 
 /// A statement with its arguments. An `Option<f64>` is none of them: the driver declares an absent
@@ -177,13 +178,16 @@ impl Meter {
 
     /// Brings what is shown of the connections up to date.
     pub(super) fn look(&self, connections: &Connections) {
-        let idle = i64::try_from(connections.idle()).unwrap_or(i64::MAX);
-        let active = i64::from(connections.pool.size())
-            .saturating_sub(idle)
-            .max(0);
+        let (active, idle) = connections.count();
         let Self { metrics, .. } = self;
-        metrics.connections_idle.of(metrics::DATABASE).set(idle);
-        metrics.connections_active.of(metrics::DATABASE).set(active);
+        metrics
+            .connections_idle
+            .of(metrics::DATABASE)
+            .set(stored(idle));
+        metrics
+            .connections_active
+            .of(metrics::DATABASE)
+            .set(stored(active));
     }
 }
 

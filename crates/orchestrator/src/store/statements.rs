@@ -301,7 +301,6 @@ impl Drop for Held {
                 }
             };
             if is_known {
-                // As when it is dropped, but awaited.
                 connection.give_back().await;
             } else {
                 drop(timeout(ROLLBACK, connection.close()).await);
