@@ -4,6 +4,7 @@
 //! and predicts. It keeps nothing that could be lost and knows neither runs nor rounds.
 
 pub mod app;
+mod arrivals;
 pub mod cache;
 pub mod config;
 pub mod engine;

@@ -27,6 +27,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::arrivals::Arrivals;
 use crate::cache::{Cache, Held};
 use crate::engine;
 use crate::metrics::Metrics;
@@ -40,6 +41,7 @@ const REPLIES: usize = 8;
 #[derive(Debug, Clone)]
 pub struct Service {
     cache: Arc<Cache>,
+    arrivals: Arrivals,
     running: Arc<Semaphore>,
     threads: NonZeroUsize,
     metrics: Metrics,
@@ -64,6 +66,7 @@ impl Service {
         let running = Arc::new(Semaphore::new(concurrency.get()));
         Self {
             cache: Arc::new(cache),
+            arrivals: Arrivals::default(),
             running,
             threads,
             metrics,
@@ -149,20 +152,23 @@ impl Service {
         Ok(digests)
     }
 
-    async fn hold(&self, chunks: Streaming<BodyChunk>) -> Result<String, Status> {
+    async fn hold(&self, mut chunks: Streaming<BodyChunk>) -> Result<String, Status> {
         let _passage = self.seams.pass(Seam::Service, "put", &()).await;
         let timer = self.metrics.processing.of("put").start();
-        let (header, bytes) = body::receive(chunks).await.map_err(fault::body)?;
+        let header = body::receive_header(&mut chunks).await;
+        let header = header.map_err(fault::body)?;
         let digest = fault::digest("header.digest", &header.digest)?;
-        self.count_bytes("put", bytes.len());
-        let held = Held {
-            tensors: header.tensors,
-            bytes,
-        };
-        let evicted = self.cache.put(digest, held);
-        self.metrics.cache_evictions.of("memory").inc_by(evicted);
-        let cache_bytes = i64::try_from(self.cache.bytes()).unwrap_or(i64::MAX);
-        self.metrics.cache_bytes.set(cache_bytes);
+        let _turn = self.arrivals.turn(digest, header.length_bytes).await;
+        if self.cache.get(&digest).is_none() {
+            let bytes = body::receive_rest(&header, chunks).await;
+            let bytes = bytes.map_err(fault::body)?;
+            self.count_bytes("put", bytes.len());
+            let tensors = header.tensors;
+            let evicted = self.cache.put(digest, Held { tensors, bytes });
+            self.metrics.cache_evictions.of("memory").inc_by(evicted);
+            let cache_bytes = i64::try_from(self.cache.bytes()).unwrap_or(i64::MAX);
+            self.metrics.cache_bytes.set(cache_bytes);
+        }
         timer.stop();
         Ok(header.digest)
     }

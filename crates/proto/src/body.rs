@@ -12,8 +12,9 @@ use crate::v1::{Body, BodyChunk, Dtype, TensorMeta, body_chunk};
 /// tonic's limit of 4 MiB.
 pub const CHUNK_BYTES: usize = 512 * 1024;
 
-/// Most bytes set aside on the word of a header; what arrives beyond grows the buffer as it comes.
-const TRUSTED_BYTES: usize = 64 * 1024 * 1024;
+/// Most bytes set aside on the word of a header, which take up no memory until they come; what arrives
+/// beyond grows the buffer as it comes.
+const TRUSTED_BYTES: usize = 256 * 1024 * 1024;
 
 #[cfg(target_endian = "big")]
 compile_error!("bodies are little-endian and are read in place");
@@ -219,15 +220,36 @@ impl Assembly {
 pub async fn receive(
     mut stream: impl Stream<Item = Result<BodyChunk, Status>> + Unpin,
 ) -> Result<(Body, Bytes), BodyError> {
-    let first = stream
-        .next()
-        .await
-        .ok_or(BodyError::NoHeader)?
-        .map_err(Box::new)?;
-    let Some(body_chunk::Part::Header(header)) = first.part else {
-        return Err(BodyError::NoHeader);
-    };
-    let mut assembly = Assembly::new(&header)?;
+    let header = receive_header(&mut stream).await?;
+    let bytes = receive_rest(&header, stream).await?;
+    Ok((header, bytes))
+}
+
+/// Receives what announces a body.
+///
+/// # Errors
+///
+/// [`BodyError::Broken`] and [`BodyError::NoHeader`].
+pub async fn receive_header(
+    stream: &mut (impl Stream<Item = Result<BodyChunk, Status>> + Unpin),
+) -> Result<Body, BodyError> {
+    let first = stream.next().await.ok_or(BodyError::NoHeader)?;
+    match first.map_err(Box::new)?.part {
+        Some(body_chunk::Part::Header(header)) => Ok(header),
+        _ => Err(BodyError::NoHeader),
+    }
+}
+
+/// Receives the chunks that `header` announced, and the end.
+///
+/// # Errors
+///
+/// As [`receive`].
+pub async fn receive_rest(
+    header: &Body,
+    mut stream: impl Stream<Item = Result<BodyChunk, Status>> + Unpin,
+) -> Result<Bytes, BodyError> {
+    let mut assembly = Assembly::new(header)?;
     while let Some(chunk) = stream.next().await {
         match chunk.map_err(Box::new)?.part {
             Some(body_chunk::Part::Data(data)) => assembly.push(&data)?,
@@ -235,7 +257,7 @@ pub async fn receive(
         }
     }
     let (_, bytes) = assembly.finish()?;
-    Ok((header, bytes))
+    Ok(bytes)
 }
 
 /// Bytes that the tensors take, unless they are more than can be counted.

@@ -1,10 +1,12 @@
 //! What is held, what is not, and what is refused.
 
 use bytes::Bytes;
+use futures::StreamExt;
 use proto::body;
 use proto::engine::EngineError;
 use proto::fault;
 use proto::v1::{Body, HasRequest, TrainRequest};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
 use crate::core::{Core, Held, MIB, examples, inputs, mlp, parameters, rows, serve, sgd};
@@ -142,4 +144,30 @@ async fn a_cache_too_small_for_one_call_is_told_and_not_tried_forever() {
     let error = asked.await.unwrap_err();
     assert!(matches!(error, EngineError::Forgetful), "{error}");
     assert!(error.to_string().contains("cache is too small"), "{error}");
+}
+
+#[tokio::test]
+async fn who_brings_what_another_brings_is_answered_when_it_is_there() {
+    let core = serve(MIB, 1);
+    let shard = examples(&rows(30, 6, 0.2));
+    let (parts, slow) = tokio::sync::mpsc::channel(1);
+    let mut client = core.client.clone();
+    let slow = tokio::spawn(async move { client.put(ReceiverStream::new(slow)).await });
+    for message in body::messages(shard.body.clone(), shard.bytes.clone()) {
+        parts.send(message).await.unwrap();
+    }
+
+    // So long a body that the first is waited for, none of which ever comes.
+    let long = Body {
+        length_bytes: 1 << 40,
+        ..shard.body.clone()
+    };
+    let mut client = core.client.clone();
+    let header = futures::stream::iter(body::messages(long, Bytes::new()));
+    let silent = header.chain(futures::stream::pending());
+    let second = tokio::spawn(async move { client.put(silent).await });
+    drop(parts);
+    slow.await.unwrap().unwrap();
+    second.await.unwrap().unwrap();
+    assert!(missing(&core, &shard).await.is_empty());
 }

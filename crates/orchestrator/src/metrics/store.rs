@@ -57,10 +57,10 @@ telemetry::metrics! {
             {operation in STATEMENTS, model in MODELS}, buckets: BUCKETS, rows: "S3-13";
         /// Whether this orchestrator leads, where several could: 1 or 0.
         pub leads: IntGauge = "pangea_leader_active";
-        /// Connections of the pool in use.
+        /// Connections in use.
         pub connections_active: Each<IntGauge> = "db_pool_active_connections"
             {database in [DATABASE]}, aka: ["database_connections_active"], rows: "S3-14 S4-6";
-        /// Connections of the pool that wait for work.
+        /// Connections that wait for work.
         pub connections_idle: Each<IntGauge> = "db_pool_idle_connections"
             {database in [DATABASE]}, rows: "S3-15";
         /// Callers that wait for a connection, or, to write, for the writer before them.

@@ -7,8 +7,9 @@ use tokio::time::{Instant, timeout};
 
 use super::fleet::{Fleet, Shape};
 use super::linked::{Habits, Linked};
+use super::network::{WIDE, wide_alone};
 use super::service::{LOOK, PATIENCE};
-use super::training::{ROUNDS, Training, undisturbed};
+use super::training::{ROUNDS, Training};
 
 /// Longer than any of these tests takes: who waits for a lease of the dead fails.
 const LONG_LEASE: (&str, Duration) = ("60s", Duration::from_secs(60));
@@ -38,7 +39,13 @@ async fn every_process_ends_in_time_with_all_streams_open() {
     }
 }
 
-/// A house whose first worker is in the middle of a task: its line to compute-core stands still.
+/// Bytes a second that a task takes half a minute with.
+const CRAWL: u32 = 30_000;
+
+/// Bytes that pass between a worker and compute-core for a task alone.
+const OF_A_TASK: u64 = 20_000;
+
+/// A house whose first worker is in the middle of a task: its line to compute-core crawls.
 async fn in_a_task(drain: &'static str) -> (Linked, Training) {
     let net = Linked::start(Habits {
         lease_ttl: LONG_LEASE.0,
@@ -47,16 +54,20 @@ async fn in_a_task(drain: &'static str) -> (Linked, Training) {
     })
     .await;
     net.until_complete().await;
-    net.lines[0].compute.freeze();
-    let training = Training::begin(net.client(), ROUNDS).await;
-    net.until_busy("worker-1").await;
+    let line = &net.lines[0].compute;
+    line.throttle(CRAWL);
+    let training = Training::of(net.client(), WIDE).await;
+    tokio::select! {
+        () = line.until_up(OF_A_TASK) => {}
+        () = line.until_down(OF_A_TASK) => {}
+    }
     (net, training)
 }
 
 /// Follows the run to its good end; says how often tasks were delivered at most.
 async fn deliveries(mut training: Training) -> u32 {
     let began = Instant::now();
-    assert_eq!(training.finish().await, *undisturbed().await);
+    assert_eq!(training.finish().await, *wide_alone().await);
     assert!(began.elapsed() < LONG_LEASE.1, "a lease was waited for");
     let rounds = training.rounds().await;
     let updates = rounds.iter().flat_map(|round| &round.updates);
@@ -76,7 +87,7 @@ async fn a_worker_that_is_told_to_stop_finishes_its_task() {
         }
     };
     timeout(PATIENCE, told).await.expect("it says that it ends");
-    net.lines[0].compute.thaw();
+    net.lines[0].compute.throttle(u32::MAX);
     let (status, _) = net.workers[0].ended().await;
     assert!(status.success(), "{status}");
     assert_eq!(deliveries(training).await, 1);

@@ -164,12 +164,6 @@ impl Linked {
         self.until_listed(|workers| workers.iter().any(is_so)).await;
     }
 
-    /// Returns when the worker of this name is in the middle of a task.
-    pub(crate) async fn until_busy(&self, name: &str) {
-        let is_so = |worker: &v1::Worker| worker.worker == name && !worker.tasks.is_empty();
-        self.until_listed(|workers| workers.iter().any(is_so)).await;
-    }
-
     async fn until_listed(&self, wanted: impl Fn(&[v1::Worker]) -> bool) {
         let client = self.client();
         let listed = async {

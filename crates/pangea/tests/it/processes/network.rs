@@ -20,7 +20,7 @@ const MEASURED: u32 = 600_000;
 const WIDE_BYTES: u64 = 4 * (64 * 2048 + 2048 + 2048 * 10 + 10);
 
 /// A model that a slow line carries for five seconds.
-const WIDE: &str = "\
+pub(crate) const WIDE: &str = "\
 name: wide
 model: { kind: mlp, hidden: [2048], activation: relu }
 dataset:
@@ -34,7 +34,7 @@ seed: 7
 publish_as: wide
 ";
 
-async fn wide_alone() -> &'static Trace {
+pub(crate) async fn wide_alone() -> &'static Trace {
     static ALONE: OnceCell<Trace> = OnceCell::const_new();
     ALONE.get_or_init(|| alone(WIDE)).await
 }

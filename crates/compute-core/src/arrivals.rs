@@ -1,0 +1,87 @@
+//! Bodies on their way in: of several callers that bring the same one, only the first is listened to.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use federation::Digest;
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::timeout;
+
+/// Bytes a second below which a caller is not waited for by others who bring the same.
+const BYTES_PER_SECOND: f64 = 250e6;
+
+/// How long anybody is waited for at least.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+type Turns = HashMap<Digest, Arc<tokio::sync::Mutex<()>>>;
+
+/// Who brings what.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Arrivals(Arc<Mutex<Turns>>);
+
+/// The turn of a caller to bring a body, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    arrivals: Arrivals,
+    digest: Digest,
+    /// None for one who no longer waits for another.
+    guard: Option<OwnedMutexGuard<()>>,
+}
+
+impl Arrivals {
+    /// Waits while somebody else brings this body of `len` bytes, for no longer than that takes on a
+    /// fast line: whoever is behind a slow one keeps nobody waiting. It may be there after that.
+    pub(crate) async fn turn(&self, digest: Digest, len: u64) -> Turn {
+        let lock = Arc::clone(self.turns().entry(digest).or_default());
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "it is a time to the microsecond"
+        )]
+        let patience = PATIENCE.as_secs_f64() + len as f64 / BYTES_PER_SECOND;
+        let patience = Duration::try_from_secs_f64(patience).unwrap_or(Duration::MAX);
+        let mut turn = Turn {
+            arrivals: self.clone(),
+            digest,
+            guard: None,
+        };
+        turn.guard = timeout(patience, lock.lock_owned()).await.ok();
+        turn
+    }
+
+    fn turns(&self) -> MutexGuard<'_, Turns> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        drop(self.guard.take());
+        let mut turns = self.arrivals.turns();
+        let is_last = |lock: &Arc<_>| Arc::strong_count(lock) == 1;
+        if turns.get(&self.digest).is_some_and(is_last) {
+            turns.remove(&self.digest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_waits_for_another_and_not_for_ever() {
+        let arrivals = Arrivals::default();
+        let digest = Digest::of(b"pangea");
+        let first = arrivals.turn(digest, 6).await;
+        assert!(first.guard.is_some());
+        let late = arrivals.turn(digest, 6).await;
+        assert!(late.guard.is_none(), "it brings it itself");
+        let other = arrivals.turn(Digest::of(b"other"), 6).await;
+        assert!(other.guard.is_some());
+        let (second, ()) = tokio::join!(arrivals.turn(digest, 6), async { drop(first) });
+        assert!(second.guard.is_some());
+        drop((late, other, second));
+        assert!(arrivals.turns().is_empty());
+    }
+}
