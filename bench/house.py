@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,14 +23,15 @@ def binaries():
 class House:
     """Processes over a folder of their own, which goes with them."""
 
-    def __init__(self, mode, workers, threads=1):
+    def __init__(self, mode, workers, threads=1, backends=None):
         self.folder = tempfile.TemporaryDirectory(prefix="pangea-bench-")
         self.path = Path(self.folder.name)
         self.processes = {}
+        self.http = {}
         if mode == "embedded":
             self._embedded(workers)
         else:
-            self._separate(workers, threads)
+            self._separate(workers, threads, backends or {})
 
     def _embedded(self, workers):
         arguments = ["--free-ports", "--workers", str(workers), "--output", "json"]
@@ -37,7 +39,7 @@ class House:
         places = json.loads(self._line_of("house", process, lambda line: line.startswith("[")))
         self.server = next(place["grpc"] for place in places if place["service"] == "orchestrator")
 
-    def _separate(self, workers, threads):
+    def _separate(self, workers, threads, backends):
         core, orchestrator = (f"{self.path}/{name}.sock" for name in ("core", "orchestrator"))
         listen = {"HTTP__LISTEN": "127.0.0.1:0", "GRPC__LISTEN": "127.0.0.1:0"}
         self._service("compute-core", listen | {"GRPC__UNIX_SOCKET": core, "ENGINE__THREADS": str(threads)})
@@ -48,7 +50,8 @@ class House:
                 "GRPC__UNIX_SOCKET": orchestrator,
                 "COMPUTE": f"unix:{core}",
                 "DATA_DIR": str(self.path / "data"),
-            },
+            }
+            | backends,
         )
         for number in range(1, workers + 1):
             settings = {
@@ -63,9 +66,12 @@ class House:
     def _service(self, service, settings, name=None):
         binary = f"pangea-{service}"
         prefix = binary.replace("-", "_").upper()
-        variables = {f"{prefix}__{key}": value for key, value in settings.items()}
+        # Variables of the AWS SDK have no prefix of ours.
+        variables = {key if key.startswith("AWS_") and "__" not in key else f"{prefix}__{key}": value
+                     for key, value in settings.items()}
         process = self._start(name or service, binary, [], variables)
-        self._line_of(name or service, process, lambda line: ' answers"' in line)
+        line = self._line_of(name or service, process, lambda line: ' answers"' in line)
+        self.http[name or service] = json.loads(line)["http"]
 
     def _line_of(self, name, process, is_wanted):
         """The first line that a process says which is wanted."""
@@ -105,6 +111,13 @@ class House:
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watch:
             for line in watch.stdout:
                 yield time.perf_counter(), json.loads(line)
+
+    def metrics(self, name):
+        """What a service counts: the value of each series."""
+        with urllib.request.urlopen(f"http://{self.http[name]}/metrics", timeout=PATIENCE) as answer:
+            lines = answer.read().decode().splitlines()
+        pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        return {series: float(value) for series, value in pairs}
 
     def peak_mib(self, name):
         """The most memory that a process has had, in MiB."""

@@ -1,4 +1,8 @@
-"""docs/benchmarks.md, written from what was found."""
+"""docs/benchmarks.md, written from what was found, and from bench/causes.md, which people write."""
+
+from house import ROOT
+
+CAUSES = ROOT / "bench/causes.md"
 
 HEAD = """# Benchmarks
 
@@ -21,6 +25,7 @@ def write(found, path):
     for name, section in SECTIONS.items():
         if found["measures"].get(name):
             parts.append(section(found["measures"][name]))
+    parts.append(CAUSES.read_text())
     path.write_text("\n".join(parts))
 
 
@@ -84,6 +89,19 @@ def memory(lines):
                  "Aims: flat within 10 %, at most 2.6 models.")
 
 
+def through_localstack(lines):
+    milliseconds = lambda line, part: f"{line['parts'].get(part, 0) * 1e3:.1f}"
+    rows = [(line["case"], around(line["alone"], 3), around(line["localstack"], 3),
+             *(milliseconds(line, part) for part in ("training", "aggregating", "evaluating", "committing")),
+             milliseconds(line, "queue_wait"), f"{line['parts']['s3_requests']:.1f}", milliseconds(line, "s3_seconds"))
+            for line in lines]
+    columns = ["case", "on the disk, s", "through LocalStack, s", "training, ms", "aggregating", "evaluating",
+               "committing", "a task in the queue", "requests to S3", "their ms"]
+    note = ("What each part of a round takes; a round's checkpoint is written while the next one trains, and "
+            "requests to S3 go on beside both.")
+    return table("A round through LocalStack's S3 and SQS", columns, rows, note)
+
+
 def beside_pytorch(lines):
     rows = [(line["model"], line["batch"], line["threads"], "answered" if line["vendor_check_answered"] else "as shipped",
              f"{line['ours']['median']:,.0f}", f"{line['theirs']['median']:,.0f}", around(line["ours_per_theirs"]))
@@ -109,6 +127,7 @@ SECTIONS = {
     "rounds.floor": floors,
     "rounds.peers": beside_flower,
     "rounds.memory": memory,
+    "backends.localstack": through_localstack,
     "parts.fold": folding,
     "parts.fold_peers": beside_folds,
     "parts.stream": streams,

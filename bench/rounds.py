@@ -62,12 +62,13 @@ def plan(case, rounds):
     raise SystemExit(f"case {case!r} is none of digits-2, digits-8, null, params-1m, params-10m, params-50m, clients-2000")
 
 
-def measure(case, mode, rounds=None, cohort=None):
-    """One run of a case: seconds of its rounds, the first one left out."""
+def measure(case, mode, rounds=None, cohort=None, backends=None, watched=None):
+    """One run of a case: seconds of its rounds, the first one left out. `watched` is called with the
+    house when the run has ended."""
     workers, clients, rounds, model, local, shape = plan(case, rounds)
     clients = cohort or clients
     shape = shape and (*shape[:2], max(shape[2], 3 * clients))
-    with House(mode, workers) as house:
+    with House(mode, workers, backends=backends) as house:
         data = ROOT / "examples/digits/digits.csv"
         if shape:
             data = house.path / "rows.csv"
@@ -90,6 +91,8 @@ def measure(case, mode, rounds=None, cohort=None):
         spent = committed[-1] - start
         took = [b - a for a, b in zip(committed, committed[1:])]
         names = list(house.processes)
+        if watched:
+            watched(house)
         return {
             "case": case,
             "mode": mode,

@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 import alternate
+import backends
 import engine
 import page
 import parts
@@ -24,7 +25,7 @@ from house import ROOT
 
 # What is measured, in the order of the page: the module that does it, and whether it needs peers.
 MEASURES = [(engine.limits, False), (parts.fold, False), (parts.stream, False), (parts.start, False),
-            (parts.sizes, False), (rounds.floor, False), (rounds.memory, False),
+            (parts.sizes, False), (rounds.floor, False), (rounds.memory, False), (backends.localstack, False),
             (engine.peers, True), (rounds.peers, True), (parts.fold_peers, True)]
 
 
