@@ -28,7 +28,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::cache::{Cache, Held};
-use crate::engine;
+use crate::engine::{self, Kernels};
 use crate::metrics::Metrics;
 use bodies::{Labelled, Parameters};
 use training::Training;
@@ -183,6 +183,7 @@ impl Service {
             examples,
             seed: request.seed,
             threads: self.threads,
+            kernels: fault::kernels(&request.kernel_class)?,
             client: request.client,
         })
     }
@@ -193,10 +194,12 @@ impl Service {
         let examples = Labelled::held(&self.cache, &request.examples_digest, &model)?;
         let read = parameters.num_bytes() + examples.num_bytes();
         let threads = self.threads;
+        let kernels = fault::kernels(&request.kernel_class)?;
         let work = move || {
             let rows = examples.rows()?;
             let examples = rows.examples(&model)?;
-            engine::evaluate(&model, &parameters.numbers(), &examples, threads)
+            kernels
+                .run(|| engine::evaluate(&model, &parameters.numbers(), &examples, threads))
                 .map_err(fault::evaluate)
         };
         let evaluation = self.compute("evaluate", work).await?;
@@ -249,9 +252,12 @@ impl Compute for Service {
         let described = DescribeResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             layers: Layer::NAMES.map(str::to_owned).to_vec(),
-            kernels: kernels().to_owned(),
+            kernels: Kernels::native().class().to_string(),
             threads: u32::try_from(self.threads.get()).unwrap_or(u32::MAX),
             cache_bytes: self.cache.budget_bytes() as u64,
+            kernel_classes: Kernels::available()
+                .map(|kernels| kernels.class().to_string())
+                .collect(),
         };
         timer.stop();
         Ok(Response::new(described))
@@ -347,20 +353,4 @@ type Chunks = futures::stream::Iter<Messages>;
 fn chunks(header: Body, bytes: Bytes) -> Chunks {
     let messages: Messages = Box::new(body::messages(header, bytes).map(Ok));
     futures::stream::iter(messages)
-}
-
-/// The class of kernels that the processor gets. Results are bit-identical within one class.
-#[must_use]
-pub fn kernels() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if std::arch::is_x86_feature_detected!("avx512f") {
-            return "x86-64-v4";
-        }
-        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
-        {
-            return "x86-64-v3";
-        }
-    }
-    std::env::consts::ARCH
 }

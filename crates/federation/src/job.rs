@@ -8,12 +8,12 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Digest;
 use crate::cohort::CohortSpec;
 use crate::local::LocalTraining;
 use crate::model::{Architecture, ModelError, ModelSpec};
 use crate::partition::{PartitionSpec, Scheme};
 use crate::stop::StopRule;
+use crate::{Digest, KernelClass};
 
 mod draft;
 mod limits;
@@ -57,6 +57,8 @@ pub struct JobSpec {
     pub stop: StopRule,
     /// The root of all chance in the run.
     pub seed: u64,
+    /// The only class of kernels that it is computed with, if it is pinned to one.
+    pub kernel_class: Option<KernelClass>,
     /// The name under which the final model is published, if it is.
     pub publish_as: Option<String>,
     draft: JobDraft,

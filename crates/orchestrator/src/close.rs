@@ -146,6 +146,10 @@ fn stand(
         round: outcome.round,
         parent: Some(work.checkpoint.model.digest),
         updates: receipts.iter().map(entry).collect(),
+        kernel_classes: receipts
+            .iter()
+            .filter_map(|receipt| receipt.kernel_class)
+            .collect(),
         outcome: Some(outcome.clone()),
         model,
         ..work.checkpoint.clone()

@@ -94,6 +94,8 @@ impl TrainingWorker {
             slots: config.slots.get(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: host_name(),
+            // Told when compute-core has said them.
+            kernel_classes: Vec::new(),
         };
         let session = Session::new(hello, drain.clone()).through(wiring.seams.clone());
         let idle_timeout = config.idle_timeout;

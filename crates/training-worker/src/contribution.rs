@@ -158,6 +158,7 @@ impl Workshop {
             mean_loss: result.mean_loss,
             base_digest: task.parameters.body.digest.clone(),
             trace: said(span.context()),
+            kernel_class: result.kernel_class.clone(),
         };
         let verdict = self.tell(task, Said::Done(done), &span).await;
         let outcome = if verdict.accepted {

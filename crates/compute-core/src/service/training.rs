@@ -18,7 +18,7 @@ use tracing::debug;
 
 use super::bodies::{Labelled, Parameters};
 use super::{Service, fault, on_a_thread};
-use crate::engine::{Progress, Trainer, Watch};
+use crate::engine::{Kernels, Progress, Trainer, Watch};
 use crate::steps::{COMPONENT, StepSpans, num_spans};
 
 /// Progress messages of one training, however many steps it has, unless they take long.
@@ -39,6 +39,7 @@ pub(super) struct Training {
     pub(super) examples: Labelled,
     pub(super) seed: u64,
     pub(super) threads: NonZeroUsize,
+    pub(super) kernels: Kernels,
     /// Whom it is for, as far as that was said.
     pub(super) client: String,
 }
@@ -98,8 +99,9 @@ impl Training {
             started: now(),
             said: now(),
         };
-        let report = trainer
-            .train(&mut parameters, &examples, self.seed, &mut onlooker)
+        let report = self
+            .kernels
+            .run(|| trainer.train(&mut parameters, &examples, self.seed, &mut onlooker))
             .map_err(fault::train)?;
         let seconds = onlooker.seconds();
         for (after, before) in parameters.iter_mut().zip(base.iter()) {
@@ -113,6 +115,7 @@ impl Training {
             mean_loss: report.last_epoch_loss,
             accuracy: report.last_epoch_accuracy,
             seconds,
+            kernel_class: self.kernels.class().to_string(),
             delta: Some(body::parameters_header(&self.model, &delta)),
         };
         Ok((result, delta))

@@ -111,6 +111,7 @@ fn every_kind_of_part_is_read_and_stored() {
              patience: 5 }",
         ),
         digits_with("deadline: 2m", "deadline: 1m 30s 5ms"),
+        digits_with("seed: 7", "seed: 7\nkernel_class: x86-64-v3"),
     ];
     for text in texts {
         let spec = parse(&text);

@@ -16,13 +16,14 @@ const STRATEGIES: [&str; 1] = ["fedavg"];
 
 /// Why an update does not count: the reasons of the rules, then that of a report which does not
 /// read.
-pub const REASONS: [&str; 11] = [
+pub const REASONS: [&str; 12] = [
     "run_not_running",
     "late",
     "not_in_cohort",
     "duplicate",
     "wrong_base",
     "wrong_size",
+    "wrong_kernels",
     "no_examples",
     "too_many_examples",
     "not_finite",
@@ -195,8 +196,8 @@ impl Rounds {
 
 #[cfg(test)]
 mod tests {
-    use federation::Digest;
     use federation::acceptance::Refusal;
+    use federation::{Digest, KernelClass};
 
     use super::*;
 
@@ -213,6 +214,9 @@ mod tests {
             Refusal::WrongSize {
                 expected: 1,
                 actual: 2,
+            },
+            Refusal::WrongKernels {
+                expected: KernelClass::Portable,
             },
             Refusal::NoExamples,
             Refusal::TooManyExamples {
@@ -234,6 +238,7 @@ mod tests {
                 | Refusal::Duplicate
                 | Refusal::WrongBase { .. }
                 | Refusal::WrongSize { .. }
+                | Refusal::WrongKernels { .. }
                 | Refusal::NoExamples
                 | Refusal::TooManyExamples { .. }
                 | Refusal::NotFinite { .. }

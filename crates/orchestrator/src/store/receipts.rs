@@ -2,7 +2,7 @@
 
 use federation::acceptance::Refusal;
 use federation::event::Event;
-use federation::{ClientId, Digest, RunId, Timestamp, WorkerId};
+use federation::{ClientId, Digest, KernelClass, RunId, Timestamp, WorkerId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
@@ -29,6 +29,8 @@ pub struct Receipt {
     pub num_examples: u64,
     /// Optimiser steps behind it.
     pub num_steps: u32,
+    /// The class of the kernels that trained it, as far as that was said.
+    pub kernel_class: Option<KernelClass>,
     /// How much it weighs in the mean.
     pub weight: f64,
     /// Mean training loss; may be NaN in a refused one.
@@ -177,10 +179,10 @@ async fn insert(
     let query = sqlx::query(
         "INSERT INTO receipts (run, round, client, position, attempt, lease_epoch, worker,
              num_examples, num_steps, weight, mean_loss, bytes, digest, object_key, accepted,
-             reason, message, received_at)
+             reason, message, received_at, kernel_class)
          SELECT $1, $2, $3,
              (SELECT COUNT(*) FROM receipts WHERE run = $1 AND round = $2 AND client = $3),
-             $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17
+             $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18
          WHERE NOT EXISTS (SELECT position FROM receipts WHERE run = $1 AND round = $2
              AND client = $3 AND attempt = $4 AND lease_epoch = $5 AND worker = $6
              AND digest = $12 AND object_key = $13 AND accepted = $14 AND message = $16)",
@@ -205,7 +207,8 @@ async fn insert(
     .bind(i64::from(verdict.is_ok()))
     .bind(reason)
     .bind(message_of(verdict))
-    .bind(stored(receipt.received_at.0));
+    .bind(stored(receipt.received_at.0))
+    .bind(receipt.kernel_class.map_or("", KernelClass::as_str));
     write
         .change(Operation::Insert, Subject::Receipt, query)
         .await
@@ -250,6 +253,7 @@ fn read(row: &AnyRow) -> Result<Receipt, StoreError> {
         worker: WorkerId(row.try_get("worker")?),
         num_examples: count(row, "num_examples")?,
         num_steps: count(row, "num_steps")?,
+        kernel_class: row.try_get::<&str, _>("kernel_class")?.parse().ok(),
         weight: row.try_get("weight")?,
         mean_loss: mean_loss.unwrap_or(f64::NAN),
         bytes: count(row, "bytes")?,

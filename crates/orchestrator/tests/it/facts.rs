@@ -6,7 +6,7 @@ use federation::event::{Event, RoundOutcome};
 use federation::model::ModelSpec;
 use federation::round::{Phase, Plan};
 use federation::run::{Command, RunState};
-use federation::{ClientId, Digest, RunId, Timestamp, WorkerId};
+use federation::{ClientId, Digest, KernelClass, RunId, Timestamp, WorkerId};
 use orchestrator::checkpoint::ModelFile;
 use orchestrator::datasets::Scaling;
 use orchestrator::publish::ModelManifest;
@@ -80,6 +80,7 @@ pub(crate) fn receipt(attempt: u32) -> Receipt {
         worker: WorkerId("w".to_owned()),
         num_examples: 10,
         num_steps: 5,
+        kernel_class: Some(KernelClass::X86_64V3),
         weight: 10.0,
         mean_loss: 0.5,
         bytes: 8,

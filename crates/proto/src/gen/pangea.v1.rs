@@ -895,13 +895,16 @@ pub struct DescribeResponse {
     /// Kinds of layers that can be trained.
     #[prost(string, repeated, tag = "2")]
     pub layers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// The class of kernels in use; results are bit-identical within one class.
+    /// The class of kernels in use where none is asked for; results are bit-identical within one class.
     #[prost(string, tag = "3")]
     pub kernels: ::prost::alloc::string::String,
     #[prost(uint32, tag = "4")]
     pub threads: u32,
     #[prost(uint64, tag = "5")]
     pub cache_bytes: u64,
+    /// The classes of kernels that can be asked for, the fastest first.
+    #[prost(string, repeated, tag = "6")]
+    pub kernel_classes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct InitRequest {
@@ -940,6 +943,9 @@ pub struct TrainRequest {
     /// Whom the training is for, in the caller's words: spans repeat it, nothing is computed from it.
     #[prost(string, tag = "6")]
     pub client: ::prost::alloc::string::String,
+    /// The class of kernels to compute with; that in use when empty.
+    #[prost(string, tag = "7")]
+    pub kernel_class: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TrainReply {
@@ -1001,6 +1007,9 @@ pub struct TrainResult {
     /// Time of all steps.
     #[prost(double, tag = "7")]
     pub seconds: f64,
+    /// The class of the kernels that computed it.
+    #[prost(string, tag = "8")]
+    pub kernel_class: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct EvaluateRequest {
@@ -1010,6 +1019,9 @@ pub struct EvaluateRequest {
     pub parameters_digest: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub examples_digest: ::prost::alloc::string::String,
+    /// The class of kernels to compute with; that in use when empty.
+    #[prost(string, tag = "4")]
+    pub kernel_class: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct EvaluateResponse {
@@ -2524,6 +2536,10 @@ pub struct Job {
     /// Publish the final model under this name.
     #[prost(string, optional, tag = "10")]
     pub publish_as: ::core::option::Option<::prost::alloc::string::String>,
+    /// Compute with kernels of this class alone, such as `x86-64-v3`; each processor with its own when
+    /// absent.
+    #[prost(string, optional, tag = "11")]
+    pub kernel_class: ::core::option::Option<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Model {
@@ -5305,6 +5321,9 @@ pub struct TrainTask {
     pub local: ::core::option::Option<LocalTraining>,
     #[prost(uint64, tag = "6")]
     pub seed: u64,
+    /// The class of kernels to train with; that in use at the worker when empty.
+    #[prost(string, tag = "7")]
+    pub kernel_class: ::prost::alloc::string::String,
 }
 /// Generated client implementations.
 pub mod tasks_client {
@@ -5822,7 +5841,7 @@ pub struct TraceContext {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WorkerMessage {
-    #[prost(oneof = "worker_message::Kind", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "worker_message::Kind", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub kind: ::core::option::Option<worker_message::Kind>,
 }
 /// Nested message and enum types in `WorkerMessage`.
@@ -5837,6 +5856,16 @@ pub mod worker_message {
         pub version: ::prost::alloc::string::String,
         #[prost(string, tag = "4")]
         pub host: ::prost::alloc::string::String,
+        /// As far as compute-core has said.
+        #[prost(string, repeated, tag = "5")]
+        pub kernel_classes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    }
+    /// Compute-core says other classes than at hello, or has said any for the first time.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Kernels {
+        /// The classes that it can train with, the fastest first.
+        #[prost(string, repeated, tag = "1")]
+        pub classes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     }
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct Heartbeat {
@@ -5876,6 +5905,9 @@ pub mod worker_message {
         /// What the worker was doing. A stream has its metadata once, so each report says its own.
         #[prost(message, optional, tag = "8")]
         pub trace: ::core::option::Option<super::TraceContext>,
+        /// The class of the kernels that trained it.
+        #[prost(string, tag = "9")]
+        pub kernel_class: ::prost::alloc::string::String,
     }
     /// The work cannot be done; answered by a Verdict for the same task.
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -5911,6 +5943,8 @@ pub mod worker_message {
         Failed(Failed),
         #[prost(message, tag = "6")]
         Pong(Pong),
+        #[prost(message, tag = "7")]
+        Kernels(Kernels),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -6009,6 +6043,9 @@ pub struct Worker {
     pub updates_refused: u64,
     #[prost(uint64, tag = "11")]
     pub tasks_failed: u64,
+    /// The classes of kernels that it can train with, the fastest first.
+    #[prost(string, repeated, tag = "12")]
+    pub kernel_classes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

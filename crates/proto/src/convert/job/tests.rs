@@ -50,6 +50,7 @@ fn draft() -> JobDraft {
             patience: Some(5),
         },
         seed: u64::MAX,
+        kernel_class: Some(KernelClass::X86_64V3),
         publish_as: Some("digits".into()),
     }
 }
@@ -152,6 +153,7 @@ fn variants() -> Vec<JobDraft> {
         }),
         patience: None,
     };
+    other.kernel_class = None;
     other.publish_as = None;
     drafts.push(other);
     for schedule in [
