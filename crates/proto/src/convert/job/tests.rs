@@ -1,3 +1,4 @@
+use federation::KernelClass;
 use federation::job::{PartitionDraft, SchemeDraft};
 use federation::local::{Optimizer, Schedule};
 use federation::model::Layer;
