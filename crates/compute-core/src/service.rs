@@ -195,6 +195,7 @@ impl Service {
         let read = parameters.num_bytes() + examples.num_bytes();
         let threads = self.threads;
         let kernels = fault::kernels(&request.kernel_class)?;
+        let has_labels = model.loss() != Loss::Regression;
         let work = move || {
             let rows = examples.rows()?;
             let examples = rows.examples(&model)?;
@@ -204,10 +205,11 @@ impl Service {
         };
         let evaluation = self.compute("evaluate", work).await?;
         self.count_bytes("evaluate", read);
+        let accuracy = has_labels.then_some(evaluation.accuracy);
         Ok(EvaluateResponse {
             num_examples: evaluation.num_examples,
             loss: evaluation.loss,
-            accuracy: evaluation.accuracy,
+            accuracy,
         })
     }
 

@@ -130,7 +130,9 @@ async fn measure(
     let evaluation = attempt(&span, evaluate(study, work, model)).await?;
     phase.stop();
     span.set("loss", evaluation.loss);
-    span.set("accuracy", evaluation.accuracy);
+    evaluation
+        .accuracy
+        .inspect(|share| span.set("accuracy", *share));
     Ok(evaluation)
 }
 

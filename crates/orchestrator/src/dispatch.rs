@@ -146,7 +146,7 @@ fn task(work: &Work, round: u32, client: ClientId, attempt: u32) -> Bytes {
         shard: Some(v1::BlobRef {
             key: shard.blob.key.to_string(),
             offset_bytes: shard.blob.offset,
-            body: Some(shard.body(work.dataset.features.len())),
+            body: Some(shard.body(work.dataset.layout())),
         }),
         local: Some((&work.spec.local).into()),
         // Of the round and the client alone, so that every attempt yields the same bytes.

@@ -20,7 +20,7 @@ pub async fn evaluate(
 ) -> Result<EvaluateResponse, EngineError> {
     let architecture = work.architecture();
     let parameters = model.body(architecture);
-    let examples = work.dataset.test.body(work.dataset.features.len());
+    let examples = work.dataset.test.body(work.dataset.layout());
     let inputs = Inputs {
         parameters: current(&study.blobs, &parameters, model),
         examples: stored(&study.blobs, &examples, &work.dataset.test.blob),

@@ -144,6 +144,8 @@ async fn published(
         );
         return Err(wrong("model", message));
     }
+    let misfit = architecture.check_targets(facts.has_targets);
+    misfit.map_err(|error| wrong("model", format!("does not fit {facts}: {error}")))?;
     if facts.is_text {
         let misfit = architecture.check_tokens(facts.classes);
         misfit.map_err(|error| wrong("model", format!("does not fit {facts}: {error}")))?;

@@ -139,10 +139,12 @@ impl Shown {
     }
 
     /// The last committed model is as good as this.
-    pub fn model(&mut self, accuracy: f64, loss: f64) {
+    pub fn model(&mut self, accuracy: Option<f64>, loss: f64) {
         let (family, run) = (&self.family, &self.run);
-        let series = self.accuracy.get_or_insert_with(|| family.accuracy.of(run));
-        series.set(accuracy);
+        if let Some(accuracy) = accuracy {
+            let series = self.accuracy.get_or_insert_with(|| family.accuracy.of(run));
+            series.set(accuracy);
+        }
         let series = self.loss.get_or_insert_with(|| family.loss.of(run));
         series.set(loss);
     }

@@ -976,12 +976,12 @@ pub struct TrainProgress {
     pub step: u32,
     #[prost(uint32, tag = "2")]
     pub steps_total: u32,
-    /// Mean cross-entropy of the step's batch, before its update.
+    /// Mean cross-entropy of the step's batch, or mean squared error, before its update.
     #[prost(float, tag = "3")]
     pub loss: f32,
-    /// Share of the same rows where no logit is larger than the label's.
-    #[prost(float, tag = "4")]
-    pub accuracy: f32,
+    /// Share of the same rows where no logit is larger than the label's; absent for a regression.
+    #[prost(float, optional, tag = "4")]
+    pub accuracy: ::core::option::Option<f32>,
     /// Time since the first step began.
     #[prost(double, tag = "5")]
     pub seconds: f64,
@@ -998,9 +998,10 @@ pub struct TrainResult {
     pub mean_loss: f64,
     #[prost(message, optional, tag = "4")]
     pub delta: ::core::option::Option<Body>,
-    /// Share of the rows of the last pass where no logit was larger than the label's.
-    #[prost(double, tag = "5")]
-    pub accuracy: f64,
+    /// Share of the rows of the last pass where no logit was larger than the label's; absent for a
+    /// regression.
+    #[prost(double, optional, tag = "5")]
+    pub accuracy: ::core::option::Option<f64>,
     /// Complete passes over the examples.
     #[prost(uint32, tag = "6")]
     pub num_epochs: u32,
@@ -1029,8 +1030,9 @@ pub struct EvaluateResponse {
     pub num_examples: u64,
     #[prost(double, tag = "2")]
     pub loss: f64,
-    #[prost(double, tag = "3")]
-    pub accuracy: f64,
+    /// Absent for a regression.
+    #[prost(double, optional, tag = "3")]
+    pub accuracy: ::core::option::Option<f64>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PredictRequest {
@@ -1278,7 +1280,7 @@ pub mod compute_client {
                 .insert(GrpcMethod::new("pangea.v1.Compute", "Evaluate"));
             self.inner.unary(req, path, codec).await
         }
-        /// Class probabilities, `[rows, classes]`.
+        /// Class probabilities, `[rows, classes]`, or the values of a regression.
         pub async fn predict(
             &mut self,
             request: impl tonic::IntoRequest<super::PredictRequest>,
@@ -1393,7 +1395,7 @@ pub mod compute_server {
             >
             + std::marker::Send
             + 'static;
-        /// Class probabilities, `[rows, classes]`.
+        /// Class probabilities, `[rows, classes]`, or the values of a regression.
         async fn predict(
             &self,
             request: tonic::Request<super::PredictRequest>,
@@ -1907,7 +1909,7 @@ pub mod import_dataset_request {
 pub struct ImportOptions {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// The column that holds the class; empty for a text.
+    /// The column that holds the class; empty for a text, and where there is a target.
     #[prost(string, tag = "2")]
     pub label: ::prost::alloc::string::String,
     /// Share of the rows that is held out; these rows are in no shard.
@@ -1926,6 +1928,9 @@ pub struct ImportOptions {
     /// The file is a text and no table; then there is no label and no scaling.
     #[prost(message, optional, tag = "8")]
     pub text: ::core::option::Option<TextOptions>,
+    /// The column that holds the number which a regression learns; empty where there is a label.
+    #[prost(string, tag = "9")]
+    pub target: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TextOptions {
@@ -1964,6 +1969,9 @@ pub struct Dataset {
     /// its classes; absent for a table.
     #[prost(string, optional, tag = "12")]
     pub vocabulary: ::core::option::Option<::prost::alloc::string::String>,
+    /// Whether the label is a number that a regression learns; there are no classes then.
+    #[prost(bool, tag = "13")]
+    pub has_targets: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListDatasetsRequest {
@@ -1998,7 +2006,7 @@ pub struct ShowDatasetResponse {
 pub struct ClientHistogram {
     #[prost(string, tag = "1")]
     pub client: ::prost::alloc::string::String,
-    /// Rows of each class, in the order of the data set's classes.
+    /// Rows of each class, in the order of the data set's classes; all rows where there are none.
     #[prost(uint64, repeated, tag = "2")]
     pub rows: ::prost::alloc::vec::Vec<u64>,
 }
@@ -2863,8 +2871,9 @@ pub mod event {
         pub refused: u32,
         #[prost(uint64, tag = "4")]
         pub num_examples: u64,
-        #[prost(double, tag = "5")]
-        pub accuracy: f64,
+        /// Absent for a regression.
+        #[prost(double, optional, tag = "5")]
+        pub accuracy: ::core::option::Option<f64>,
         #[prost(double, tag = "6")]
         pub loss: f64,
         #[prost(double, tag = "7")]
@@ -4140,8 +4149,9 @@ pub struct PublishedModel {
     pub run: ::prost::alloc::string::String,
     #[prost(uint32, tag = "6")]
     pub round: u32,
-    #[prost(double, tag = "7")]
-    pub accuracy: f64,
+    /// Absent for a regression.
+    #[prost(double, optional, tag = "7")]
+    pub accuracy: ::core::option::Option<f64>,
     #[prost(double, tag = "8")]
     pub loss: f64,
     #[prost(uint64, tag = "9")]
@@ -4204,8 +4214,9 @@ pub struct EvaluateModelResponse {
     pub num_examples: u64,
     #[prost(double, tag = "3")]
     pub loss: f64,
-    #[prost(double, tag = "4")]
-    pub accuracy: f64,
+    /// Absent for a regression.
+    #[prost(double, optional, tag = "4")]
+    pub accuracy: ::core::option::Option<f64>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GenerateTextRequest {
