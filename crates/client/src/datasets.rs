@@ -36,6 +36,13 @@ pub enum Content {
         /// What is done to the numbers.
         scaling: v1::Scaling,
     },
+    /// A CSV table with a heading, for a regression.
+    Targets {
+        /// The column that holds the number to learn.
+        target: String,
+        /// What is done to the other numbers.
+        scaling: v1::Scaling,
+    },
     /// A text, to be learnt character by character.
     Text {
         /// Characters of a row.
@@ -55,22 +62,29 @@ impl Client {
         options: &ImportOptions,
     ) -> Result<v1::Dataset, ClientError> {
         let upload = Upload::open(path).await?;
-        let (label, scaling, text) = match &options.content {
-            Content::Table { label, scaling } => (label.clone(), *scaling, None),
-            Content::Text { context } => {
-                let text = v1::TextOptions { context: *context };
-                (String::new(), v1::Scaling::Unspecified, Some(text))
-            }
+        let content = match &options.content {
+            Content::Table { label, scaling } => v1::ImportOptions {
+                label: label.clone(),
+                scaling: (*scaling).into(),
+                ..v1::ImportOptions::default()
+            },
+            Content::Targets { target, scaling } => v1::ImportOptions {
+                target: target.clone(),
+                scaling: (*scaling).into(),
+                ..v1::ImportOptions::default()
+            },
+            Content::Text { context } => v1::ImportOptions {
+                text: Some(v1::TextOptions { context: *context }),
+                ..v1::ImportOptions::default()
+            },
         };
         let options = v1::ImportOptions {
             name: options.name.clone(),
-            label,
             test_fraction: options.test_fraction,
             seed: options.seed,
-            scaling: scaling.into(),
             replace: options.replace,
             file_name: file_name(path),
-            text,
+            ..content
         };
         let request = |part| v1::ImportDatasetRequest { part: Some(part) };
         let (messages, mut reading) = upload.messages(request(Part::Options(options)), |data| {

@@ -3,8 +3,8 @@
 //! A model is a parameter vector in the layout of [`federation::model::Architecture::tensors`].
 //! The same seed, rows and settings give the same bits whatever the number of threads: every
 //! product is cut into tiles of its output, the cuts depend on the model and the batch alone, and
-//! one thread computes a tile from its first term to its last. Bits may differ between CPUs,
-//! because the kernels of `gemm` are chosen by what the CPU offers.
+//! one thread computes a tile from its first term to its last. Bits differ between the
+//! classes of kernels, of which each CPU has its own and those below it; see [`Kernels`].
 
 mod backward;
 mod batches;
@@ -15,6 +15,7 @@ mod examples;
 mod forward;
 mod generate;
 mod initial;
+mod kernels;
 mod lanes;
 mod loss;
 mod matrix;
@@ -30,5 +31,6 @@ pub use evaluate::{EvaluateError, Evaluation, evaluate, predict};
 pub use examples::{Examples, ExamplesError};
 pub use generate::{GenerateError, Generator, Sampling};
 pub use initial::initial_parameters;
+pub use kernels::Kernels;
 pub use train::{PlanError, TrainError, TrainReport, Trainer};
 pub use watch::{Progress, Watch};

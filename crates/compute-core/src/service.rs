@@ -29,7 +29,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::arrivals::Arrivals;
 use crate::cache::{Cache, Held};
-use crate::engine;
+use crate::engine::{self, Kernels};
 use crate::metrics::Metrics;
 use bodies::{Labelled, Parameters};
 use training::Training;
@@ -189,6 +189,7 @@ impl Service {
             examples,
             seed: request.seed,
             threads: self.threads,
+            kernels: fault::kernels(&request.kernel_class)?,
             client: request.client,
         })
     }
@@ -199,18 +200,22 @@ impl Service {
         let examples = Labelled::held(&self.cache, &request.examples_digest, &model)?;
         let read = parameters.num_bytes() + examples.num_bytes();
         let threads = self.threads;
+        let kernels = fault::kernels(&request.kernel_class)?;
+        let has_labels = model.loss() != Loss::Regression;
         let work = move || {
             let rows = examples.rows()?;
             let examples = rows.examples(&model)?;
-            engine::evaluate(&model, &parameters.numbers(), &examples, threads)
+            kernels
+                .run(|| engine::evaluate(&model, &parameters.numbers(), &examples, threads))
                 .map_err(fault::evaluate)
         };
         let evaluation = self.compute("evaluate", work).await?;
         self.count_bytes("evaluate", read);
+        let accuracy = has_labels.then_some(evaluation.accuracy);
         Ok(EvaluateResponse {
             num_examples: evaluation.num_examples,
             loss: evaluation.loss,
-            accuracy: evaluation.accuracy,
+            accuracy,
         })
     }
 
@@ -255,9 +260,12 @@ impl Compute for Service {
         let described = DescribeResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             layers: Layer::NAMES.map(str::to_owned).to_vec(),
-            kernels: kernels().to_owned(),
+            kernels: Kernels::native().class().to_string(),
             threads: u32::try_from(self.threads.get()).unwrap_or(u32::MAX),
             cache_bytes: self.cache.budget_bytes() as u64,
+            kernel_classes: Kernels::available()
+                .map(|kernels| kernels.class().to_string())
+                .collect(),
         };
         timer.stop();
         Ok(Response::new(described))
@@ -353,20 +361,4 @@ type Chunks = futures::stream::Iter<Messages>;
 fn chunks(header: Body, bytes: Bytes) -> Chunks {
     let messages: Messages = Box::new(body::messages(header, bytes).map(Ok));
     futures::stream::iter(messages)
-}
-
-/// The class of kernels that the processor gets. Results are bit-identical within one class.
-#[must_use]
-pub fn kernels() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if std::arch::is_x86_feature_detected!("avx512f") {
-            return "x86-64-v4";
-        }
-        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
-        {
-            return "x86-64-v3";
-        }
-    }
-    std::env::consts::ARCH
 }

@@ -377,21 +377,6 @@ fn regressions_follow_central_differences() {
 }
 
 #[test]
-fn one_value_is_held_against_the_label_as_a_number() {
-    let architecture = Architecture::new(vec![linear(INPUTS, 1), Layer::Regression]).unwrap();
-    let parameters = initial_parameters(&architecture, 11);
-    let exact: Vec<f64> = parameters.iter().copied().map(f64::from).collect();
-    let mut shard = Shard::new(&architecture);
-    shard.labels = (0..).take(ROWS).collect();
-    shard.targets = shard.labels.iter().map(|label| *label as f32).collect();
-    let examples = Examples::new(&architecture, &shard.features, &shard.labels).unwrap();
-    let measured = evaluate(&architecture, &parameters, &examples, NonZeroUsize::MIN).unwrap();
-    let truth = shard.plain_loss(&architecture, &exact);
-    assert!((measured.loss - truth).abs() < 1e-5);
-    assert_eq!(measured.accuracy, 0.0);
-}
-
-#[test]
 fn probabilities_are_the_softmax_of_the_logits() {
     let mut layers = vec![embedding(6)];
     layers.extend(block(6, 2));

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::round::{Phase, Round};
-use crate::{Digest, TaskId};
+use crate::{Digest, KernelClass, TaskId};
 
 /// What a worker says about an update that stands in the store.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +22,8 @@ pub struct Report {
     pub num_examples: u64,
     /// Mean training loss.
     pub mean_loss: f64,
+    /// The class of the kernels that trained it, as far as that was said.
+    pub kernel_class: Option<KernelClass>,
 }
 
 /// Why an update does not count.
@@ -50,6 +52,11 @@ pub enum Refusal {
         expected: u64,
         /// In bytes.
         actual: u64,
+    },
+    /// The update was not trained with the kernels that the run is pinned to.
+    WrongKernels {
+        /// Their class.
+        expected: KernelClass,
     },
     /// There is nothing behind the update.
     NoExamples,
@@ -83,6 +90,7 @@ impl Refusal {
             Self::Duplicate => "duplicate",
             Self::WrongBase { .. } => "wrong_base",
             Self::WrongSize { .. } => "wrong_size",
+            Self::WrongKernels { .. } => "wrong_kernels",
             Self::NoExamples => "no_examples",
             Self::TooManyExamples { .. } => "too_many_examples",
             Self::NotFinite { .. } => "not_finite",
@@ -101,6 +109,7 @@ impl Refusal {
             Self::NotFinite { .. } | Self::NoExamples => Consequence::GiveUp,
             Self::WrongBase { .. }
             | Self::WrongSize { .. }
+            | Self::WrongKernels { .. }
             | Self::TooManyExamples { .. }
             | Self::Damaged { .. } => Consequence::Retry,
         }
@@ -133,6 +142,12 @@ impl fmt::Display for Refusal {
             Self::WrongSize { expected, actual } => {
                 write!(f, "the update has {actual} bytes; the model has {expected}")
             }
+            Self::WrongKernels { expected } => {
+                write!(
+                    f,
+                    "the update must be trained with kernels of class {expected}"
+                )
+            }
             Self::NoExamples => f.write_str("there are no examples behind the update"),
             Self::TooManyExamples { rows, claimed } => {
                 write!(
@@ -151,12 +166,17 @@ impl fmt::Display for Refusal {
 const LOSS_MAX: f64 = 1e30;
 
 /// Judges a report by what is known without reading the update; `rows` is the size of the client's
-/// shard.
+/// shard, `pin` the class of kernels that the run is pinned to.
 ///
 /// # Errors
 ///
 /// The [`Refusal`], when the update must not count.
-pub fn judge(round: &Round, report: &Report, rows: u64) -> Result<(), Refusal> {
+pub fn judge(
+    round: &Round,
+    report: &Report,
+    rows: u64,
+    pin: Option<KernelClass>,
+) -> Result<(), Refusal> {
     if report.task.round != round.number() || round.phase() != Phase::Training {
         return Err(Refusal::Late {
             current: round.number(),
@@ -178,6 +198,9 @@ pub fn judge(round: &Round, report: &Report, rows: u64) -> Result<(), Refusal> {
             expected: round.update_bytes(),
             actual: report.bytes,
         });
+    }
+    if let Some(expected) = pin.filter(|pin| report.kernel_class != Some(*pin)) {
+        return Err(Refusal::WrongKernels { expected });
     }
     if report.num_examples == 0 {
         return Err(Refusal::NoExamples);
@@ -230,22 +253,26 @@ mod tests {
             bytes: 8,
             num_examples: 5,
             mean_loss: 0.5,
+            kernel_class: None,
         }
     }
 
     #[test]
     fn an_update_counts_once() {
         let mut round = open();
-        assert_eq!(judge(&round, &report(3), 5), Ok(()));
+        assert_eq!(judge(&round, &report(3), 5, None), Ok(()));
         round.receive(ClientId(3));
-        assert_eq!(judge(&round, &report(3), 5), Err(Refusal::Duplicate));
+        assert_eq!(judge(&round, &report(3), 5, None), Err(Refusal::Duplicate));
     }
 
     #[test]
     fn an_update_of_another_round_is_late() {
         let mut old = report(3);
         old.task.round = 1;
-        assert_eq!(judge(&open(), &old, 5), Err(Refusal::Late { current: 2 }));
+        assert_eq!(
+            judge(&open(), &old, 5, None),
+            Err(Refusal::Late { current: 2 })
+        );
     }
 
     #[test]
@@ -254,7 +281,7 @@ mod tests {
         round.receive(ClientId(0));
         round.receive(ClientId(3));
         assert_eq!(
-            judge(&round, &report(3), 5),
+            judge(&round, &report(3), 5, None),
             Err(Refusal::Late { current: 2 })
         );
     }
@@ -262,45 +289,73 @@ mod tests {
     #[test]
     fn an_update_that_contradicts_the_plan_is_refused_by_name() {
         let round = open();
-        assert_eq!(judge(&round, &report(1), 5), Err(Refusal::NotInCohort));
+        assert_eq!(
+            judge(&round, &report(1), 5, None),
+            Err(Refusal::NotInCohort)
+        );
         let wrong_base = Report {
             base: Digest::of(b"other"),
             ..report(3)
         };
         assert_eq!(
-            judge(&round, &wrong_base, 5).unwrap_err().reason(),
+            judge(&round, &wrong_base, 5, None).unwrap_err().reason(),
             "wrong_base"
         );
         let short = Report {
             bytes: 4,
             ..report(3)
         };
-        assert_eq!(judge(&round, &short, 5).unwrap_err().reason(), "wrong_size");
+        assert_eq!(
+            judge(&round, &short, 5, None).unwrap_err().reason(),
+            "wrong_size"
+        );
         let empty = Report {
             num_examples: 0,
             ..report(3)
         };
-        assert_eq!(judge(&round, &empty, 5), Err(Refusal::NoExamples));
+        assert_eq!(judge(&round, &empty, 5, None), Err(Refusal::NoExamples));
         let greedy = Report {
             num_examples: 6,
             ..report(3)
         };
         assert_eq!(
-            judge(&round, &greedy, 5).unwrap_err().reason(),
+            judge(&round, &greedy, 5, None).unwrap_err().reason(),
             "too_many_examples"
         );
         let huge = Report {
             mean_loss: 1e31,
             ..report(3)
         };
-        assert_eq!(judge(&round, &huge, 5).unwrap_err().reason(), "not_finite");
+        assert_eq!(
+            judge(&round, &huge, 5, None).unwrap_err().reason(),
+            "not_finite"
+        );
         let diverged = Report {
             mean_loss: f64::NAN,
             ..report(3)
         };
         assert_eq!(
-            judge(&round, &diverged, 5).unwrap_err().reason(),
+            judge(&round, &diverged, 5, None).unwrap_err().reason(),
             "not_finite"
         );
+    }
+
+    #[test]
+    fn a_run_that_is_pinned_takes_updates_of_its_kernels_alone() {
+        let pin = Some(KernelClass::X86_64V3);
+        let trained = |kernel_class| Report {
+            kernel_class,
+            ..report(3)
+        };
+        let judged = |kernel_class| judge(&open(), &trained(kernel_class), 5, pin);
+        assert_eq!(judged(pin), Ok(()));
+        for other in [None, Some(KernelClass::X86_64V4)] {
+            let refused = judged(other).unwrap_err();
+            assert_eq!(refused.consequence(), Consequence::Retry);
+            assert_eq!(
+                refused.to_string(),
+                "the update must be trained with kernels of class x86-64-v3"
+            );
+        }
     }
 }

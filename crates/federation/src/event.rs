@@ -105,9 +105,9 @@ pub struct RoundOutcome {
     pub refused: u32,
     /// Loss terms behind the accepted updates.
     pub num_examples: u64,
-    /// On the test rows.
-    pub accuracy: f64,
-    /// On the test rows: mean cross-entropy in nats.
+    /// On the test rows; none for a regression.
+    pub accuracy: Option<f64>,
+    /// On the test rows: mean cross-entropy in nats, or mean squared error for a regression.
     pub loss: f64,
     /// Mean over the accepted updates, weighted by examples.
     pub train_loss: f64,

@@ -8,12 +8,12 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Digest;
 use crate::cohort::CohortSpec;
 use crate::local::LocalTraining;
 use crate::model::{Architecture, ModelError, ModelSpec};
 use crate::partition::{PartitionSpec, Scheme};
-use crate::stop::StopRule;
+use crate::stop::{Metric, StopRule, Target};
+use crate::{Digest, KernelClass};
 
 mod draft;
 mod limits;
@@ -57,6 +57,8 @@ pub struct JobSpec {
     pub stop: StopRule,
     /// The root of all chance in the run.
     pub seed: u64,
+    /// The only class of kernels that it is computed with, if it is pinned to one.
+    pub kernel_class: Option<KernelClass>,
     /// The name under which the final model is published, if it is.
     pub publish_as: Option<String>,
     draft: JobDraft,
@@ -73,6 +75,8 @@ pub struct DatasetFacts {
     pub classes: usize,
     /// Whether rows are tokens of a text, of which there are as many as labels.
     pub is_text: bool,
+    /// Whether each row has a number in place of a label.
+    pub has_targets: bool,
 }
 
 impl fmt::Display for DatasetFacts {
@@ -80,9 +84,10 @@ impl fmt::Display for DatasetFacts {
         let Self {
             features, classes, ..
         } = self;
-        match self.is_text {
-            true => write!(f, "a text of context {features} and {classes} characters"),
-            false => write!(f, "rows of {features} features and {classes} classes"),
+        match (self.is_text, self.has_targets) {
+            (true, _) => write!(f, "a text of context {features} and {classes} characters"),
+            (_, true) => write!(f, "rows of {features} features and a target"),
+            _ => write!(f, "rows of {features} features and {classes} classes"),
         }
     }
 }
@@ -110,11 +115,15 @@ impl JobSpec {
     /// # Errors
     ///
     /// [`InvalidJob`] when clients cannot all have rows, when labels per client do not fit the
-    /// classes, or when the model does not fit the rows or would be too large.
+    /// classes, when the partition or the stop rule asks for labels and there are none, or when the
+    /// model does not fit the rows or would be too large.
     pub fn check_against(&self, facts: DatasetFacts) -> Result<Option<Architecture>, InvalidJob> {
         let mut violations = Violations::default();
         self.check_clients(facts, &mut violations);
         self.check_labels(facts, &mut violations);
+        if facts.has_targets {
+            self.check_without_labels(&mut violations);
+        }
         let architecture = match &self.model {
             ModelSource::Published { .. } => None,
             ModelSource::Spec(model) => match shape_on(model, facts) {
@@ -145,6 +154,9 @@ impl JobSpec {
         let Scheme::LabelsPerClient { labels } = self.partition.scheme else {
             return;
         };
+        if facts.has_targets {
+            return;
+        }
         let (clients, classes) = (self.partition.clients, facts.classes as u64);
         if u64::from(labels.get()) > classes {
             violations.add(
@@ -164,6 +176,33 @@ impl JobSpec {
     }
 }
 
+impl JobSpec {
+    /// What asks for labels where rows have numbers.
+    fn check_without_labels(&self, violations: &mut Violations) {
+        let kind = match self.partition.scheme {
+            Scheme::Dirichlet { .. } => Some("dirichlet"),
+            Scheme::LabelsPerClient { .. } => Some("labels_per_client"),
+            Scheme::Iid | Scheme::QuantitySkew { .. } => None,
+        };
+        if let Some(kind) = kind {
+            violations.add(
+                "dataset.partition.kind",
+                format!(
+                    "is {kind}, which deals rows by their labels; the data set has targets and no \
+                     labels, so it must be iid or quantity_skew"
+                ),
+            );
+        }
+        let is_accuracy = |target: Target| target.metric == Metric::Accuracy;
+        if self.stop.target.is_some_and(is_accuracy) {
+            violations.add(
+                "stop.target.metric",
+                "is accuracy, which a regression has not; must be loss",
+            );
+        }
+    }
+}
+
 impl From<JobSpec> for JobDraft {
     fn from(spec: JobSpec) -> Self {
         spec.draft
@@ -173,6 +212,7 @@ impl From<JobSpec> for JobDraft {
 /// The shape of a model on a data set.
 fn shape_on(model: &ModelSpec, facts: DatasetFacts) -> Result<Architecture, ModelError> {
     let architecture = model.architecture(facts.features, facts.classes)?;
+    architecture.check_targets(facts.has_targets)?;
     if facts.is_text {
         architecture.check_tokens(facts.classes)?;
     }

@@ -10,6 +10,7 @@ pub mod event;
 pub mod fraction;
 pub mod ids;
 pub mod job;
+pub mod kernel_class;
 pub mod local;
 pub mod model;
 pub mod partition;
@@ -21,4 +22,5 @@ pub mod time;
 
 pub use digest::Digest;
 pub use ids::{ClientId, RunId, TaskId, WorkerId};
+pub use kernel_class::KernelClass;
 pub use time::Timestamp;

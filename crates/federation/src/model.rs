@@ -140,6 +140,22 @@ impl Architecture {
         self.loss
     }
 
+    /// Checks that what the model yields is what rows hold: one number each, or a label.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::NoTargets`], [`ModelError::NoLabels`] and [`ModelError::Values`].
+    pub fn check_targets(&self, are_numbers: bool) -> Result<(), ModelError> {
+        match (self.loss == Loss::Regression, are_numbers) {
+            (true, false) => Err(ModelError::NoTargets),
+            (false, true) => Err(ModelError::NoLabels),
+            (true, true) if self.outputs != 1 => Err(ModelError::Values {
+                yields: self.outputs,
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Checks that the model reads rows of `count` different tokens.
     ///
     /// # Errors

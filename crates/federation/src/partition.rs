@@ -98,6 +98,12 @@ pub enum PartitionError {
         /// How many classes there are.
         classes: u32,
     },
+    /// A scheme that goes by labels, where there are none.
+    #[error(
+        "rows with targets in place of labels can be dealt iid or by quantity_skew, and not by their \
+         labels"
+    )]
+    NoLabels,
     /// Some label would be held by nobody.
     #[error(
         "labels per client is {labels}; {clients} clients cannot then hold the {present} labels of the \
@@ -162,6 +168,25 @@ pub fn assign(
         shard.sort_unstable();
     }
     Ok(shards)
+}
+
+/// Deals `rows` rows that have no labels.
+///
+/// # Shapes
+///
+/// Output: `[clients]`, each the ascending rows of one client.
+///
+/// # Errors
+///
+/// As [`assign`], and [`PartitionError::NoLabels`] for a scheme that deals by labels.
+pub fn assign_unlabelled(
+    rows: usize,
+    spec: &PartitionSpec,
+) -> Result<Vec<Vec<u32>>, PartitionError> {
+    match spec.scheme {
+        Scheme::Iid | Scheme::QuantitySkew { .. } => assign(&vec![0; rows], 1, spec),
+        Scheme::Dirichlet { .. } | Scheme::LabelsPerClient { .. } => Err(PartitionError::NoLabels),
+    }
 }
 
 /// How many rows of each label each client holds.

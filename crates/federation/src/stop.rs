@@ -30,7 +30,7 @@ pub struct Target {
 pub enum Metric {
     /// The fraction of rows whose class is right.
     Accuracy,
-    /// The mean cross-entropy, in nats.
+    /// The mean cross-entropy, in nats, or the mean squared error of a regression.
     Loss,
 }
 
@@ -50,15 +50,15 @@ pub struct RoundMetrics {
     pub round: u32,
     /// See [`Metric::Loss`].
     pub loss: f64,
-    /// See [`Metric::Accuracy`].
-    pub accuracy: f64,
+    /// See [`Metric::Accuracy`]; a regression has none.
+    pub accuracy: Option<f64>,
 }
 
 impl RoundMetrics {
-    fn value_of(&self, metric: Metric) -> f64 {
+    fn value_of(&self, metric: Metric) -> Option<f64> {
         match metric {
             Metric::Accuracy => self.accuracy,
-            Metric::Loss => self.loss,
+            Metric::Loss => Some(self.loss),
         }
     }
 }
@@ -121,14 +121,15 @@ fn reach(target: Target, history: &[RoundMetrics]) -> Option<StopReason> {
         Metric::Accuracy => value >= target.value,
         Metric::Loss => value <= target.value,
     };
-    history
-        .iter()
-        .find(|metrics| reaches(metrics.value_of(target.metric)))
-        .map(|metrics| StopReason::TargetReached {
+    history.iter().find_map(|metrics| {
+        let value = metrics.value_of(target.metric);
+        let value = value.filter(|value| reaches(*value))?;
+        Some(StopReason::TargetReached {
             metric: target.metric,
-            value: metrics.value_of(target.metric),
+            value,
             round: metrics.round,
         })
+    })
 }
 
 fn tire(patience: NonZeroU32, history: &[RoundMetrics]) -> Option<StopReason> {
@@ -158,7 +159,7 @@ mod tests {
             .map(|(round, &loss)| RoundMetrics {
                 round,
                 loss,
-                accuracy: 0.5,
+                accuracy: Some(0.5),
             })
             .collect()
     }

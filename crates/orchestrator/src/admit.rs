@@ -267,6 +267,7 @@ async fn initial(
         model,
         parent,
         updates: Vec::new(),
+        kernel_classes: BTreeSet::new(),
         outcome: None,
     };
     Ok(checkpoint::commit(&study.blobs, manifest).await?)

@@ -29,6 +29,7 @@ use crate::api::Api;
 use crate::backends::{BackendError, Backends};
 use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError};
+use crate::dispatch::with_pins;
 use crate::fleet::Fleet;
 use crate::leading::{Lease, keep, stand_by};
 use crate::metrics::Metrics;
@@ -294,6 +295,7 @@ fn study(
     let seams = &wiring.seams;
     let clock = Arc::clone(&wiring.clock);
     let queue = wiring.queue.clone().unwrap_or(backends.queue);
+    let queue = with_pins(queue, &clock, config.queue.max_deliveries);
     let queue = Counted::new(queue, Arc::clone(&clock), metrics.queue.clone());
     let engine = channel_within(&wiring.compute, config.idle_timeout)
         .stamped(rpc::stamp)

@@ -3,14 +3,14 @@
 //! The manifest is the commit point: a round whose manifest stands is committed, whatever else was
 //! or was not written when the process died.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use artifacts::tensors::{self, Dtype, TensorMeta};
 use artifacts::{ArtifactStore, BlobError, BlobRef, BlobStore, Expected, Key, Swapped};
 use bytes::Bytes;
 use federation::event::RoundOutcome;
 use federation::model::Architecture;
-use federation::{ClientId, Digest, RunId};
+use federation::{ClientId, Digest, KernelClass, RunId};
 use proto::{body, v1};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -70,6 +70,9 @@ pub struct Manifest {
     pub parent: Option<Digest>,
     /// The updates in the model.
     pub updates: Vec<UpdateEntry>,
+    /// The classes of kernels that trained the updates, in order; empty where workers did not say.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub kernel_classes: BTreeSet<KernelClass>,
     /// What the round achieved; none for the initial model.
     pub outcome: Option<RoundOutcome>,
 }

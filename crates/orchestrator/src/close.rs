@@ -130,7 +130,9 @@ async fn measure(
     let evaluation = attempt(&span, evaluate(study, work, model)).await?;
     phase.stop();
     span.set("loss", evaluation.loss);
-    span.set("accuracy", evaluation.accuracy);
+    evaluation
+        .accuracy
+        .inspect(|share| span.set("accuracy", *share));
     Ok(evaluation)
 }
 
@@ -146,6 +148,10 @@ fn stand(
         round: outcome.round,
         parent: Some(work.checkpoint.model.digest),
         updates: receipts.iter().map(entry).collect(),
+        kernel_classes: receipts
+            .iter()
+            .filter_map(|receipt| receipt.kernel_class)
+            .collect(),
         outcome: Some(outcome.clone()),
         model,
         ..work.checkpoint.clone()

@@ -10,7 +10,7 @@ use federation::job::{Strategy, Weighting};
 use federation::round::{Effect, Round};
 use federation::{ClientId, Digest, TaskId, WorkerId};
 use proto::body;
-use proto::convert::InvalidMessage;
+use proto::convert::{InvalidMessage, maybe_kernel_class};
 use proto::v1::worker_message::Done;
 
 use crate::admit::Work;
@@ -78,6 +78,7 @@ impl Incoming {
             bytes: body.length_bytes,
             num_examples: done.num_examples,
             mean_loss: done.mean_loss,
+            kernel_class: maybe_kernel_class(&done.kernel_class)?,
         };
         let (lease_epoch, num_steps) = (done.lease_epoch, done.num_steps);
         Ok(Self {
@@ -100,6 +101,7 @@ impl Incoming {
             worker: self.worker.clone(),
             num_examples: self.report.num_examples,
             num_steps: self.num_steps,
+            kernel_class: self.report.kernel_class,
             weight: weight(self.report.num_examples, weighting),
             mean_loss: self.report.mean_loss,
             bytes: self.report.bytes,
@@ -247,7 +249,7 @@ async fn verdict(
         .shards
         .get(task.client.0 as usize)
         .map_or(0, |shard| shard.rows);
-    if let Err(refusal) = judge(round, &incoming.report, rows) {
+    if let Err(refusal) = judge(round, &incoming.report, rows, work.spec.kernel_class) {
         return Ok(Err(refusal));
     }
     let place = Key::update(

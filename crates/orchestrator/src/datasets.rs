@@ -14,7 +14,7 @@ pub mod text;
 use federation::job::DatasetFacts;
 use serde::{Deserialize, Serialize};
 
-pub use examples::ExamplesRef;
+pub use examples::{ExamplesRef, Layout};
 pub use scaling::Scaling;
 use text::Vocabulary;
 
@@ -24,11 +24,11 @@ use text::Vocabulary;
 pub struct Manifest {
     /// What it is called.
     pub name: String,
-    /// The column that holds the class.
+    /// The column that holds the class, or the target.
     pub label: String,
     /// The other columns, in the order of a row's numbers.
     pub features: Vec<String>,
-    /// The classes, in the order of their numbers.
+    /// The classes, in the order of their numbers; none where there are targets.
     pub classes: Vec<String>,
     /// What was done to each number before it was stored.
     pub scaling: Scaling,
@@ -47,6 +47,9 @@ pub struct Manifest {
     /// Whether rows are windows of a text: features and classes are its characters then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_text: bool,
+    /// Whether rows have numbers in place of classes, which a regression learns.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_targets: bool,
 }
 
 impl Manifest {
@@ -56,8 +59,21 @@ impl Manifest {
         DatasetFacts {
             train_rows: self.train.rows,
             features: self.features.len(),
-            classes: self.classes.len(),
+            classes: match self.has_targets {
+                true => 1,
+                false => self.classes.len(),
+            },
             is_text: self.is_text,
+            has_targets: self.has_targets,
+        }
+    }
+
+    /// What each row holds.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        Layout {
+            features: self.features.len(),
+            has_targets: self.has_targets,
         }
     }
 

@@ -1,12 +1,15 @@
 //! From a round's cohort to messages in the queue.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use clock::Clock;
 use federation::round::Phase;
-use federation::{ClientId, TaskId, seed};
+use federation::{ClientId, KernelClass, TaskId, seed};
 use proto::v1;
-use task_queue::{QueueError, TaskMessage, TaskQueue};
+use task_queue::{MemoryQueue, PINNED_TO, PinnedQueue, QueueError, TaskMessage, TaskQueue};
 use telemetry::trace::{Span, TRACEPARENT, TRACESTATE};
 use tracing::info;
 
@@ -17,6 +20,20 @@ use crate::trace::attempt;
 
 /// Tasks sent at once: a few hundred kilobytes of messages.
 const BATCH: usize = 256;
+
+/// The queue with room beside it for tasks that are pinned to a class of kernels.
+#[must_use]
+pub fn with_pins(
+    queue: Arc<dyn TaskQueue>,
+    clock: &Arc<dyn Clock>,
+    max_deliveries: NonZeroU32,
+) -> Arc<dyn TaskQueue> {
+    let pinned = KernelClass::ALL.map(|class| {
+        let queue = MemoryQueue::new(Arc::clone(clock)).with_max_deliveries(max_deliveries);
+        (class.to_string(), queue)
+    });
+    Arc::new(PinnedQueue::beside(queue, pinned.into()))
+}
 
 /// Queues the work that is waiting to be, as far as the queue has room; the rest goes on waiting.
 /// A task queued twice is done twice and counts once. Its span is that of the try that sends: one
@@ -46,7 +63,7 @@ pub async fn dispatch(study: &Study, work: &mut Work, is_kept: bool) -> Result<(
     };
     // Tasks are in the round's trace, whether this try is kept or not.
     let place = if span.is_kept() { &span } else { &work.span };
-    let attributes = attributes(place);
+    let attributes = attributes(place, work.spec.kernel_class);
     attempt(&span, send(study, work, number, &attributes)).await?;
     match waiting - work.to_dispatch.len() {
         0 => work.dispatching = span.is_kept().then_some((number, span)),
@@ -99,9 +116,12 @@ async fn send(
     Ok(())
 }
 
-/// Tells workers where in a trace their tasks come from.
-fn attributes(span: &Span) -> BTreeMap<String, String> {
+/// Says which workers may have the tasks, and tells them where in a trace they come from.
+fn attributes(span: &Span, pin: Option<KernelClass>) -> BTreeMap<String, String> {
     let mut attributes = BTreeMap::new();
+    if let Some(class) = pin {
+        attributes.insert(PINNED_TO.to_owned(), class.to_string());
+    }
     if let Some(context) = span.context() {
         attributes.insert(TRACEPARENT.to_owned(), context.traceparent());
         if let Some(state) = context.state {
@@ -126,7 +146,7 @@ fn task(work: &Work, round: u32, client: ClientId, attempt: u32) -> Bytes {
         shard: Some(v1::BlobRef {
             key: shard.blob.key.to_string(),
             offset_bytes: shard.blob.offset,
-            body: Some(shard.body(work.dataset.features.len())),
+            body: Some(shard.body(work.dataset.layout())),
         }),
         local: Some((&work.spec.local).into()),
         // Of the round and the client alone, so that every attempt yields the same bytes.
@@ -135,6 +155,10 @@ fn task(work: &Work, round: u32, client: ClientId, attempt: u32) -> Bytes {
             "train",
             &[u64::from(round), u64::from(client.0)],
         ),
+        kernel_class: work
+            .spec
+            .kernel_class
+            .map_or_else(String::new, |class| class.to_string()),
     };
     task.to_bytes()
 }

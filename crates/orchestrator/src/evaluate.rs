@@ -20,12 +20,13 @@ pub async fn evaluate(
 ) -> Result<EvaluateResponse, EngineError> {
     let architecture = work.architecture();
     let parameters = model.body(architecture);
-    let examples = work.dataset.test.body(work.dataset.features.len());
+    let examples = work.dataset.test.body(work.dataset.layout());
     let inputs = Inputs {
         parameters: current(&study.blobs, &parameters, model),
         examples: stored(&study.blobs, &examples, &work.dataset.test.blob),
     };
-    study.engine.evaluate(architecture, inputs).await
+    let engine = study.engine.with_kernels(work.spec.kernel_class);
+    engine.evaluate(architecture, inputs).await
 }
 
 /// The parameters of a model that was mostly just made, so that its file need not be hashed again.

@@ -1,5 +1,7 @@
 //! The workers that have a session, and what is known of them.
 
+mod kernels;
+
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -272,6 +274,7 @@ impl Fleet {
                 updates_accepted: member.accepted,
                 updates_refused: member.refused,
                 tasks_failed: member.failed,
+                kernel_classes: member.hello.kernel_classes.clone(),
             }
         };
         self.members().iter().map(row).collect()

@@ -24,7 +24,7 @@ pub struct ModelManifest {
     pub model: ModelFile,
     /// The columns it reads, in the order of a row's numbers.
     pub features: Vec<String>,
-    /// The column that it was trained to tell.
+    /// The column that it was trained to tell, a class or a number.
     pub label: String,
     /// The classes, in the order of their numbers.
     pub classes: Vec<String>,
@@ -32,8 +32,8 @@ pub struct ModelManifest {
     pub scaling: Scaling,
     /// Rounds behind it.
     pub round: u32,
-    /// On the test rows.
-    pub accuracy: f64,
+    /// On the test rows; none for a regression.
+    pub accuracy: Option<f64>,
     /// On the test rows.
     pub loss: f64,
     /// Of the job.
@@ -92,7 +92,7 @@ pub async fn publish(
         classes: dataset.classes.clone(),
         scaling: dataset.scaling.clone(),
         round: checkpoint.round,
-        accuracy: outcome.map_or(0.0, |outcome| outcome.accuracy),
+        accuracy: outcome.and_then(|outcome| outcome.accuracy),
         loss: outcome.map_or(0.0, |outcome| outcome.loss),
         job_digest: checkpoint.job_digest,
         dataset_digest: checkpoint.dataset_digest,

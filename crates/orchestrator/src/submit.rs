@@ -2,7 +2,8 @@
 
 use federation::job::{InvalidJob, JobDraft, JobSpec, ModelSource, Violation};
 use federation::model::Architecture;
-use federation::{Digest, RunId};
+use federation::{Digest, KernelClass, RunId};
+use proto::engine::Engine;
 use telemetry::trace::{TraceContext, current_context};
 use thiserror::Error;
 
@@ -63,7 +64,8 @@ pub struct Admissible {
 /// # Errors
 ///
 /// [`SubmitError::Invalid`] names each field that is wrong.
-pub async fn check(store: &Store, spec: JobSpec) -> Result<Admissible, SubmitError> {
+pub async fn check(study: &Study, spec: JobSpec) -> Result<Admissible, SubmitError> {
+    let store = &study.store;
     let Some(dataset) = store.dataset(&spec.dataset).await? else {
         let known: Vec<_> = store
             .datasets("", 20)
@@ -79,6 +81,9 @@ pub async fn check(store: &Store, spec: JobSpec) -> Result<Admissible, SubmitErr
         let message = format!("{:?} does not exist; {hint}", spec.dataset);
         return Err(wrong("dataset.name", message));
     };
+    if let Some(class) = spec.kernel_class {
+        check_kernels(&study.engine, class).await?;
+    }
     let mut pinned = spec.draft().clone();
     let architecture = match spec.check_against(dataset.manifest.facts())? {
         Some(architecture) => architecture,
@@ -90,6 +95,23 @@ pub async fn check(store: &Store, spec: JobSpec) -> Result<Admissible, SubmitErr
         dataset_digest: dataset.digest,
         pinned,
     })
+}
+
+/// Whether models can be evaluated with the kernels that a job is pinned to. A compute-core that is
+/// away is not waited for.
+async fn check_kernels(engine: &Engine, class: KernelClass) -> Result<(), SubmitError> {
+    let Ok(described) = engine.describe().await else {
+        return Ok(());
+    };
+    let own = described.kernel_classes;
+    if own.iter().any(|name| name == class.as_str()) {
+        return Ok(());
+    }
+    let message = format!(
+        "is {class}; the orchestrator's compute-core, which evaluates the models, has {}",
+        own.join(", ")
+    );
+    Err(wrong("kernel_class", message))
 }
 
 /// The shape of the published model that a job starts from; its version is written into `source`.
@@ -122,6 +144,8 @@ async fn published(
         );
         return Err(wrong("model", message));
     }
+    let misfit = architecture.check_targets(facts.has_targets);
+    misfit.map_err(|error| wrong("model", format!("does not fit {facts}: {error}")))?;
     if facts.is_text {
         let misfit = architecture.check_tokens(facts.classes);
         misfit.map_err(|error| wrong("model", format!("does not fit {facts}: {error}")))?;
@@ -182,7 +206,7 @@ async fn submit_from(
         dataset_digest,
         pinned,
         ..
-    } = check(&study.store, spec).await?;
+    } = check(study, spec).await?;
     let new = NewRun {
         run: study.new_run_id(&key),
         idempotency_key: key.clone(),

@@ -106,7 +106,9 @@ fn tell(study: &Study, run: RunId, outcome: &RoundOutcome, cohort: usize, span: 
     span.set("outcome", "committed");
     span.set("accepted", outcome.accepted);
     span.set("loss", outcome.loss);
-    span.set("accuracy", outcome.accuracy);
+    outcome
+        .accuracy
+        .inspect(|share| span.set("accuracy", *share));
     info!(
         %run,
         round = outcome.round,

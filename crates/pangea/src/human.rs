@@ -77,6 +77,14 @@ pub(crate) fn loss(loss: Option<f64>) -> String {
     loss.map_or_else(String::new, |loss| format!("{loss:.4}"))
 }
 
+/// What an evaluation measured, in a sentence; a regression has no accuracy.
+pub(crate) fn measured(accuracy: Option<f64>, mean_loss: Option<f64>) -> String {
+    match accuracy {
+        Some(_) => format!("accuracy {}, loss {}", percent(accuracy), loss(mean_loss)),
+        None => format!("loss {}", loss(mean_loss)),
+    }
+}
+
 /// Text from elsewhere without what would move the cursor or change colours.
 pub(crate) fn printable(text: &str) -> String {
     text.chars()

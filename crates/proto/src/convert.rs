@@ -8,6 +8,7 @@ mod run;
 mod training;
 
 use bytes::Bytes;
+use federation::KernelClass;
 use prost::Message;
 use thiserror::Error;
 
@@ -36,6 +37,25 @@ impl InvalidMessage {
     pub fn missing(field: impl Into<String>) -> Self {
         Self::new(field, "is missing")
     }
+}
+
+/// The class of kernels that a field names.
+///
+/// # Errors
+///
+/// [`InvalidMessage`] with the names that there are.
+pub fn kernel_class(name: &str) -> Result<KernelClass, InvalidMessage> {
+    name.parse()
+        .map_err(|error| InvalidMessage::new("kernel_class", error))
+}
+
+/// The class that a field names, if it names one: an empty text is none.
+///
+/// # Errors
+///
+/// As [`kernel_class`].
+pub fn maybe_kernel_class(name: &str) -> Result<Option<KernelClass>, InvalidMessage> {
+    (!name.is_empty()).then(|| kernel_class(name)).transpose()
 }
 
 impl v1::TrainTask {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use crate::transport::Outgoing;
 use bytes::Bytes;
-use federation::Digest;
 use federation::local::LocalTraining;
 use federation::model::Architecture;
+use federation::{Digest, KernelClass};
 use futures::future::BoxFuture;
 use futures::{Stream, StreamExt};
 use thiserror::Error;
@@ -90,6 +90,7 @@ impl std::fmt::Debug for Input<'_> {
 pub struct Engine {
     client: ComputeClient<Outgoing>,
     on_behalf_of: Arc<str>,
+    kernel_class: Option<KernelClass>,
 }
 
 /// What is heard of a training that goes on.
@@ -110,6 +111,7 @@ impl Engine {
         Self {
             client: ComputeClient::new(outgoing),
             on_behalf_of: Arc::default(),
+            kernel_class: None,
         }
     }
 
@@ -117,9 +119,23 @@ impl Engine {
     #[must_use]
     pub fn on_behalf_of(&self, client: &str) -> Self {
         Self {
-            client: self.client.clone(),
             on_behalf_of: client.into(),
+            ..self.clone()
         }
+    }
+
+    /// The same, where it trains and evaluates with kernels of `class`, if that is one.
+    #[must_use]
+    pub fn with_kernels(&self, class: Option<KernelClass>) -> Self {
+        Self {
+            kernel_class: class,
+            ..self.clone()
+        }
+    }
+
+    fn kernel_class(&self) -> String {
+        self.kernel_class
+            .map_or_else(String::new, |class| class.to_string())
     }
 
     /// What it can do.
@@ -173,6 +189,7 @@ impl Engine {
             local: Some(local.into()),
             seed,
             client: self.on_behalf_of.to_string(),
+            kernel_class: self.kernel_class(),
         };
         for _ in 0..ATTEMPTS {
             match self.train_once(request.clone(), on_word).await {
@@ -229,6 +246,7 @@ impl Engine {
             model: Some(model.into()),
             parameters_digest: inputs.parameters.body.digest.clone(),
             examples_digest: inputs.examples.body.digest.clone(),
+            kernel_class: self.kernel_class(),
         };
         for _ in 0..ATTEMPTS {
             self.hold(&inputs).await?;

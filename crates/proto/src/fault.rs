@@ -29,6 +29,9 @@ pub const WRONG_LENGTH: &str = "WRONG_LENGTH";
 /// A range beyond the end of an object; metadata `start`, `end` and `len` say where.
 pub const RANGE_OUTSIDE: &str = "RANGE_OUTSIDE";
 
+/// Kernels that the processor cannot run; metadata `kernel_class` names them.
+pub const KERNELS_UNAVAILABLE: &str = "KERNELS_UNAVAILABLE";
+
 /// A message that cannot be understood.
 pub const INVALID_MESSAGE: &str = "INVALID_MESSAGE";
 

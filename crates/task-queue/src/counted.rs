@@ -125,7 +125,17 @@ impl TaskQueue for Counted {
         lease_ttl: Duration,
         wait: Duration,
     ) -> Result<Vec<Delivery>, QueueError> {
-        let receiving = self.queue.receive(max, lease_ttl, wait);
+        self.receive_for(&[], max, lease_ttl, wait).await
+    }
+
+    async fn receive_for(
+        &self,
+        pins: &[String],
+        max: NonZeroUsize,
+        lease_ttl: Duration,
+        wait: Duration,
+    ) -> Result<Vec<Delivery>, QueueError> {
+        let receiving = self.queue.receive_for(pins, max, lease_ttl, wait);
         let asked = (max, lease_ttl, wait);
         let deliveries = self.ask("receive", &asked, receiving).await?;
         for delivery in &deliveries {

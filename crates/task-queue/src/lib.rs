@@ -9,6 +9,7 @@ mod counted;
 mod memory;
 mod message;
 mod metrics;
+mod pinned;
 mod queue;
 mod sqs;
 
@@ -19,5 +20,6 @@ pub use counted::Counted;
 pub use memory::MemoryQueue;
 pub use message::{BODY_LIMIT, Delivery, Depth, LeaseHandle, TaskMessage};
 pub use metrics::Metrics;
+pub use pinned::{PINNED_TO, PinnedQueue};
 pub use queue::{MAX_DELIVERIES, QueueError, TaskQueue};
 pub use sqs::{OpenError, SqsQueue, SqsQueueConfig};

@@ -42,6 +42,19 @@ pub trait TaskQueue: Debug + Send + Sync {
         wait: Duration,
     ) -> Result<Vec<Delivery>, QueueError>;
 
+    /// Leases tasks as [`receive`](Self::receive) does, and also those that are
+    /// [pinned](crate::PINNED_TO) to one of `pins`. A queue that tells no tasks apart leases any.
+    async fn receive_for(
+        &self,
+        pins: &[String],
+        max: NonZeroUsize,
+        lease_ttl: Duration,
+        wait: Duration,
+    ) -> Result<Vec<Delivery>, QueueError> {
+        let _ = pins;
+        self.receive(max, lease_ttl, wait).await
+    }
+
     /// Leases up to `max` dead tasks for `lease_ttl`, until someone acknowledges them. Does not wait
     /// for any to die. Fewer than `max` is no sign that there are no others.
     ///

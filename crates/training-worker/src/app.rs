@@ -89,12 +89,7 @@ impl TrainingWorker {
             config.id
         };
         let drain = CancellationToken::new();
-        let hello = Hello {
-            worker: id.clone(),
-            slots: config.slots.get(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            host: host_name(),
-        };
+        let hello = hello(&id, config.slots.get());
         let session = Session::new(hello, drain.clone()).through(wiring.seams.clone());
         let idle_timeout = config.idle_timeout;
         let compute = channel_within(&wiring.compute, idle_timeout);
@@ -201,6 +196,17 @@ fn checks(session: &Session, compute: Outgoing) -> Vec<Check> {
         Check::needed("orchestrator", orchestrator),
         Check::needed("compute", compute),
     ]
+}
+
+/// What the session begins with. Kernels are told when compute-core has said which it has.
+fn hello(worker: &str, slots: u32) -> Hello {
+    Hello {
+        worker: worker.to_owned(),
+        slots,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        host: host_name(),
+        ..Hello::default()
+    }
 }
 
 fn random_name() -> String {

@@ -102,7 +102,9 @@ impl Workshop {
         let (result, digest, delta) = self.part("train", &span, training).await?;
         course.end(&result);
         span.set("loss", result.mean_loss);
-        span.set("accuracy", result.accuracy);
+        if let Some(accuracy) = result.accuracy {
+            span.set("accuracy", accuracy);
+        }
         span.set("num_examples", result.num_examples);
         span.set("num_steps", result.num_steps);
         Ok((result, digest, delta))
@@ -158,6 +160,7 @@ impl Workshop {
             mean_loss: result.mean_loss,
             base_digest: task.parameters.body.digest.clone(),
             trace: said(span.context()),
+            kernel_class: result.kernel_class.clone(),
         };
         let verdict = self.tell(task, Said::Done(done), &span).await;
         let outcome = if verdict.accepted {
@@ -272,7 +275,7 @@ impl<'a> Course<'a> {
 
     fn hear(&mut self, progress: &TrainProgress) {
         self.advance(progress.step, progress.seconds);
-        let (loss, accuracy) = (progress.loss.into(), progress.accuracy.into());
+        let (loss, accuracy) = (progress.loss.into(), progress.accuracy.map(f64::from));
         self.workshop.curves.show(self.run, loss, accuracy);
         self.workshop.session.say(Said::Progress(Progress {
             task: self.task.clone(),

@@ -28,7 +28,7 @@ struct Inner {
 
 struct Curve {
     loss: GaugeSeries,
-    accuracy: GaugeSeries,
+    accuracy: Option<GaugeSeries>,
     heard_at: Duration,
 }
 
@@ -50,8 +50,8 @@ impl Curves {
     ///
     /// # Units
     ///
-    /// `loss`: nats; `accuracy`: a share, from 0 to 1.
-    pub fn show(&self, run: &str, loss: f64, accuracy: f64) {
+    /// `loss`: nats, or a squared error; `accuracy`: a share, from 0 to 1, which a regression has not.
+    pub fn show(&self, run: &str, loss: f64, accuracy: Option<f64>) {
         let now = self.0.clock.elapsed();
         let mut shown = self.shown();
         if !shown.contains_key(run) {
@@ -59,14 +59,16 @@ impl Curves {
             self.retain_current(&mut shown, now);
             let curve = Curve {
                 loss: self.0.metrics.loss.of(run),
-                accuracy: self.0.metrics.accuracy.of(run),
+                accuracy: accuracy.map(|_share| self.0.metrics.accuracy.of(run)),
                 heard_at: now,
             };
             shown.insert(run.to_owned(), curve);
         }
         if let Some(curve) = shown.get_mut(run) {
             curve.loss.set(loss);
-            curve.accuracy.set(accuracy);
+            if let (Some(series), Some(accuracy)) = (&curve.accuracy, accuracy) {
+                series.set(accuracy);
+            }
             curve.heard_at = now;
         }
     }

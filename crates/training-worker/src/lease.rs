@@ -110,7 +110,8 @@ impl Workshop {
     async fn lease_one(&self, is_served: bool) -> Result<Vec<Delivery>, String> {
         if !is_served {
             let described = self.engine.describe().await;
-            described.map_err(|error| error.to_string())?;
+            let described = described.map_err(|error| error.to_string())?;
+            self.session.tell_kernels(described.kernel_classes);
         }
         let leased = self
             .queue

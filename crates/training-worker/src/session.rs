@@ -12,7 +12,7 @@ use std::time::Duration;
 use clock::Clock;
 use proto::transport::Outgoing;
 use proto::v1::orchestrator_message::{Kind as Told, Verdict};
-use proto::v1::worker_message::{Heartbeat, Hello, Kind as Said, Pong};
+use proto::v1::worker_message::{Heartbeat, Hello, Kernels, Kind as Said, Pong};
 use proto::v1::workers_client::WorkersClient;
 use proto::v1::{OrchestratorMessage, WorkerMessage};
 use seams::bell::Bell;
@@ -49,6 +49,7 @@ pub struct Session {
 #[derive(Debug)]
 struct Shared {
     hello: Hello,
+    kernels: Mutex<Vec<String>>,
     at_work: Mutex<BTreeSet<String>>,
     // By the number of each: a task that was delivered twice may be reported twice at one time.
     reports: Mutex<BTreeMap<u64, Report>>,
@@ -73,6 +74,7 @@ impl Session {
     pub fn new(hello: Hello, drain: CancellationToken) -> Self {
         let shared = Shared {
             hello,
+            kernels: Mutex::default(),
             at_work: Mutex::default(),
             reports: Mutex::default(),
             reported: AtomicU64::new(0),
@@ -149,7 +151,11 @@ impl Session {
         client: &mut WorkersClient<Outgoing>,
     ) -> Result<Streaming<OrchestratorMessage>, Status> {
         let (outbox, messages) = mpsc::channel(OUTBOX);
-        let hello = message(Said::Hello(self.shared.hello.clone()));
+        let kernel_classes = self.kernels().clone();
+        let hello = message(Said::Hello(Hello {
+            kernel_classes: kernel_classes.clone(),
+            ..self.shared.hello.clone()
+        }));
         // The channel is new and has room.
         drop(outbox.try_send(hello));
         let stream = client
@@ -157,6 +163,10 @@ impl Session {
             .await?
             .into_inner();
         self.shared.outbox.send_replace(Some(outbox.clone()));
+        let classes = self.kernels().clone();
+        if classes != kernel_classes {
+            self.say(Said::Kernels(Kernels { classes }));
+        }
         let unanswered: Vec<_> = self
             .reports()
             .values()
@@ -234,6 +244,24 @@ impl Session {
             // A full outbox means a stream that stands still; the next message says the same.
             drop(outbox.try_send(message(said)));
         }
+    }
+
+    /// Tells which classes of kernels compute-core has, if that is not known.
+    pub fn tell_kernels(&self, classes: Vec<String>) {
+        let mut known = self.kernels();
+        if *known == classes {
+            return;
+        }
+        known.clone_from(&classes);
+        // Under the lock, so that a stream that is opened now begins with these.
+        self.say(Said::Kernels(Kernels { classes }));
+    }
+
+    fn kernels(&self) -> MutexGuard<'_, Vec<String>> {
+        self.shared
+            .kernels
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts `task` among those in work, for as long as what it returns lives.

@@ -8,10 +8,11 @@ use bytes::Bytes;
 use clock::Clock;
 use federation::local::LocalTraining;
 use federation::model::Architecture;
-use federation::{Digest, TaskId};
+use federation::{Digest, KernelClass, TaskId};
 use futures::StreamExt;
-use proto::convert::InvalidMessage;
+use proto::convert::{InvalidMessage, maybe_kernel_class};
 use proto::engine::{Engine, EngineError, Input, Inputs, Pieces, TrainWord};
+use proto::fault;
 use proto::v1;
 use proto::v1::{TrainProgress, TrainResult, TrainTask};
 use telemetry::metrics::IntCounter;
@@ -35,6 +36,8 @@ pub struct Task {
     pub local: LocalTraining,
     /// Of the shuffling.
     pub seed: u64,
+    /// With the kernels of which class, if not with those in use.
+    pub kernel_class: Option<KernelClass>,
 }
 
 /// A body and where its bytes are.
@@ -80,10 +83,15 @@ impl TrainError {
     }
 
     /// Whether another attempt could succeed all the same. Damaged bytes stay damaged, and a
-    /// training that diverged diverges again; a computation that broke may not.
+    /// training that diverged diverges again; a computation that broke may not, and kernels that this
+    /// processor has not another one has.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Engine(EngineError::Call(status)) if status.code() == Code::Internal)
+        let Self::Engine(EngineError::Call(status)) = self else {
+            return false;
+        };
+        status.code() == Code::Internal
+            || fault::reason(status).as_deref() == Some(fault::KERNELS_UNAVAILABLE)
     }
 }
 
@@ -110,6 +118,7 @@ impl TryFrom<TrainTask> for Task {
                 .ok_or_else(|| missing("local"))?
                 .try_into()?,
             seed: message.seed,
+            kernel_class: maybe_kernel_class(&message.kernel_class)?,
         })
     }
 }
@@ -190,7 +199,8 @@ pub async fn train(
     on_progress: &mut (dyn FnMut(TrainProgress) + Send),
 ) -> Result<(TrainResult, Digest, Bytes), TrainError> {
     let inputs = inputs(task, with);
-    let engine = with.engine.on_behalf_of(&task.id.client.to_string());
+    let engine = with.engine.with_kernels(task.kernel_class);
+    let engine = engine.on_behalf_of(&task.id.client.to_string());
     let last_word = LastWord::new(with.clock);
     let mut on_word = |word| {
         last_word.hear();

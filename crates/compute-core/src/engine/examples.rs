@@ -9,7 +9,7 @@ use thiserror::Error;
 pub struct Examples<'a> {
     features: &'a [f32],
     labels: &'a [u32],
-    /// Of a regression that was given numbers; else empty.
+    /// Of a regression; else empty.
     targets: &'a [f32],
     inputs: usize,
     classes: usize,
@@ -43,12 +43,11 @@ pub enum ExamplesError {
     /// A token that the model does not know.
     #[error(transparent)]
     Token(#[from] UnknownToken),
-    /// Labels where there is more than one value to each row.
-    #[error("the model yields {outputs} values, but each row has one label")]
-    Values {
-        /// How many values the model yields.
-        outputs: usize,
-    },
+    /// Labels for a model that yields values.
+    #[error(
+        "the model is a regression, whose values are held against numbers and not against labels"
+    )]
+    Labels,
     /// Numbers for a model that yields logits.
     #[error("the model yields logits, which are held against labels and not against numbers")]
     Targets,
@@ -108,8 +107,7 @@ impl<'a> Examples<'a> {
     /// - [`ExamplesError::Length`] when the lengths disagree.
     /// - [`ExamplesError::Label`] names the first row whose label is too large.
     /// - [`ExamplesError::Token`] names the first number that is not a token of the model.
-    /// - [`ExamplesError::Values`] when a regression yields more than one value; one value is held
-    ///   against the label as a number.
+    /// - [`ExamplesError::Labels`] when the model is a regression.
     pub fn new(
         architecture: &Architecture,
         features: &'a [f32],
@@ -124,11 +122,10 @@ impl<'a> Examples<'a> {
             });
         }
         check_tokens(architecture, features)?;
-        let is_regression = architecture.loss() == Loss::Regression;
-        if is_regression && classes != 1 {
-            return Err(ExamplesError::Values { outputs: classes });
+        if architecture.loss() == Loss::Regression {
+            return Err(ExamplesError::Labels);
         }
-        let is_too_large = |label: &u32| !is_regression && *label as usize >= classes;
+        let is_too_large = |label: &u32| *label as usize >= classes;
         if let Some(row) = labels.iter().position(is_too_large) {
             return Err(ExamplesError::Label {
                 row,
@@ -227,11 +224,7 @@ impl<'a> Examples<'a> {
 
     /// What the values of one row are held against.
     pub(super) fn copy_targets(&self, row: usize, targets: &mut [f32]) {
-        if self.targets.is_empty() {
-            targets[0] = self.labels[row] as f32;
-        } else {
-            targets.copy_from_slice(&self.targets[row * targets.len()..][..targets.len()]);
-        }
+        targets.copy_from_slice(&self.targets[row * targets.len()..][..targets.len()]);
     }
 }
 

@@ -9,6 +9,8 @@
 
 use std::marker::PhantomData;
 
+use super::kernels::{Kernels, Operand, Product};
+
 /// A matrix to read, with strides, so that transposing it costs nothing.
 ///
 /// Invariant: every element `(row, column)` within the bounds lies within `values`.
@@ -85,6 +87,14 @@ impl<'a> Matrix<'a> {
 
     pub(super) fn num_rows(&self) -> usize {
         self.rows
+    }
+
+    fn operand(&self) -> Operand {
+        Operand {
+            start: self.values.as_ptr(),
+            row_stride: signed(self.row_stride),
+            column_stride: signed(self.column_stride),
+        }
     }
 }
 
@@ -203,31 +213,19 @@ impl<'a> Columns<'a> {
             (left.rows, left.columns, right.columns),
             (self.rows, right.rows, self.columns)
         );
+        let product = Product {
+            rows: self.rows,
+            depth: left.columns,
+            columns: self.columns,
+            start: self.start,
+            stride: signed(self.stride),
+            left: left.operand(),
+            right: right.operand(),
+            add,
+        };
         // SAFETY: the shapes fit (asserted); both operands lie within their slices and the range
         // within ours by the invariants, and a range written mutably overlaps neither operand.
-        unsafe {
-            gemm::gemm(
-                self.rows,
-                self.columns,
-                left.columns,
-                self.start,
-                1,
-                signed(self.stride),
-                add,
-                left.values.as_ptr(),
-                signed(left.column_stride),
-                signed(left.row_stride),
-                right.values.as_ptr(),
-                signed(right.column_stride),
-                signed(right.row_stride),
-                if add { 1.0 } else { 0.0 },
-                1.0,
-                false,
-                false,
-                false,
-                gemm::Parallelism::None,
-            );
-        }
+        unsafe { product.compute(Kernels::current()) }
     }
 }
 
@@ -235,7 +233,7 @@ impl<'a> Columns<'a> {
 /// columns are multiplied by it: ours are tiles that the second-level cache holds, and a copy costs
 /// a tenth of the product. What it sums, and in which order, stays the same.
 pub(super) fn read_in_place() {
-    gemm::set_lhs_packing_threshold_single_thread(usize::MAX);
+    gemm_common::gemm::set_lhs_packing_threshold_single_thread(usize::MAX);
 }
 
 /// A stride as `gemm` takes it. Strides are widths of slices in memory, which fit by themselves.
@@ -259,6 +257,46 @@ mod tests {
             tile.product(Matrix::new(&left, 2, 3), own);
         }
         assert_eq!(out, [5.0, 14.0, 23.0, 32.0, 14.0, 50.0, 86.0, 122.0]);
+    }
+
+    /// On processors with other caches too, which `gemm` asks for the length of a part.
+    #[test]
+    fn a_long_product_is_summed_in_parts_that_no_cache_decides() {
+        let number = |i: usize| ((i * 37) % 101) as f32 / 101.0 - 0.4;
+        let (rows, depth, columns) = (3, 1300, 5);
+        let left: Vec<f32> = (0..rows * depth).map(number).collect();
+        let right: Vec<f32> = (0..depth * columns).map(|i| number(i + 7)).collect();
+        let (left, right) = (
+            Matrix::new(&left, rows, depth),
+            Matrix::new(&right, depth, columns),
+        );
+        for kernels in Kernels::available() {
+            let (mut whole, mut parts) = (vec![f32::NAN; 15], vec![0.0; 15]);
+            kernels.run(|| {
+                Columns::new(&mut whole, rows, columns).product(left, right);
+                for (start, count) in [(0, 434), (434, 434), (868, 432)] {
+                    let (left, right) = (left.columns(start, count), right.rows(start, count));
+                    Columns::new(&mut parts, rows, columns).add_product(left, right);
+                }
+            });
+            assert_eq!(whole, parts, "{kernels:?}");
+        }
+    }
+
+    #[test]
+    fn portable_kernels_are_the_plain_loop() {
+        let number = |i: usize| ((i * 37) % 101) as f32 / 101.0 - 0.4;
+        let (left, right): (Vec<f32>, Vec<f32>) =
+            (0..70 * 300).map(|i| (number(i), number(i + 7))).unzip();
+        let portable = Kernels::of(federation::KernelClass::Portable).unwrap();
+        let mut out = vec![f32::NAN; 70 * 70];
+        let (rows, columns) = (Matrix::new(&left, 70, 300), Matrix::new(&right, 300, 70));
+        portable.run(|| Columns::new(&mut out, 70, 70).product(rows, columns));
+        for (at, own) in out.iter().enumerate() {
+            let terms = (0..300).map(|k| left[at / 70 * 300 + k] * right[k * 70 + at % 70]);
+            let sum = terms.fold(0.0_f32, |sum, term| sum + term);
+            assert_eq!(own.to_bits(), sum.to_bits());
+        }
     }
 
     #[test]

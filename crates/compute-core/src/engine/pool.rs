@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 
+use super::kernels::Kernels;
+
 /// Looks at a flag before a thread goes to sleep: about 20 µs, longer than what the calling thread
 /// does alone between two phases, and far shorter than what a sleeping core could do for others.
 const SPINS: u32 = 1_000;
@@ -25,7 +27,7 @@ pub(super) struct Pool {
 }
 
 struct Shared {
-    /// What to do now, and whom to wake when it is done.
+    /// What to do now, with which kernels, and whom to wake when it is done.
     job: Mutex<Job>,
     /// Counts jobs; a worker that sees a new number takes part in a new job.
     generation: AtomicUsize,
@@ -42,6 +44,7 @@ const REST: fn() = || ();
 struct Job {
     work: &'static (dyn Fn() + Sync),
     caller: Thread,
+    kernels: Kernels,
 }
 
 impl Pool {
@@ -53,6 +56,7 @@ impl Pool {
             job: Mutex::new(Job {
                 work: &REST,
                 caller: thread::current(),
+                kernels: Kernels::native(),
             }),
             generation: AtomicUsize::new(0),
             running: AtomicUsize::new(0),
@@ -121,6 +125,7 @@ impl Pool {
         let job = Job {
             work,
             caller: thread::current(),
+            kernels: Kernels::current(),
         };
         *self.shared.job() = job;
         self.shared.panicked.store(false, Ordering::Relaxed);
@@ -174,8 +179,12 @@ impl Shared {
                 return;
             }
             seen += 1;
-            let Job { work, caller } = self.job().clone();
-            if catch_unwind(AssertUnwindSafe(work)).is_err() {
+            let Job {
+                work,
+                caller,
+                kernels,
+            } = self.job().clone();
+            if catch_unwind(AssertUnwindSafe(|| kernels.run(work))).is_err() {
                 self.panicked.store(true, Ordering::Relaxed);
             }
             self.running.fetch_sub(1, Ordering::Release);

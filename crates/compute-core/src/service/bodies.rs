@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use federation::model::Architecture;
+use federation::model::{Architecture, Loss};
 use proto::body;
 use proto::v1::{Dtype, TensorMeta};
 use tonic::Status;
@@ -36,60 +36,84 @@ impl Parameters {
     }
 }
 
-/// Rows with their classes, as they are held.
+/// Rows with what a model is held against, as they are held.
 pub(super) struct Labelled {
     digest: String,
     features: Bytes,
-    labels: Bytes,
+    answers: Bytes,
+    loss: Loss,
 }
 
 impl Labelled {
     pub(super) fn held(cache: &Cache, digest: &str, model: &Architecture) -> Result<Self, Status> {
         let held = held(cache, "examples_digest", digest)?;
         let (features, rows) = find_features(&held, digest, model)?;
-        let (labels, meta) = tensor(&held, digest, "labels", Dtype::I64)?;
-        if meta.shape != [rows as u64] {
+        let rows = rows as u64;
+        let (name, dtype, shape) = match model.loss() {
+            Loss::Regression => ("targets", Dtype::F32, vec![rows, model.outputs() as u64]),
+            Loss::Classification | Loss::NextToken => ("labels", Dtype::I64, vec![rows]),
+        };
+        let (answers, meta) = tensor(&held, digest, name, dtype)?;
+        if meta.shape != shape {
             return Err(fault::shape(format!(
-                "tensor labels of body {digest} has the shape {:?}; features have {rows} rows",
+                "tensor {name} of body {digest} has the shape {:?}; it must be {shape:?}, for \
+                 features have {rows} rows",
                 meta.shape
             )));
         }
-        let digest = digest.to_owned();
         Ok(Self {
-            digest,
+            digest: digest.to_owned(),
             features,
-            labels,
+            answers,
+            loss: model.loss(),
         })
     }
 
     pub(super) fn num_bytes(&self) -> usize {
-        self.features.len() + self.labels.len()
+        self.features.len() + self.answers.len()
     }
 
     /// The rows as the engine reads them. Work for a thread that may be kept busy, and memory for
     /// as long as the computation lasts.
     pub(super) fn rows(&self) -> Result<Rows<'_>, Status> {
-        let labels = body::as_numbers::<i64>(&self.labels)
+        let features = body::as_numbers(&self.features);
+        if self.loss == Loss::Regression {
+            let targets = body::as_numbers(&self.answers);
+            return Ok(Rows {
+                features,
+                answers: Answers::Targets(targets),
+            });
+        }
+        let labels = body::as_numbers::<i64>(&self.answers)
             .iter()
             .map(|&label| u32::try_from(label).ok())
             .collect::<Option<Vec<u32>>>();
         let below = || fault::shape(format!("body {} holds a label below 0", self.digest));
         Ok(Rows {
-            features: body::as_numbers(&self.features),
-            labels: labels.ok_or_else(below)?,
+            features,
+            answers: Answers::Labels(labels.ok_or_else(below)?),
         })
     }
 }
 
-/// Rows with their classes, as numbers.
+/// Rows with what a model is held against, as numbers.
 pub(super) struct Rows<'a> {
     features: Cow<'a, [f32]>,
-    labels: Vec<u32>,
+    answers: Answers<'a>,
+}
+
+enum Answers<'a> {
+    Labels(Vec<u32>),
+    Targets(Cow<'a, [f32]>),
 }
 
 impl Rows<'_> {
     pub(super) fn examples(&self, model: &Architecture) -> Result<Examples<'_>, Status> {
-        Examples::new(model, &self.features, &self.labels).map_err(fault::examples)
+        let examples = match &self.answers {
+            Answers::Labels(labels) => Examples::new(model, &self.features, labels),
+            Answers::Targets(targets) => Examples::with_targets(model, &self.features, targets),
+        };
+        examples.map_err(fault::examples)
     }
 }
 

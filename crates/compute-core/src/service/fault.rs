@@ -3,12 +3,12 @@
 use federation::Digest;
 use federation::model::Architecture;
 use proto::body::BodyError;
-use proto::convert::InvalidMessage;
+use proto::convert::{InvalidMessage, maybe_kernel_class};
 use proto::engine::GENERATED_MAX;
-use proto::fault::{BODY_NOT_HELD, DIGEST_MISMATCH, INVALID_MESSAGE, status};
+use proto::fault::{BODY_NOT_HELD, DIGEST_MISMATCH, INVALID_MESSAGE, KERNELS_UNAVAILABLE, status};
 use tonic::{Code, Status};
 
-use crate::engine::{EvaluateError, ExamplesError, GenerateError, PlanError, TrainError};
+use crate::engine::{EvaluateError, ExamplesError, GenerateError, Kernels, PlanError, TrainError};
 
 /// Reason of a training whose loss is no number any more.
 const DIVERGED: &str = "DIVERGED";
@@ -42,6 +42,28 @@ pub(super) fn architecture(
 pub(super) fn digest(field: &str, text: &str) -> Result<Digest, Status> {
     text.parse()
         .map_err(|error| invalid(InvalidMessage::new(field, error)))
+}
+
+/// The kernels of the class that a field names, or those in use where it names none.
+pub(super) fn kernels(name: &str) -> Result<Kernels, Status> {
+    let Some(class) = maybe_kernel_class(name).map_err(invalid)? else {
+        return Ok(Kernels::native());
+    };
+    Kernels::of(class).ok_or_else(|| {
+        let own = Kernels::available().map(|kernels| kernels.class().as_str());
+        let own: Vec<_> = own.collect();
+        let message = format!(
+            "this processor cannot run kernels of class {class}; it has {}",
+            own.join(", ")
+        );
+        let class = class.to_string();
+        status(
+            Code::FailedPrecondition,
+            KERNELS_UNAVAILABLE,
+            message,
+            &[("kernel_class", class)],
+        )
+    })
 }
 
 pub(super) fn not_held(digest: &str) -> Status {

@@ -79,6 +79,7 @@ async fn a_training_whose_caller_left_waits_for_no_turn() {
         local: Some((&local).into()),
         seed: 1,
         client: String::new(),
+        kernel_class: String::new(),
     };
     let stream = service.train(Request::new(request)).await.unwrap();
     let held = service.cache.get(&parameters).unwrap();

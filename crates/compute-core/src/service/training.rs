@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use federation::local::LocalTraining;
-use federation::model::Architecture;
+use federation::model::{Architecture, Loss};
 use proto::body;
 use proto::v1::{TrainProgress, TrainQueued, TrainReply, TrainResult, train_reply};
 use seams::Seam;
@@ -18,7 +18,7 @@ use tracing::debug;
 
 use super::bodies::{Labelled, Parameters};
 use super::{Service, fault, on_a_thread};
-use crate::engine::{Progress, Trainer, Watch};
+use crate::engine::{Kernels, Progress, Trainer, Watch};
 use crate::steps::{COMPONENT, StepSpans, num_spans};
 
 /// Progress messages of one training, however many steps it has, unless they take long.
@@ -39,6 +39,7 @@ pub(super) struct Training {
     pub(super) examples: Labelled,
     pub(super) seed: u64,
     pub(super) threads: NonZeroUsize,
+    pub(super) kernels: Kernels,
     /// Whom it is for, as far as that was said.
     pub(super) client: String,
 }
@@ -95,11 +96,13 @@ impl Training {
         let mut onlooker = Onlooker {
             replies,
             spans: StepSpans::new(&self.client),
+            has_labels: self.has_labels(),
             started: now(),
             said: now(),
         };
-        let report = trainer
-            .train(&mut parameters, &examples, self.seed, &mut onlooker)
+        let report = self
+            .kernels
+            .run(|| trainer.train(&mut parameters, &examples, self.seed, &mut onlooker))
             .map_err(fault::train)?;
         let seconds = onlooker.seconds();
         for (after, before) in parameters.iter_mut().zip(base.iter()) {
@@ -111,11 +114,16 @@ impl Training {
             num_steps: u32::try_from(report.num_steps).unwrap_or(u32::MAX),
             num_epochs: u32::try_from(report.num_epochs).unwrap_or(u32::MAX),
             mean_loss: report.last_epoch_loss,
-            accuracy: report.last_epoch_accuracy,
+            accuracy: self.has_labels().then_some(report.last_epoch_accuracy),
             seconds,
+            kernel_class: self.kernels.class().to_string(),
             delta: Some(body::parameters_header(&self.model, &delta)),
         };
         Ok((result, delta))
+    }
+
+    fn has_labels(&self) -> bool {
+        self.model.loss() != Loss::Regression
     }
 
     /// Bytes that it reads.
@@ -143,7 +151,9 @@ fn tell(span: &Span, trained: &Result<(TrainResult, Bytes), Status>) {
         Ok((result, _)) if span.is_kept() => {
             let num_steps = u64::from(result.num_steps);
             span.set("loss", result.mean_loss);
-            span.set("accuracy", result.accuracy);
+            if let Some(accuracy) = result.accuracy {
+                span.set("accuracy", accuracy);
+            }
             span.set("num_examples", result.num_examples);
             span.set("num_steps", num_steps);
             span.set("num_step_spans", num_spans(num_steps));
@@ -157,6 +167,7 @@ fn tell(span: &Span, trained: &Result<(TrainResult, Bytes), Status>) {
 struct Onlooker<'a> {
     replies: &'a Replies,
     spans: StepSpans,
+    has_labels: bool,
     started: Instant,
     said: Instant,
 }
@@ -164,6 +175,16 @@ struct Onlooker<'a> {
 impl Onlooker<'_> {
     fn seconds(&self) -> f64 {
         now().saturating_duration_since(self.started).as_secs_f64()
+    }
+
+    fn told(&self, progress: Progress) -> TrainProgress {
+        TrainProgress {
+            step: u32::try_from(progress.step).unwrap_or(u32::MAX),
+            steps_total: u32::try_from(progress.steps_total).unwrap_or(u32::MAX),
+            loss: narrow(progress.loss),
+            accuracy: self.has_labels.then_some(narrow(progress.accuracy)),
+            seconds: self.seconds(),
+        }
     }
 }
 
@@ -184,7 +205,7 @@ impl Watch for Onlooker<'_> {
         let every = progress.steps_total.div_ceil(PROGRESS_MESSAGES).max(1);
         if progress.step.is_multiple_of(every) || self.said.elapsed() >= SAY_EVERY {
             self.said = now();
-            let part = train_reply::Part::Progress(told(progress, self.seconds()));
+            let part = train_reply::Part::Progress(self.told(progress));
             // A caller that reads slowly misses some progress and nothing else.
             drop(self.replies.try_send(Ok(TrainReply { part: Some(part) })));
         }
@@ -194,16 +215,10 @@ impl Watch for Onlooker<'_> {
 
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "a loss is shown, not computed with"
+    reason = "it is shown, not computed with"
 )]
-fn told(progress: Progress, seconds: f64) -> TrainProgress {
-    TrainProgress {
-        step: u32::try_from(progress.step).unwrap_or(u32::MAX),
-        steps_total: u32::try_from(progress.steps_total).unwrap_or(u32::MAX),
-        loss: progress.loss as f32,
-        accuracy: progress.accuracy as f32,
-        seconds,
-    }
+fn narrow(value: f64) -> f32 {
+    value as f32
 }
 
 #[expect(

@@ -36,6 +36,7 @@ async fn what_is_not_held_is_named() {
         local: Some((&sgd(1, 0.1)).into()),
         seed: 9,
         client: String::new(),
+        kernel_class: String::new(),
     };
     for absent in [&base, &shard] {
         let refused = core.client.clone().train(request.clone()).await;

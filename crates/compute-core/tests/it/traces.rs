@@ -28,6 +28,7 @@ async fn traced(core: &Core, caller: &str, local: &LocalTraining) -> (Vec<SpanRe
         local: Some(local.into()),
         seed: 9,
         client: "c3".to_owned(),
+        kernel_class: String::new(),
     };
     let dropped = IntCounter::new("dropped_total", "Dropped.").unwrap();
     let outbox = Arc::new(Outbox::new(1000, 1000, dropped));

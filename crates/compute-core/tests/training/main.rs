@@ -1,6 +1,7 @@
 //! What training promises: the same bits for any number of threads, and learning.
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+mod kernels;
 mod refusals;
 
 use compute_core::engine::{

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::scalars::{count, maybe_count, number, span};
 use super::{ModelSource, PartitionDraft, Strategy};
+use crate::KernelClass;
 use crate::local::{LocalTraining, Optimizer, Schedule};
 use crate::stop::Target;
 
@@ -39,6 +40,10 @@ pub struct JobDraft {
     /// The root of all chance in the run.
     #[serde(default, deserialize_with = "count")]
     pub seed: u64,
+    /// The only class of kernels that it is computed with, on whatever processors can; on each
+    /// processor its own when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_class: Option<KernelClass>,
     /// The name under which the final model is published; a name like the job's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publish_as: Option<String>,

@@ -1,6 +1,5 @@
 use super::*;
 use crate::local::LocalDuration;
-use crate::stop::{Metric, Target};
 
 mod refused_text;
 mod refused_values;
@@ -39,6 +38,7 @@ fn digits_facts() -> DatasetFacts {
         features: 64,
         classes: 10,
         is_text: false,
+        has_targets: false,
     }
 }
 
@@ -111,6 +111,7 @@ fn every_kind_of_part_is_read_and_stored() {
              patience: 5 }",
         ),
         digits_with("deadline: 2m", "deadline: 1m 30s 5ms"),
+        digits_with("seed: 7", "seed: 7\nkernel_class: x86-64-v3"),
     ];
     for text in texts {
         let spec = parse(&text);
@@ -194,6 +195,7 @@ fn a_data_set_that_does_not_suffice_is_refused_with_all_its_numbers() {
         features: 3000,
         classes: 10,
         is_text: false,
+        has_targets: false,
     };
     assert_eq!(
         parse(&text).check_against(facts).unwrap_err().to_string(),
@@ -224,6 +226,7 @@ fn a_text_takes_a_model_that_reads_as_many_tokens_as_it_has_characters() {
         features: 64,
         classes: 28,
         is_text: true,
+        has_targets: false,
     };
     let check = |model: &str| {
         let job = digits_with("kind: mlp, hidden: [64], activation: relu", model);
@@ -256,5 +259,75 @@ fn a_text_takes_a_model_that_reads_as_many_tokens_as_it_has_characters() {
         check(&layers(28, 32)).unwrap_err(),
         "model: does not fit a text of context 64 and 28 characters: the model takes rows of 32 \
          features, but there are 64"
+    );
+}
+
+/// [`DIGITS`] as a regression on 64 features.
+fn regression(outputs: u32) -> String {
+    digits_with("dirichlet, alpha: 0.5", "iid").replace(
+        "kind: mlp, hidden: [64], activation: relu",
+        &format!(
+            "kind: layers, layers: [{{ kind: linear, inputs: 64, outputs: {outputs} }}, {{ kind: \
+             regression }}]"
+        ),
+    )
+}
+
+#[test]
+fn a_regression_takes_targets_and_other_models_take_labels() {
+    let numbers = DatasetFacts {
+        classes: 1,
+        has_targets: true,
+        ..digits_facts()
+    };
+    let check = |text: &str, facts| {
+        let checked = parse(text).check_against(facts);
+        checked.map_err(|error| error.to_string())
+    };
+    let fits = check(&regression(1), numbers).unwrap().unwrap();
+    assert_eq!(fits.outputs(), 1);
+    assert_eq!(
+        check(&regression(2), numbers).unwrap_err(),
+        "model: does not fit rows of 64 features and a target: the model yields 2 values, but each \
+         row has 1 target"
+    );
+    assert_eq!(
+        check(&regression(1), digits_facts()).unwrap_err(),
+        "model: does not fit rows of 64 features and 10 classes: the model is a regression, and the \
+         rows have labels; leave its last layer, `regression`, out, or import the data set with \
+         --target in place of --label"
+    );
+    assert_eq!(
+        check(&digits_with("dirichlet, alpha: 0.5", "iid"), numbers).unwrap_err(),
+        "model: does not fit rows of 64 features and a target: the rows have a number as their \
+         target, and the model is no regression; its last layer must be `regression`, in a model of \
+         kind layers"
+    );
+}
+
+#[test]
+fn what_asks_for_labels_is_refused_where_rows_have_targets() {
+    let numbers = DatasetFacts {
+        classes: 1,
+        has_targets: true,
+        ..digits_facts()
+    };
+    let refusal = |text: String| parse(&text).check_against(numbers).unwrap_err().to_string();
+    for (scheme, kind) in [
+        ("dirichlet, alpha: 0.5", "dirichlet"),
+        ("labels_per_client, labels: 2", "labels_per_client"),
+    ] {
+        assert_eq!(
+            refusal(regression(1).replace("kind: iid", &format!("kind: {scheme}"))),
+            format!(
+                "dataset.partition.kind: is {kind}, which deals rows by their labels; the data set \
+                 has targets and no labels, so it must be iid or quantity_skew"
+            )
+        );
+    }
+    let stop = "seed: 7\nstop: { target: { metric: accuracy, value: 0.9 } }";
+    assert_eq!(
+        refusal(regression(1).replace("seed: 7", stop)),
+        "stop.target.metric: is accuracy, which a regression has not; must be loss"
     );
 }

@@ -42,6 +42,7 @@ impl TryFrom<JobDraft> for JobSpec {
             cohort,
             stop,
             seed: draft.seed,
+            kernel_class: draft.kernel_class,
             publish_as: draft.publish_as.clone(),
             draft,
         })

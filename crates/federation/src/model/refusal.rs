@@ -130,6 +130,24 @@ pub enum ModelError {
         /// How many there are.
         given: usize,
     },
+    /// Labels for a model that yields values.
+    #[error(
+        "the model is a regression, and the rows have labels; leave its last layer, `regression`, \
+         out, or import the data set with --target in place of --label"
+    )]
+    NoTargets,
+    /// Numbers for a model that yields logits.
+    #[error(
+        "the rows have a number as their target, and the model is no regression; its last layer \
+         must be `regression`, in a model of kind layers"
+    )]
+    NoLabels,
+    /// Values of another number.
+    #[error("the model yields {yields} values, but each row has 1 target")]
+    Values {
+        /// How many it yields.
+        yields: usize,
+    },
     /// The last layer must yield logits.
     #[error("the last layer must be linear, so that it yields logits")]
     LastNotLinear,

@@ -189,3 +189,16 @@ fn what_cannot_be_dealt_is_refused_with_the_numbers() {
         "labels per client is 1; 2 clients cannot then hold the 3 labels of the data set"
     );
 }
+
+#[test]
+fn rows_without_labels_are_dealt_as_those_of_one_label() {
+    for scheme in [Scheme::Iid, quantity_skew(0.5)] {
+        let spec = spec(scheme, 5, 7);
+        let dealt = assign_unlabelled(40, &spec).unwrap();
+        assert_eq!(dealt, assign(&[0; 40], 1, &spec).unwrap());
+    }
+    for scheme in [dirichlet(0.5), labels_per_client(1)] {
+        let refused = assign_unlabelled(40, &spec(scheme, 5, 7));
+        assert_eq!(refused, Err(PartitionError::NoLabels));
+    }
+}

@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::info;
 
 use super::{Api, page, status, upload};
+use crate::datasets::examples::Answers;
 use crate::datasets::import::{Content, ImportOptions, import};
 use crate::datasets::shards::deal;
 use crate::retention::require_room;
@@ -126,7 +127,13 @@ impl Api {
             .await
             .map_err(status::shards)?;
         let classes = u32::try_from(classes).unwrap_or(u32::MAX);
-        let counts = histogram(&assignment, &examples.labels, classes);
+        let counts = match &examples.answers {
+            Answers::Labels(labels) => histogram(&assignment, labels, classes),
+            Answers::Targets(_) => {
+                let count = |rows: &Vec<u32>| vec![rows.len() as u64];
+                assignment.iter().map(count).collect()
+            }
+        };
         let client = |(number, rows)| ClientHistogram {
             client: ClientId(number).to_string(),
             rows,
@@ -136,11 +143,28 @@ impl Api {
 }
 
 fn import_options(options: v1::ImportOptions) -> Result<ImportOptions, Status> {
+    let standardize = options.scaling() != v1::Scaling::None;
     let content = match options.text {
-        None => Content::Table {
-            standardize: options.scaling() != v1::Scaling::None,
+        None if options.target.is_empty() => Content::Table {
+            standardize,
             label: options.label,
         },
+        None if !options.label.is_empty() => {
+            return Err(status::invalid_field(
+                "target",
+                "is of a regression, which has no label; give one of the two",
+            ));
+        }
+        None => Content::Targets {
+            standardize,
+            target: options.target,
+        },
+        Some(_) if !options.target.is_empty() => {
+            return Err(status::invalid_field(
+                "target",
+                "is of a table; a text has none",
+            ));
+        }
         Some(_) if !options.label.is_empty() => {
             return Err(status::invalid_field(
                 "label",
@@ -187,5 +211,6 @@ fn dataset(row: &DatasetRow) -> Dataset {
         label: manifest.label.clone(),
         scaling: scaling.into(),
         vocabulary: manifest.vocabulary().map(|own| own.as_text()),
+        has_targets: manifest.has_targets,
     }
 }

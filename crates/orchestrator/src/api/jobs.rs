@@ -60,7 +60,7 @@ impl Jobs for Api {
     ) -> Result<Response<ValidateResponse>, Status> {
         let draft = draft(request.into_inner().job)?;
         let spec = JobSpec::try_from(draft).map_err(|invalid| status::submit(invalid.into()))?;
-        let checked = submit::check(&self.study.store, spec)
+        let checked = submit::check(&self.study, spec)
             .await
             .map_err(status::submit)?;
         let cohort = checked

@@ -1,31 +1,32 @@
 //! Published models: listed, downloaded, asked.
 
+mod rows;
+
 use std::fs::File;
-use std::io::BufReader;
 
 use artifacts::{BlobError, BlobStore};
 use bytes::Bytes;
-use federation::Digest;
+use federation::model::Loss;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use proto::engine::{Input, Inputs};
 use proto::v1::generate_text_chunk::Part;
 use proto::v1::models_server::Models;
 use proto::v1::{
-    Body, DownloadChunk, Dtype, EvaluateModelResponse, GenerateTextChunk, GenerateTextRequest,
+    Body, DownloadChunk, EvaluateModelResponse, GenerateTextChunk, GenerateTextRequest,
     GetModelRequest, ListModelsRequest, ListModelsResponse, ModelInput, PredictChunk,
-    PublishedModel, TensorMeta, model_input,
+    PublishedModel, model_input,
 };
 use proto::{body, engine};
 use tempfile::NamedTempFile;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Api, page, status, upload};
-use crate::datasets::table::{KnownLabels, Rows, read_rows};
 use crate::evaluate::stored;
 use crate::generate;
 use crate::store::ModelRow;
 use crate::trace::block;
+use rows::{Known, Prepared, answer, values};
 
 #[tonic::async_trait]
 impl Models for Api {
@@ -105,13 +106,17 @@ impl Models for Api {
         let asked = self.asked(request.into_inner()).await?;
         let rows = asked.rows(false).await?;
         let model = &asked.model.manifest;
-        let examples = features_body(&rows.features, model.features.len());
+        let examples = rows.body(model.features.len());
         let probabilities = {
             let inputs = asked.inputs(&self.study.blobs, &examples);
             self.study.engine.predict(&model.architecture, inputs).await
         };
         let probabilities = probabilities.map_err(status::engine)?;
-        let text = answer(&model.classes, &body::as_numbers(&probabilities));
+        let numbers = body::as_numbers(&probabilities);
+        let text = match model.architecture.loss() {
+            Loss::Regression => values(&numbers),
+            Loss::Classification | Loss::NextToken => answer(&model.classes, &numbers),
+        };
         let chunks: Vec<_> = body::chunks(text.into())
             .map(|data| Ok(PredictChunk { data }))
             .collect();
@@ -125,7 +130,7 @@ impl Models for Api {
         let asked = self.asked(request.into_inner()).await?;
         let rows = asked.rows(true).await?;
         let model = &asked.model.manifest;
-        let examples = labelled_body(rows, model.features.len());
+        let examples = rows.body(model.features.len());
         let evaluated = {
             let inputs = asked.inputs(&self.study.blobs, &examples);
             self.study
@@ -181,12 +186,6 @@ struct Asked {
     file_name: String,
 }
 
-/// Rows on their way to compute-core.
-struct Prepared {
-    body: Body,
-    bytes: Bytes,
-}
-
 impl Api {
     async fn model(&self, asked: &GetModelRequest) -> Result<ModelRow, Status> {
         let found = self.study.store.model(&asked.name, asked.version).await;
@@ -222,18 +221,12 @@ impl Api {
 }
 
 impl Asked {
-    async fn rows(&self, labelled: bool) -> Result<Rows, Status> {
+    async fn rows(&self, labelled: bool) -> Result<Known, Status> {
         let manifest = self.model.manifest.clone();
         let path = self.file.path().to_owned();
         let read = block(move || {
             let file = File::open(&path).map_err(|error| Err(error.to_string()))?;
-            let known = KnownLabels {
-                column: &manifest.label,
-                classes: &manifest.classes,
-            };
-            let labels = labelled.then_some(known);
-            let mut rows =
-                read_rows(BufReader::new(file), &manifest.features, labels).map_err(Ok)?;
+            let mut rows = Known::read(file, &manifest, labelled).map_err(Ok)?;
             manifest.scaling.apply(&mut rows.features);
             Ok(rows)
         });
@@ -266,66 +259,6 @@ impl Asked {
             },
         }
     }
-}
-
-fn features_body(features: &[f32], width: usize) -> Prepared {
-    let bytes = Bytes::copy_from_slice(body::as_bytes(features));
-    let rows = features.len() / width.max(1);
-    prepared(bytes, vec![tensor("features", Dtype::F32, &[rows, width])])
-}
-
-fn labelled_body(rows: Rows, width: usize) -> Prepared {
-    let labels: Vec<i64> = rows
-        .labels
-        .unwrap_or_default()
-        .into_iter()
-        .map(i64::from)
-        .collect();
-    let mut bytes = body::as_bytes(&labels).to_vec();
-    bytes.extend_from_slice(body::as_bytes(&rows.features));
-    let count = labels.len();
-    let tensors = vec![
-        tensor("labels", Dtype::I64, &[count]),
-        tensor("features", Dtype::F32, &[count, width]),
-    ];
-    prepared(bytes.into(), tensors)
-}
-
-fn tensor(name: &str, dtype: Dtype, shape: &[usize]) -> TensorMeta {
-    TensorMeta {
-        name: name.to_owned(),
-        dtype: dtype.into(),
-        shape: shape.iter().map(|&side| side as u64).collect(),
-    }
-}
-
-fn prepared(bytes: Bytes, tensors: Vec<TensorMeta>) -> Prepared {
-    let digest = Digest::of(&bytes).to_string();
-    Prepared {
-        body: Body {
-            digest,
-            length_bytes: bytes.len() as u64,
-            tensors,
-        },
-        bytes,
-    }
-}
-
-/// CSV: for each row the likeliest class, then the probability of each.
-fn answer(classes: &[String], probabilities: &[f32]) -> Vec<u8> {
-    let mut csv = csv::Writer::from_writer(Vec::new());
-    let columns = classes.iter().map(|class| format!("p_{class}"));
-    let header = std::iter::once("prediction".to_owned()).chain(columns);
-    // Writing to memory does not fail.
-    drop(csv.write_record(header));
-    for row in probabilities.chunks_exact(classes.len().max(1)) {
-        let best = (0..row.len())
-            .max_by(|&a, &b| row[a].total_cmp(&row[b]))
-            .unwrap_or(0);
-        let numbers = row.iter().map(|probability| format!("{probability:.6}"));
-        drop(csv.write_record(std::iter::once(classes[best].clone()).chain(numbers)));
-    }
-    csv.into_inner().unwrap_or_default()
 }
 
 fn published(row: &ModelRow) -> PublishedModel {

@@ -99,7 +99,7 @@ fn round(row: &RoundRow, base: Option<Digest>, receipts: Vec<Receipt>) -> Round 
         quorum: row.quorum,
         opened_at_ms: row.opened_at.0,
         closed_at_ms: row.closed_at.map_or(0, |Timestamp(millis)| millis),
-        accuracy: outcome.map(|outcome| outcome.accuracy),
+        accuracy: outcome.and_then(|outcome| outcome.accuracy),
         loss: outcome.map(|outcome| outcome.loss),
         train_loss: outcome.map(|outcome| outcome.train_loss),
         update_bytes: outcome.map_or(0, |outcome| outcome.update_bytes),

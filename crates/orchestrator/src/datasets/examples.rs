@@ -1,4 +1,4 @@
-//! Rows with their classes, as a safetensors file.
+//! Rows with their classes, or with their targets, as a safetensors file.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +17,17 @@ use thiserror::Error;
 pub struct ExamplesRef {
     /// How many.
     pub rows: u64,
-    /// The file's data: labels `[rows]` as i64, then features `[rows, n]` as f32.
+    /// The file's data, as its [`Layout`] says.
     pub blob: BlobRef,
+}
+
+/// What each row of a file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// Numbers of a row.
+    pub features: usize,
+    /// Whether they are followed by a target: else a label stands before them.
+    pub has_targets: bool,
 }
 
 /// Rows in memory.
@@ -26,8 +35,17 @@ pub struct ExamplesRef {
 pub struct Examples {
     /// `[rows, n]`.
     pub features: Vec<f32>,
-    /// `[rows]`.
-    pub labels: Vec<u32>,
+    /// What a model is held against.
+    pub answers: Answers,
+}
+
+/// What a model is held against: `[rows]`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answers {
+    /// Classes, by their numbers.
+    Labels(Vec<u32>),
+    /// Numbers.
+    Targets(Vec<f32>),
 }
 
 /// Why rows could not be stored or read.
@@ -54,25 +72,67 @@ pub enum ExamplesError {
 impl ExamplesRef {
     /// The file's data as compute-core takes it.
     #[must_use]
-    pub fn body(&self, features: usize) -> v1::Body {
-        let tensor = |name: &str, dtype: v1::Dtype, shape| v1::TensorMeta {
-            name: name.to_owned(),
-            dtype: dtype.into(),
-            shape,
+    pub fn body(&self, layout: Layout) -> v1::Body {
+        let rows = usize::try_from(self.rows).unwrap_or(usize::MAX);
+        let tensor = |meta: TensorMeta| v1::TensorMeta {
+            name: meta.name,
+            dtype: match meta.dtype {
+                Dtype::I64 => v1::Dtype::I64.into(),
+                _ => v1::Dtype::F32.into(),
+            },
+            shape: meta.shape.iter().map(|&side| side as u64).collect(),
         };
         v1::Body {
             digest: self.blob.digest.to_string(),
             length_bytes: self.blob.len,
-            tensors: vec![
-                tensor("labels", v1::Dtype::I64, vec![self.rows]),
-                tensor("features", v1::Dtype::F32, vec![self.rows, features as u64]),
-            ],
+            tensors: layout.tensors(rows).map(tensor).into(),
+        }
+    }
+}
+
+impl Layout {
+    /// The tensors of a file, in its order.
+    fn tensors(self, rows: usize) -> [TensorMeta; 2] {
+        let tensor = |name: &str, dtype, shape| TensorMeta {
+            name: name.to_owned(),
+            dtype,
+            shape,
+        };
+        let features = tensor("features", Dtype::F32, vec![rows, self.features]);
+        match self.has_targets {
+            true => [features, tensor("targets", Dtype::F32, vec![rows, 1])],
+            false => [tensor("labels", Dtype::I64, vec![rows]), features],
+        }
+    }
+}
+
+impl Answers {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Labels(labels) => labels.len(),
+            Self::Targets(targets) => targets.len(),
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn select(&self, rows: &[u32]) -> Self {
+        let rows = rows.iter().map(|&row| row as usize);
+        match self {
+            Self::Labels(labels) => Self::Labels(rows.map(|row| labels[row]).collect()),
+            Self::Targets(targets) => Self::Targets(rows.map(|row| targets[row]).collect()),
         }
     }
 }
 
 impl Examples {
-    /// Stores the rows under the digest of their file.
+    /// Stores rows of `features` numbers under the digest of their file.
     ///
     /// # Errors
     ///
@@ -83,14 +143,21 @@ impl Examples {
         kind: Kind,
         features: usize,
     ) -> Result<ExamplesRef, ExamplesError> {
-        let rows = self.labels.len() as u64;
-        let header = tensors::header(&layout(rows, features), &BTreeMap::new())?;
-        let labels: Vec<i64> = self.labels.iter().map(|&label| i64::from(label)).collect();
-        let parts = [
-            Bytes::from(header),
-            body::into_bytes(labels),
-            body::into_bytes(self.features),
-        ];
+        let layout = Layout {
+            features,
+            has_targets: matches!(self.answers, Answers::Targets(_)),
+        };
+        let count = self.answers.len();
+        let rows = count as u64;
+        let header = Bytes::from(tensors::header(&layout.tensors(count), &BTreeMap::new())?);
+        let features = body::into_bytes(self.features);
+        let parts = match self.answers {
+            Answers::Labels(labels) => {
+                let labels: Vec<i64> = labels.into_iter().map(i64::from).collect();
+                [header, body::into_bytes(labels), features]
+            }
+            Answers::Targets(targets) => [header, features, body::into_bytes(targets)],
+        };
         let (file, data) = {
             let parts = parts.clone();
             let digested = block(move || digests(&parts)).await;
@@ -131,17 +198,24 @@ impl Examples {
     pub async fn load(
         store: &dyn BlobStore,
         reference: &ExamplesRef,
-        features: usize,
+        layout: Layout,
     ) -> Result<Self, ExamplesError> {
         let wrong_shape = || ExamplesError::Shape {
             key: reference.blob.key.clone(),
             rows: reference.rows,
-            features,
+            features: layout.features,
         };
         let bytes = fetch(store, &reference.blob).await?;
         let rows = usize::try_from(reference.rows).unwrap_or(usize::MAX);
-        if tensors::data_len(&layout(reference.rows, features))? != bytes.len() as u64 {
+        if tensors::data_len(&layout.tensors(rows))? != bytes.len() as u64 {
             return Err(wrong_shape());
+        }
+        if layout.has_targets {
+            let (numbers, targets) = bytes.split_at(rows * layout.features * size_of::<f32>());
+            return Ok(Self {
+                features: body::as_numbers(numbers).into_owned(),
+                answers: Answers::Targets(body::as_numbers(targets).into_owned()),
+            });
         }
         let (labels, numbers) = bytes.split_at(rows * size_of::<i64>());
         let labels: Option<Vec<u32>> = body::as_numbers::<i64>(labels)
@@ -150,39 +224,24 @@ impl Examples {
             .collect();
         Ok(Self {
             features: body::as_numbers(numbers).into_owned(),
-            labels: labels.ok_or_else(wrong_shape)?,
+            answers: Answers::Labels(labels.ok_or_else(wrong_shape)?),
         })
     }
 
     /// The rows with these indices, in this order.
     #[must_use]
     pub fn select(&self, indices: &[u32]) -> Self {
-        let width = self.features.len() / self.labels.len().max(1);
+        let width = self.features.len() / self.answers.len().max(1);
         let mut features = Vec::with_capacity(indices.len() * width);
-        let mut labels = Vec::with_capacity(indices.len());
         for &index in indices {
             let row = index as usize;
             features.extend_from_slice(&self.features[row * width..(row + 1) * width]);
-            labels.push(self.labels[row]);
         }
-        Self { features, labels }
+        Self {
+            features,
+            answers: self.answers.select(indices),
+        }
     }
-}
-
-fn layout(rows: u64, features: usize) -> [TensorMeta; 2] {
-    let rows = usize::try_from(rows).unwrap_or(usize::MAX);
-    [
-        TensorMeta {
-            name: "labels".to_owned(),
-            dtype: Dtype::I64,
-            shape: vec![rows],
-        },
-        TensorMeta {
-            name: "features".to_owned(),
-            dtype: Dtype::F32,
-            shape: vec![rows, features],
-        },
-    ]
 }
 
 /// The digests of the whole file and of its data.
@@ -208,25 +267,34 @@ mod tests {
     async fn rows_come_back_as_they_went_and_a_changed_file_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let store = LocalStore::open(dir.path().to_owned()).unwrap();
-        let examples = Examples {
-            features: vec![1.0, 2.0, 3.0, 4.0],
-            labels: vec![1, 0],
-        };
-        let reference = examples
-            .clone()
-            .store(&store, Kind::Shard, 2)
-            .await
-            .unwrap();
-        assert_eq!(
-            Examples::load(&store, &reference, 2).await.unwrap(),
-            examples
-        );
+        let labels = Answers::Labels(vec![1, 0]);
+        let targets = Answers::Targets(vec![0.5, -2.0]);
+        for (answers, has_targets) in [(labels, false), (targets, true)] {
+            let examples = Examples {
+                features: vec![1.0, 2.0, 3.0, 4.0],
+                answers,
+            };
+            let layout = Layout {
+                features: 2,
+                has_targets,
+            };
+            let reference = examples
+                .clone()
+                .store(&store, Kind::Shard, 2)
+                .await
+                .unwrap();
+            let loaded = Examples::load(&store, &reference, layout).await.unwrap();
+            assert_eq!(loaded, examples);
+            check_damage(&store, &reference, layout).await;
+        }
+    }
 
+    async fn check_damage(store: &LocalStore, reference: &ExamplesRef, layout: Layout) {
         let path = store.path_of(&reference.blob.key);
         let mut bytes = std::fs::read(&path).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         std::fs::write(&path, bytes).unwrap();
-        let error = Examples::load(&store, &reference, 2).await.unwrap_err();
+        let error = Examples::load(store, reference, layout).await.unwrap_err();
         assert!(
             error.to_string().contains(reference.blob.key.as_str()),
             "{error}"

@@ -10,10 +10,10 @@ use federation::{Digest, Timestamp};
 use thiserror::Error;
 
 use super::Manifest;
-use super::examples::{Examples, ExamplesError};
+use super::examples::{Answers, Examples, ExamplesError};
 use super::scaling::Scaling;
 use super::split::{SplitError, split};
-use super::table::{Table, TableError, read_table};
+use super::table::{Table, TableError, Targets, read_table, read_targets};
 use super::text::{self, Survey, TextError};
 use crate::store::{DatasetRow, Store, StoreError};
 use crate::trace::block;
@@ -43,6 +43,13 @@ pub enum Content {
         /// The column that holds the class.
         label: String,
         /// Whether numbers are brought to zero mean and unit deviation.
+        standardize: bool,
+    },
+    /// Columns of numbers, one of which a regression learns.
+    Targets {
+        /// The column that it learns.
+        target: String,
+        /// Whether the others are brought to zero mean and unit deviation.
         standardize: bool,
     },
     /// Characters.
@@ -158,6 +165,10 @@ struct Prepared {
 fn prepare(path: &Path, options: &ImportOptions) -> Result<Prepared, ImportError> {
     match &options.content {
         Content::Table { label, standardize } => prepare_table(path, options, label, *standardize),
+        Content::Targets {
+            target,
+            standardize,
+        } => prepare_targets(path, options, target, *standardize),
         Content::Text { context } => prepare_text(path, options, *context),
     }
 }
@@ -183,30 +194,84 @@ fn prepare_table(
         features,
         labels,
     } = table;
-    let width = feature_names.len();
-    let rows = split(labels.len(), options.test_fraction, options.seed)?;
-    let all = Examples { features, labels };
-    let (mut train, mut test) = (all.select(&rows.train), all.select(&rows.test));
-    drop(all);
-    let scaling = if standardize {
-        Scaling::standard(&train.features, width)
-    } else {
-        Scaling::identity(width)
+    let all = Examples {
+        features,
+        answers: Answers::Labels(labels),
     };
-    if standardize {
-        scaling.apply(&mut train.features);
-        scaling.apply(&mut test.features);
+    let scaled = Scaled::new(&all, feature_names.len(), options, standardize)?;
+    Ok(scaled.prepared(label, feature_names, classes))
+}
+
+fn prepare_targets(
+    path: &Path,
+    options: &ImportOptions,
+    target: &str,
+    standardize: bool,
+) -> Result<Prepared, ImportError> {
+    let table =
+        read_targets(BufReader::new(open(path)?), target).map_err(|source| ImportError::Table {
+            file: options.file_name.clone(),
+            source,
+        })?;
+    let Targets {
+        feature_names,
+        features,
+        targets,
+    } = table;
+    let all = Examples {
+        features,
+        answers: Answers::Targets(targets),
+    };
+    let scaled = Scaled::new(&all, feature_names.len(), options, standardize)?;
+    Ok(scaled.prepared(target, feature_names, Vec::new()))
+}
+
+/// The rows of a table on their two sides, scaled as the training rows ask for.
+struct Scaled {
+    train: Examples,
+    test: Examples,
+    scaling: Scaling,
+    scaled: bool,
+}
+
+impl Scaled {
+    fn new(
+        all: &Examples,
+        width: usize,
+        options: &ImportOptions,
+        standardize: bool,
+    ) -> Result<Self, SplitError> {
+        let rows = split(all.answers.len(), options.test_fraction, options.seed)?;
+        let (mut train, mut test) = (all.select(&rows.train), all.select(&rows.test));
+        let scaling = if standardize {
+            Scaling::standard(&train.features, width)
+        } else {
+            Scaling::identity(width)
+        };
+        if standardize {
+            scaling.apply(&mut train.features);
+            scaling.apply(&mut test.features);
+        }
+        Ok(Self {
+            train,
+            test,
+            scaling,
+            scaled: standardize,
+        })
     }
-    Ok(Prepared {
-        label: label.to_owned(),
-        features: feature_names,
-        classes,
-        scaling,
-        scaled: standardize,
-        is_text: false,
-        train,
-        test,
-    })
+
+    fn prepared(self, label: &str, features: Vec<String>, classes: Vec<String>) -> Prepared {
+        Prepared {
+            label: label.to_owned(),
+            features,
+            classes,
+            scaling: self.scaling,
+            scaled: self.scaled,
+            is_text: false,
+            train: self.train,
+            test: self.test,
+        }
+    }
 }
 
 fn prepare_text(
@@ -221,23 +286,27 @@ fn prepare_text(
     let survey = Survey::of(open(path)?).map_err(wrong)?;
     let rows = survey.rows(context).map_err(wrong)?;
     let rows = split(rows, options.test_fraction, options.seed)?;
-    let empty = |rows: &[u32]| Examples {
-        features: Vec::with_capacity(rows.len() * context),
-        labels: Vec::with_capacity(rows.len()),
+    let empty = |rows: &[u32]| {
+        let features = Vec::with_capacity(rows.len() * context);
+        (features, Vec::with_capacity(rows.len()))
     };
     let (mut train, mut test) = (empty(&rows.train), empty(&rows.test));
     let mut held_out = rows.test.iter().peekable();
     let mut number = 0;
     text::read_rows(open(path)?, &survey.vocabulary, context, |row, label| {
-        let side = match held_out.next_if_eq(&&number) {
+        let (features, labels) = match held_out.next_if_eq(&&number) {
             Some(_) => &mut test,
             None => &mut train,
         };
-        side.features.extend_from_slice(row);
-        side.labels.push(label);
+        features.extend_from_slice(row);
+        labels.push(label);
         number += 1;
     })
     .map_err(wrong)?;
+    let examples = |(features, labels)| Examples {
+        features,
+        answers: Answers::Labels(labels),
+    };
     Ok(Prepared {
         label: text::LABEL.to_owned(),
         features: (0..context).map(|place| format!("token_{place}")).collect(),
@@ -245,8 +314,8 @@ fn prepare_text(
         scaling: Scaling::identity(context),
         scaled: false,
         is_text: true,
-        train,
-        test,
+        train: examples(train),
+        test: examples(test),
     })
 }
 
@@ -267,9 +336,15 @@ async fn keep(
         test,
     } = prepared;
     let mut class_rows = vec![0; classes.len()];
-    for &label in &train.labels {
-        class_rows[label as usize] += 1;
-    }
+    let has_targets = match &train.answers {
+        Answers::Labels(labels) => {
+            for &label in labels {
+                class_rows[label as usize] += 1;
+            }
+            false
+        }
+        Answers::Targets(_) => true,
+    };
     let width = features.len();
     let manifest = Manifest {
         name: options.name,
@@ -284,6 +359,7 @@ async fn keep(
         test_fraction: options.test_fraction,
         seed: options.seed,
         is_text,
+        has_targets,
     };
     let json = Bytes::from(crate::store::encoded(&manifest)?);
     let digest = Digest::of(&json);

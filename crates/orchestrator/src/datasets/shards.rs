@@ -2,12 +2,12 @@
 
 use artifacts::{BlobStore, Kind};
 use federation::Digest;
-use federation::partition::{PartitionError, PartitionSpec, assign};
+use federation::partition::{PartitionError, PartitionSpec, assign, assign_unlabelled};
 use futures::future::try_join_all;
 use thiserror::Error;
 
 use super::Manifest;
-use super::examples::{Examples, ExamplesError, ExamplesRef};
+use super::examples::{Answers, Examples, ExamplesError, ExamplesRef};
 use crate::store::{Store, StoreError};
 use crate::trace::block;
 
@@ -92,12 +92,15 @@ pub async fn deal(
     dataset: &Manifest,
     partition: &PartitionSpec,
 ) -> Result<(Examples, Vec<Vec<u32>>), ShardsError> {
-    let all = Examples::load(blobs, &dataset.train, dataset.features.len()).await?;
+    let all = Examples::load(blobs, &dataset.train, dataset.layout()).await?;
     let classes = u32::try_from(dataset.classes.len()).unwrap_or(u32::MAX);
     let partition = *partition;
     // Off the runtime's threads: there may be millions of rows.
     let dealing = block(move || {
-        let assignment = assign(&all.labels, classes, &partition)?;
+        let assignment = match &all.answers {
+            Answers::Labels(labels) => assign(labels, classes, &partition),
+            Answers::Targets(targets) => assign_unlabelled(targets.len(), &partition),
+        }?;
         Ok((all, assignment))
     });
     match dealing.await {

@@ -1,4 +1,4 @@
-//! Reads comma-separated text: a header, then rows of numbers and a label.
+//! Reads comma-separated text: a header, then rows of numbers and a label or a target.
 //!
 //! Streams: no more of the text is held than one row. Every refusal names the line and the column,
 //! and what would be accepted. A row that spans lines is named by its last one.
@@ -11,7 +11,7 @@ mod refusal;
 
 pub use refusal::TableError;
 
-use records::{Record, Records};
+use records::{Header, Record, Records};
 
 /// Most features of a row. A model's first layer has a weight for each and every unit.
 pub const FEATURES_MAX: usize = 1_000_000;
@@ -30,6 +30,17 @@ pub struct Table {
     pub features: Vec<f32>,
     /// `[rows]`, indices into `classes`.
     pub labels: Vec<u32>,
+}
+
+/// A data set of a regression, in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Targets {
+    /// `[n]`, in the order of the header.
+    pub feature_names: Vec<String>,
+    /// `[rows, n]`.
+    pub features: Vec<f32>,
+    /// `[rows]`.
+    pub targets: Vec<f32>,
 }
 
 /// Rows for a model that exists.
@@ -57,21 +68,7 @@ pub struct KnownLabels<'a> {
 /// [`TableError`] names the first thing that is wrong.
 pub fn read_table(text: impl Read, label: &str) -> Result<Table, TableError> {
     let (header, mut records) = Records::open(text)?;
-    let count = header.len() - 1;
-    if count > FEATURES_MAX {
-        return Err(TableError::TooManyFeatures { count });
-    }
-    header.check_names()?;
-    let label = header.find(label)?;
-    let features: Vec<usize> = (0..header.len())
-        .filter(|column| *column != label)
-        .collect();
-    if features.is_empty() {
-        return Err(TableError::NoFeatures {
-            label: header.name(label).to_owned(),
-        });
-    }
-
+    let (label, features) = columns(&header, label)?;
     let mut table = Table {
         feature_names: header.names(&features),
         classes: Vec::new(),
@@ -96,6 +93,31 @@ pub fn read_table(text: impl Read, label: &str) -> Result<Table, TableError> {
         });
     }
     Ok(table)
+}
+
+/// Reads a data set whose targets stand in the column `target`; every other column is a feature.
+///
+/// # Errors
+///
+/// [`TableError`] names the first thing that is wrong.
+pub fn read_targets(text: impl Read, target: &str) -> Result<Targets, TableError> {
+    let (header, mut records) = Records::open(text)?;
+    let (target, features) = columns(&header, target)?;
+    let mut table = Targets {
+        feature_names: header.names(&features),
+        features: Vec::new(),
+        targets: Vec::new(),
+    };
+    while let Some(record) = records.next_of(&header)? {
+        for &column in &features {
+            table.features.push(record.number(column)?);
+        }
+        table.targets.push(record.number(target)?);
+    }
+    match table.targets.is_empty() {
+        true => Err(TableError::NoRows),
+        false => Ok(table),
+    }
 }
 
 /// Reads the columns `features`, in this order, and ignores others; with `labels`, also the labels.
@@ -147,6 +169,25 @@ pub fn read_rows(
         Err(TableError::NoRows)
     } else {
         Ok(rows)
+    }
+}
+
+/// Where the label stands, and where all the features, which are the other columns.
+fn columns(header: &Header, label: &str) -> Result<(usize, Vec<usize>), TableError> {
+    let count = header.len() - 1;
+    if count > FEATURES_MAX {
+        return Err(TableError::TooManyFeatures { count });
+    }
+    header.check_names()?;
+    let label = header.find(label)?;
+    let features: Vec<usize> = (0..header.len())
+        .filter(|column| *column != label)
+        .collect();
+    match features.is_empty() {
+        true => Err(TableError::NoFeatures {
+            label: header.name(label).to_owned(),
+        }),
+        false => Ok((label, features)),
     }
 }
 

@@ -16,13 +16,14 @@ const STRATEGIES: [&str; 1] = ["fedavg"];
 
 /// Why an update does not count: the reasons of the rules, then that of a report which does not
 /// read.
-pub const REASONS: [&str; 11] = [
+pub const REASONS: [&str; 12] = [
     "run_not_running",
     "late",
     "not_in_cohort",
     "duplicate",
     "wrong_base",
     "wrong_size",
+    "wrong_kernels",
     "no_examples",
     "too_many_examples",
     "not_finite",
@@ -138,10 +139,12 @@ impl Shown {
     }
 
     /// The last committed model is as good as this.
-    pub fn model(&mut self, accuracy: f64, loss: f64) {
+    pub fn model(&mut self, accuracy: Option<f64>, loss: f64) {
         let (family, run) = (&self.family, &self.run);
-        let series = self.accuracy.get_or_insert_with(|| family.accuracy.of(run));
-        series.set(accuracy);
+        if let Some(accuracy) = accuracy {
+            let series = self.accuracy.get_or_insert_with(|| family.accuracy.of(run));
+            series.set(accuracy);
+        }
         let series = self.loss.get_or_insert_with(|| family.loss.of(run));
         series.set(loss);
     }
@@ -195,8 +198,8 @@ impl Rounds {
 
 #[cfg(test)]
 mod tests {
-    use federation::Digest;
     use federation::acceptance::Refusal;
+    use federation::{Digest, KernelClass};
 
     use super::*;
 
@@ -213,6 +216,9 @@ mod tests {
             Refusal::WrongSize {
                 expected: 1,
                 actual: 2,
+            },
+            Refusal::WrongKernels {
+                expected: KernelClass::Portable,
             },
             Refusal::NoExamples,
             Refusal::TooManyExamples {
@@ -234,6 +240,7 @@ mod tests {
                 | Refusal::Duplicate
                 | Refusal::WrongBase { .. }
                 | Refusal::WrongSize { .. }
+                | Refusal::WrongKernels { .. }
                 | Refusal::NoExamples
                 | Refusal::TooManyExamples { .. }
                 | Refusal::NotFinite { .. }

@@ -251,16 +251,12 @@ impl Driver {
             return Ok(Next::Step);
         };
         self.sessions.catch_up();
-        let wanted = if study.fleet.is_empty() {
-            (RunState::WaitingForWorkers, "no worker is connected")
-        } else {
-            (RunState::Running, "workers are connected")
-        };
-        if row.state != wanted.0 {
+        let (wanted, why) = study.fleet.readiness(work.spec.kernel_class);
+        if row.state != wanted {
             if let Some(round) = &mut work.round {
                 round.postpone(study.steady().after(work.spec.cohort.deadline));
             }
-            return self.move_to(row, wanted.0, wanted.1).await;
+            return self.move_to(row, wanted, &why).await;
         }
         let place = work.span.scope();
         dispatch(&study, work, is_kept)

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use federation::acceptance::Refusal;
 use federation::event::Event;
-use federation::{ClientId, Digest, RunId, Timestamp, WorkerId};
+use federation::{ClientId, Digest, KernelClass, RunId, Timestamp, WorkerId};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
@@ -32,6 +32,8 @@ pub struct Receipt {
     pub num_examples: u64,
     /// Optimiser steps behind it.
     pub num_steps: u32,
+    /// The class of the kernels that trained it, as far as that was said.
+    pub kernel_class: Option<KernelClass>,
     /// How much it weighs in the mean.
     pub weight: f64,
     /// Mean training loss; may be NaN in a refused one.
@@ -197,16 +199,16 @@ async fn insert(
     run: RunId,
     reports: &[Judgement<'_>],
 ) -> Result<HashSet<ClientId>, StoreError> {
-    let places = places(reports.len(), 17);
+    let places = places(reports.len(), 18);
     let statement = format!(
         "INSERT INTO receipts (run, round, client, position, attempt, lease_epoch, worker,
              num_examples, num_steps, weight, mean_loss, bytes, digest, object_key, accepted,
-             reason, message, received_at)
+             reason, message, received_at, kernel_class)
          SELECT column1, column2, column3,
              (SELECT COUNT(*) FROM receipts
                  WHERE run = column1 AND round = column2 AND client = column3),
              column4, column5, column6, column7, column8, column9, column10, column11, column12,
-             column13, column14, column15, column16, column17
+             column13, column14, column15, column16, column17, column18
          FROM (VALUES {places}) AS new
          WHERE NOT EXISTS (SELECT position FROM receipts WHERE run = column1 AND round = column2
              AND client = column3 AND attempt = column4 AND lease_epoch = column5
@@ -250,6 +252,7 @@ fn bound<'q>(query: Query<'q>, run: RunId, receipt: &Receipt, verdict: &Verdict)
         .bind(reason)
         .bind(message_of(verdict))
         .bind(stored(receipt.received_at.0))
+        .bind(receipt.kernel_class.map_or("", KernelClass::as_str))
 }
 
 /// Why not, for a person.
@@ -291,6 +294,7 @@ fn read(row: &AnyRow) -> Result<Receipt, StoreError> {
         worker: WorkerId(row.try_get("worker")?),
         num_examples: count(row, "num_examples")?,
         num_steps: count(row, "num_steps")?,
+        kernel_class: row.try_get::<&str, _>("kernel_class")?.parse().ok(),
         weight: row.try_get("weight")?,
         mean_loss: mean_loss.unwrap_or(f64::NAN),
         bytes: count(row, "bytes")?,

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use sqlx::SqlStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
-const VERSIONS: [(&str, &str); 4] = [
+const VERSIONS: [(&str, &str); 5] = [
     ("first", include_str!("../../migrations/0001_first.sql")),
     ("trace", include_str!("../../migrations/0002_trace.sql")),
     ("leader", include_str!("../../migrations/0003_leader.sql")),
@@ -14,6 +14,7 @@ const VERSIONS: [(&str, &str); 4] = [
         "unfinished",
         include_str!("../../migrations/0004_unfinished.sql"),
     ),
+    ("kernels", include_str!("../../migrations/0005_kernels.sql")),
 ];
 
 /// Brings a store up to the version `last`, or to the newest.

@@ -6,7 +6,7 @@ use federation::event::{Event, RoundOutcome};
 use federation::model::ModelSpec;
 use federation::round::{Phase, Plan};
 use federation::run::{Command, RunState};
-use federation::{ClientId, Digest, RunId, Timestamp, WorkerId};
+use federation::{ClientId, Digest, KernelClass, RunId, Timestamp, WorkerId};
 use orchestrator::checkpoint::ModelFile;
 use orchestrator::datasets::Scaling;
 use orchestrator::publish::ModelManifest;
@@ -62,7 +62,7 @@ pub(crate) fn outcome() -> RoundOutcome {
         accepted: 1,
         refused: 0,
         num_examples: 10,
-        accuracy: 0.1 + 0.2,
+        accuracy: Some(0.1 + 0.2),
         loss: 1.0 / 3.0,
         train_loss: f64::MIN_POSITIVE,
         update_bytes: 8,
@@ -80,6 +80,7 @@ pub(crate) fn receipt(attempt: u32) -> Receipt {
         worker: WorkerId("w".to_owned()),
         num_examples: 10,
         num_steps: 5,
+        kernel_class: Some(KernelClass::X86_64V3),
         weight: 10.0,
         mean_loss: 0.5,
         bytes: 8,
@@ -272,7 +273,7 @@ pub(crate) fn manifest(text: &str) -> ModelManifest {
         classes: ["0", "1", "2"].map(str::to_owned).to_vec(),
         scaling: Scaling::identity(2),
         round: 1,
-        accuracy: 0.5,
+        accuracy: Some(0.5),
         loss: 1.5,
         job_digest: digest,
         dataset_digest: digest,

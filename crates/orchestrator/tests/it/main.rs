@@ -14,6 +14,7 @@ mod leading;
 mod numbers;
 mod outages;
 mod pauses;
+mod pins;
 mod recovery;
 mod refusals;
 mod repeats;

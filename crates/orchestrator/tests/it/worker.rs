@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use artifacts::{ArtifactStore, BlobRef, BlobStore, Key, fetch};
 use bytes::Bytes;
-use federation::{Digest, TaskId};
+use federation::{Digest, KernelClass, TaskId};
 use proto::engine::{Engine, Input, Inputs, Loading, Pieces};
 use proto::transport::Outgoing;
 use proto::v1;
@@ -65,10 +65,16 @@ impl Leased {
 
 impl Worker {
     pub(crate) async fn connect(world: &World, name: &str) -> Self {
+        Self::connect_with(world, name, &[]).await
+    }
+
+    /// A worker that says that its compute-core has these classes of kernels.
+    pub(crate) async fn connect_with(world: &World, name: &str, kernels: &[KernelClass]) -> Self {
         let (said, messages) = mpsc::channel(16);
         let hello = Hello {
             worker: name.to_owned(),
             slots: 1,
+            kernel_classes: kernels.iter().map(ToString::to_string).collect(),
             ..Hello::default()
         };
         said.send(message(Said::Hello(hello))).await.unwrap();
@@ -142,9 +148,9 @@ impl Worker {
         let model = task.model.as_ref().unwrap().try_into().unwrap();
         let local = task.local.as_ref().unwrap().try_into().unwrap();
         let mut on_word = |_| {};
-        let trained = self
-            .engine
-            .train(&model, inputs, &local, task.seed, &mut on_word);
+        let class = task.kernel_class.parse().ok();
+        let engine = self.engine.with_kernels(class);
+        let trained = engine.train(&model, inputs, &local, task.seed, &mut on_word);
         let (result, _digest, delta) = trained.await.unwrap();
         self.store(leased, delta).await;
         Done {
@@ -160,6 +166,7 @@ impl Worker {
             mean_loss: result.mean_loss,
             base_digest: parameters.0.digest,
             trace: None,
+            kernel_class: result.kernel_class,
         }
     }
 

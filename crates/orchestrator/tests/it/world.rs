@@ -20,6 +20,7 @@ use federation::model::ModelSpec;
 use federation::run::{Command, RunState};
 use orchestrator::api::Api;
 use orchestrator::datasets::import::{Content, ImportOptions, import};
+use orchestrator::dispatch::with_pins;
 use orchestrator::fleet::Fleet;
 use orchestrator::metrics::Metrics;
 use orchestrator::reconciler::Reconciler;
@@ -32,7 +33,7 @@ use proto::transport::Outgoing;
 use proto::transport::{Address, Incoming, Pipe, channel, server};
 use proto::v1::compute_server::ComputeServer;
 use sqlx::SqlitePool;
-use task_queue::{Counted, MemoryQueue};
+use task_queue::{Counted, MAX_DELIVERIES, MemoryQueue};
 use telemetry::Telemetry;
 use telemetry::export::Outbox;
 use telemetry::metrics::{IntCounter, Registry, exposition};
@@ -124,10 +125,8 @@ impl World {
         let place = Place::Sqlite(path);
         let store = Store::open(&place, metrics.store.clone()).await.unwrap();
         let blobs = LocalStore::open(dir.path().join("artifacts")).unwrap();
-        let queue = Arc::new(MemoryQueue::with_capacity(
-            Arc::clone(&rules.clock),
-            rules.queue,
-        ));
+        let queue = MemoryQueue::with_capacity(Arc::clone(&rules.clock), rules.queue);
+        let queue = with_pins(Arc::new(queue), &rules.clock, MAX_DELIVERIES);
         let study = Arc::new(Study {
             store,
             blobs: ArtifactStore::local(blobs.counted(metrics.artifacts.clone())),
@@ -372,6 +371,7 @@ pub(crate) fn job(clients: u32, rounds: u32) -> JobDraft {
         cohort: CohortDraft::default(),
         stop: StopDraft::default(),
         seed: 7,
+        kernel_class: None,
         publish_as: None,
     }
 }

@@ -29,11 +29,14 @@ pub(super) struct Import {
     /// The CSV file, or the text
     file: PathBuf,
     /// The column that holds the class
-    #[arg(long, value_name = "COLUMN", required_unless_present = "text")]
+    #[arg(long, value_name = "COLUMN", required_unless_present_any = ["text", "target"])]
     label: Option<String>,
+    /// The column that holds the number to learn, for a regression
+    #[arg(long, value_name = "COLUMN", conflicts_with = "label")]
+    target: Option<String>,
     /// The file is a text in UTF-8: a row is a window of its characters, labelled with the
     /// character after it, where the next row begins
-    #[arg(long, requires = "context", conflicts_with_all = ["label", "scaling"])]
+    #[arg(long, requires = "context", conflicts_with_all = ["label", "target", "scaling"])]
     text: bool,
     /// Characters of a row of a text
     #[arg(long, value_name = "CHARACTERS", requires = "text")]
@@ -135,18 +138,17 @@ impl Import {
                     .to_owned()
             }
         };
+        let scaling = match self.scaling {
+            Scaling::Standard => v1::Scaling::Standard,
+            Scaling::None => v1::Scaling::None,
+        };
         let options = ImportOptions {
             name,
-            content: match (self.label, self.context) {
-                (Some(label), _) => Content::Table {
-                    label,
-                    scaling: match self.scaling {
-                        Scaling::Standard => v1::Scaling::Standard,
-                        Scaling::None => v1::Scaling::None,
-                    },
-                },
-                (None, context) => Content::Text {
-                    context: context.unwrap_or_default(),
+            content: match (self.label, self.target) {
+                (Some(label), _) => Content::Table { label, scaling },
+                (None, Some(target)) => Content::Targets { target, scaling },
+                (None, None) => Content::Text {
+                    context: self.context.unwrap_or_default(),
                 },
             },
             test_fraction: self.test_fraction,
@@ -157,17 +159,21 @@ impl Import {
             .client()
             .import_dataset(&self.file, &options)
             .await?;
-        let (width, classes) = match dataset.vocabulary {
-            Some(_) => ("characters in each", "different characters"),
-            None => ("features", "classes"),
+        let classes = dataset.classes.len();
+        let (width, answers) = match (&dataset.vocabulary, dataset.has_targets) {
+            (Some(_), _) => (
+                "characters in each",
+                format!("{classes} different characters"),
+            ),
+            (None, true) => ("features", format!("target {}", dataset.label)),
+            (None, false) => ("features", format!("{classes} classes")),
         };
         let text = format!(
-            "imported {}: {} training rows, {} test rows, {} {width}, {} {classes}",
+            "imported {}: {} training rows, {} test rows, {} {width}, {answers}",
             dataset.name,
             count(dataset.train_rows),
             count(dataset.test_rows),
             dataset.features,
-            dataset.classes.len()
         );
         session.output.show(text, &json::Dataset::from(&dataset))?;
         Ok(())
@@ -210,13 +216,17 @@ impl Show {
             seed: Some(self.seed),
         });
         let (dataset, clients) = session.client().dataset(&self.name, partition).await?;
+        let answers = match dataset.has_targets {
+            true => "target",
+            false => "label",
+        };
         let mut known = vec![
             ("data set", dataset.name.clone()),
             ("digest", dataset.digest.clone()),
             ("training rows", count(dataset.train_rows)),
             ("test rows", count(dataset.test_rows)),
             ("features", dataset.features.to_string()),
-            ("label", dataset.label.clone()),
+            (answers, dataset.label.clone()),
             ("size", bytes(dataset.bytes)),
             ("imported", ago(session.now, dataset.created_at_ms)),
         ];
@@ -224,12 +234,14 @@ impl Show {
             known.push(("vocabulary", format!("{vocabulary:?}")));
         }
         let mut text = facts(known);
-        text.push_str("\n\n");
-        text.push_str(&if partition.is_some() {
-            client_table(&dataset, &clients).to_string()
-        } else {
-            class_table(&dataset).to_string()
-        });
+        let table = match (partition, dataset.has_targets) {
+            (Some(_), _) => Some(client_table(&dataset, &clients)),
+            (None, false) => Some(class_table(&dataset)),
+            (None, true) => None,
+        };
+        if let Some(table) = table {
+            text.push_str(&format!("\n\n{table}"));
+        }
         let shown = json::Shown {
             dataset: (&dataset).into(),
             clients: partition.map(|_asked| clients.iter().map(json::Histogram::from).collect()),
@@ -274,7 +286,8 @@ fn client_table(dataset: &v1::Dataset, clients: &[v1::ClientHistogram]) -> Table
     let columns = [("CLIENT".to_owned(), Left)].into_iter().chain(classes);
     let mut table = Table::new(columns.chain([("ROWS".to_owned(), Right)]));
     for client in clients {
-        let cells = client.rows.iter().map(|&rows| with_bar(rows, most));
+        let of_classes = &client.rows[..dataset.classes.len().min(client.rows.len())];
+        let cells = of_classes.iter().map(|&rows| with_bar(rows, most));
         let cells = [client.client.clone()].into_iter().chain(cells);
         table.row(cells.chain([with_bar(total(client), most_total)]));
     }

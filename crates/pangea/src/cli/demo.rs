@@ -48,7 +48,7 @@ pub(super) struct Demo {
 struct Summary {
     run: String,
     rounds: u32,
-    accuracy: f64,
+    accuracy: Option<f64>,
     loss: f64,
     model: Model,
     seconds: f64,
@@ -182,7 +182,7 @@ fn told(summary: &Summary, places: &[Place]) -> String {
          model    {}@{} in {}\n\
          digest   {}\n\
          answered\n{}",
-        percent(Some(summary.accuracy)),
+        percent(summary.accuracy),
         summary.rounds,
         summary.seconds,
         summary.model.name,

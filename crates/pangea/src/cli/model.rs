@@ -10,7 +10,7 @@ use futures::TryStreamExt;
 
 use super::Session;
 use super::whole_file::WholeFile;
-use crate::human::{ago, bytes, count, counted, loss, percent};
+use crate::human::{ago, bytes, count, counted, loss, measured, percent};
 use crate::json;
 use crate::output::Format;
 use crate::table::Side::{Left, Right};
@@ -77,7 +77,7 @@ impl List {
         for model in &models {
             table.row([
                 format!("{}@{}", model.name, model.version),
-                percent(Some(model.accuracy)),
+                percent(model.accuracy),
                 loss(Some(model.loss)),
                 count(model.parameters),
                 bytes(model.length_bytes),
@@ -180,10 +180,9 @@ impl Evaluate {
             None => self.model.to_string(),
         };
         let text = format!(
-            "{model} on {}: accuracy {}, loss {}",
+            "{model} on {}: {}",
             counted(answer.num_examples, "row"),
-            percent(Some(answer.accuracy)),
-            loss(Some(answer.loss))
+            measured(answer.accuracy, Some(answer.loss))
         );
         session
             .output

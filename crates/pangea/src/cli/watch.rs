@@ -8,7 +8,7 @@ use futures::StreamExt;
 
 use super::Session;
 use crate::exit::Exit;
-use crate::human::{counted, loss, percent};
+use crate::human::{counted, measured};
 use crate::json;
 use crate::output::{Format, note};
 use crate::progress::{Outcome, Progress};
@@ -110,10 +110,9 @@ pub(super) fn conclusion(outcome: &Outcome) -> String {
     let mut text = format!("run {state}");
     if let Some(last) = outcome.last_round {
         text.push_str(&format!(
-            " after {}: accuracy {}, loss {}",
+            " after {}: {}",
             counted(last.round.into(), "round"),
-            percent(Some(last.accuracy)),
-            loss(Some(last.loss))
+            measured(last.accuracy, Some(last.loss))
         ));
     }
     if let Some(model) = &outcome.model {
@@ -141,7 +140,7 @@ mod tests {
             reason: "all rounds are done".into(),
             last_round: Some(RoundResult {
                 round: 20,
-                accuracy: 0.958,
+                accuracy: Some(0.958),
                 loss: 0.1512,
             }),
             model: Some("digits@3".into()),

@@ -19,6 +19,7 @@ pub(super) async fn list(session: &mut Session) -> anyhow::Result<()> {
         ("REFUSED", Right),
         ("FAILED", Right),
         ("HEARD", Left),
+        ("KERNELS", Left),
         ("HOST", Left),
         ("VERSION", Left),
     ]);
@@ -32,6 +33,7 @@ pub(super) async fn list(session: &mut Session) -> anyhow::Result<()> {
             count(worker.updates_refused),
             count(worker.tasks_failed),
             ago(session.now, worker.last_heard_ms),
+            worker.kernel_classes.first().cloned().unwrap_or_default(),
             worker.host.clone(),
             worker.version.clone(),
         ]);

@@ -11,6 +11,8 @@ pub(crate) struct Dataset {
     test_rows: u64,
     features: u32,
     label: String,
+    /// Whether the label is a number that a regression learns.
+    has_targets: bool,
     classes: Vec<String>,
     class_rows: Vec<u64>,
     scaling: &'static str,
@@ -29,6 +31,7 @@ impl From<&v1::Dataset> for Dataset {
             test_rows: dataset.test_rows,
             features: dataset.features,
             label: dataset.label.clone(),
+            has_targets: dataset.has_targets,
             classes: dataset.classes.clone(),
             class_rows: dataset.class_rows.clone(),
             scaling: match dataset.scaling() {
@@ -86,6 +89,7 @@ mod tests {
             label: "digit".into(),
             scaling: v1::Scaling::Standard.into(),
             vocabulary: None,
+            has_targets: false,
         };
         let histogram = v1::ClientHistogram {
             client: "client-0000".into(),
@@ -100,7 +104,7 @@ mod tests {
             json!({
                 "dataset": {
                     "name": "digits", "digest": "blake3:00", "train_rows": 8, "test_rows": 2,
-                    "features": 64, "label": "digit", "classes": ["0", "1"],
+                    "features": 64, "label": "digit", "has_targets": false, "classes": ["0", "1"],
                     "class_rows": [5, 3], "scaling": "standard",
                     "vocabulary": null, "bytes": 2560, "created_at_ms": 1000,
                 },

@@ -54,7 +54,7 @@ enum Kind {
         accepted: u32,
         refused: u32,
         num_examples: u64,
-        accuracy: f64,
+        accuracy: Option<f64>,
         loss: f64,
         train_loss: f64,
         update_bytes: u64,

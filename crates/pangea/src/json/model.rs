@@ -15,7 +15,8 @@ pub(crate) struct Model {
     bytes: u64,
     run: String,
     round: u32,
-    accuracy: f64,
+    /// Of a regression null.
+    accuracy: Option<f64>,
     loss: f64,
     parameters: u64,
     features: Vec<String>,
@@ -58,7 +59,8 @@ pub(crate) struct Evaluation {
     model: Option<Model>,
     num_examples: u64,
     loss: f64,
-    accuracy: f64,
+    /// Of a regression null.
+    accuracy: Option<f64>,
 }
 
 impl From<&v1::EvaluateModelResponse> for Evaluation {
@@ -145,7 +147,7 @@ mod tests {
             length_bytes: 40,
             run: "r".into(),
             round: 20,
-            accuracy: 0.5,
+            accuracy: Some(0.5),
             loss: 0.25,
             created_at_ms: 9,
             architecture: None,
@@ -160,7 +162,7 @@ mod tests {
             model: Some(model),
             num_examples: 7,
             loss: 0.5,
-            accuracy: 0.75,
+            accuracy: Some(0.75),
         };
         assert_eq!(
             serde_json::to_value(Evaluation::from(&answer)).unwrap(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use client::v1::event::{Kind, RoundCommitted};
 use client::{RunState, v1};
 
-use crate::human::{bytes, counted, loss, percent, printable, span};
+use crate::human::{bytes, counted, loss, measured, percent, printable, span};
 
 /// What a watched run came to.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,7 +26,7 @@ pub struct RoundResult {
     /// From 1.
     pub round: u32,
     /// On the test rows.
-    pub accuracy: f64,
+    pub accuracy: Option<f64>,
     /// On the test rows, in nats.
     pub loss: f64,
 }
@@ -142,11 +142,10 @@ impl Tally {
         // Someone who watches from the middle of a round has not seen it open.
         let cohort = self.open.cohort.max(round.accepted);
         News::Round(format!(
-            "round {}/{}: accuracy {}, loss {}, {}/{}, {} refused, {}, {}",
+            "round {}/{}: {}, {}/{}, {} refused, {}, {}",
             round.round,
             self.rounds,
-            percent(Some(round.accuracy)),
-            loss(Some(round.loss)),
+            measured(round.accuracy, Some(round.loss)),
             round.accepted,
             counted(cohort.into(), "client"),
             round.refused,
@@ -159,7 +158,9 @@ impl Tally {
     pub(super) fn summary(&self) -> String {
         let mut parts = Vec::new();
         if let Some(last) = self.outcome.last_round {
-            parts.push(format!("accuracy {}", percent(Some(last.accuracy))));
+            if last.accuracy.is_some() {
+                parts.push(format!("accuracy {}", percent(last.accuracy)));
+            }
             parts.push(format!("loss {}", loss(Some(last.loss))));
         }
         parts.push(format!(

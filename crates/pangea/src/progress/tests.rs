@@ -42,7 +42,7 @@ fn committed() -> v1::Event {
         round: 3,
         accepted: 7,
         refused: 1,
-        accuracy: 0.931,
+        accuracy: Some(0.931),
         loss: 0.23121,
         update_bytes: 134_680,
         duration_ms: 420,

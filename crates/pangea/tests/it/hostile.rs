@@ -147,6 +147,7 @@ fn task() -> v1::TrainTask {
         shard: Some(blob),
         local: Some(v1::LocalTraining::from(&spec().local)),
         seed: 7,
+        kernel_class: "x86-64-v3".to_owned(),
     }
 }
 

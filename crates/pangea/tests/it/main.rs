@@ -13,6 +13,7 @@ mod processes;
 mod program;
 mod recovery;
 mod refusals;
+mod regression;
 mod sameness;
 mod scene;
 mod series;

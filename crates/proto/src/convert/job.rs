@@ -10,7 +10,7 @@ use federation::model::{Activation, ModelSpec};
 use federation::stop::{Metric, Target};
 
 use super::layers::width;
-use super::{InvalidMessage, layers, training};
+use super::{InvalidMessage, kernel_class, layers, training};
 use crate::v1;
 use crate::v1::{local_training, model, stop_rule, strategy};
 
@@ -30,6 +30,7 @@ impl From<&JobDraft> for v1::Job {
             stop: Some(draft.stop.into()),
             seed: draft.seed,
             publish_as: draft.publish_as.clone(),
+            kernel_class: draft.kernel_class.map(|class| class.to_string()),
         }
     }
 }
@@ -66,6 +67,7 @@ impl TryFrom<&v1::Job> for JobDraft {
                 .transpose()?
                 .unwrap_or_default(),
             seed: job.seed,
+            kernel_class: job.kernel_class.as_deref().map(kernel_class).transpose()?,
             publish_as: job.publish_as.clone(),
         })
     }

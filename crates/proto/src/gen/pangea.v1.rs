@@ -895,13 +895,16 @@ pub struct DescribeResponse {
     /// Kinds of layers that can be trained.
     #[prost(string, repeated, tag = "2")]
     pub layers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// The class of kernels in use; results are bit-identical within one class.
+    /// The class of kernels in use where none is asked for; results are bit-identical within one class.
     #[prost(string, tag = "3")]
     pub kernels: ::prost::alloc::string::String,
     #[prost(uint32, tag = "4")]
     pub threads: u32,
     #[prost(uint64, tag = "5")]
     pub cache_bytes: u64,
+    /// The classes of kernels that can be asked for, the fastest first.
+    #[prost(string, repeated, tag = "6")]
+    pub kernel_classes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct InitRequest {
@@ -940,6 +943,9 @@ pub struct TrainRequest {
     /// Whom the training is for, in the caller's words: spans repeat it, nothing is computed from it.
     #[prost(string, tag = "6")]
     pub client: ::prost::alloc::string::String,
+    /// The class of kernels to compute with; that in use when empty.
+    #[prost(string, tag = "7")]
+    pub kernel_class: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TrainReply {
@@ -970,12 +976,12 @@ pub struct TrainProgress {
     pub step: u32,
     #[prost(uint32, tag = "2")]
     pub steps_total: u32,
-    /// Mean cross-entropy of the step's batch, before its update.
+    /// Mean cross-entropy of the step's batch, or mean squared error, before its update.
     #[prost(float, tag = "3")]
     pub loss: f32,
-    /// Share of the same rows where no logit is larger than the label's.
-    #[prost(float, tag = "4")]
-    pub accuracy: f32,
+    /// Share of the same rows where no logit is larger than the label's; absent for a regression.
+    #[prost(float, optional, tag = "4")]
+    pub accuracy: ::core::option::Option<f32>,
     /// Time since the first step began.
     #[prost(double, tag = "5")]
     pub seconds: f64,
@@ -992,15 +998,19 @@ pub struct TrainResult {
     pub mean_loss: f64,
     #[prost(message, optional, tag = "4")]
     pub delta: ::core::option::Option<Body>,
-    /// Share of the rows of the last pass where no logit was larger than the label's.
-    #[prost(double, tag = "5")]
-    pub accuracy: f64,
+    /// Share of the rows of the last pass where no logit was larger than the label's; absent for a
+    /// regression.
+    #[prost(double, optional, tag = "5")]
+    pub accuracy: ::core::option::Option<f64>,
     /// Complete passes over the examples.
     #[prost(uint32, tag = "6")]
     pub num_epochs: u32,
     /// Time of all steps.
     #[prost(double, tag = "7")]
     pub seconds: f64,
+    /// The class of the kernels that computed it.
+    #[prost(string, tag = "8")]
+    pub kernel_class: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct EvaluateRequest {
@@ -1010,6 +1020,9 @@ pub struct EvaluateRequest {
     pub parameters_digest: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub examples_digest: ::prost::alloc::string::String,
+    /// The class of kernels to compute with; that in use when empty.
+    #[prost(string, tag = "4")]
+    pub kernel_class: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct EvaluateResponse {
@@ -1017,8 +1030,9 @@ pub struct EvaluateResponse {
     pub num_examples: u64,
     #[prost(double, tag = "2")]
     pub loss: f64,
-    #[prost(double, tag = "3")]
-    pub accuracy: f64,
+    /// Absent for a regression.
+    #[prost(double, optional, tag = "3")]
+    pub accuracy: ::core::option::Option<f64>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PredictRequest {
@@ -1266,7 +1280,7 @@ pub mod compute_client {
                 .insert(GrpcMethod::new("pangea.v1.Compute", "Evaluate"));
             self.inner.unary(req, path, codec).await
         }
-        /// Class probabilities, `[rows, classes]`.
+        /// Class probabilities, `[rows, classes]`, or the values of a regression.
         pub async fn predict(
             &mut self,
             request: impl tonic::IntoRequest<super::PredictRequest>,
@@ -1381,7 +1395,7 @@ pub mod compute_server {
             >
             + std::marker::Send
             + 'static;
-        /// Class probabilities, `[rows, classes]`.
+        /// Class probabilities, `[rows, classes]`, or the values of a regression.
         async fn predict(
             &self,
             request: tonic::Request<super::PredictRequest>,
@@ -1895,7 +1909,7 @@ pub mod import_dataset_request {
 pub struct ImportOptions {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// The column that holds the class; empty for a text.
+    /// The column that holds the class; empty for a text, and where there is a target.
     #[prost(string, tag = "2")]
     pub label: ::prost::alloc::string::String,
     /// Share of the rows that is held out; these rows are in no shard.
@@ -1914,6 +1928,9 @@ pub struct ImportOptions {
     /// The file is a text and no table; then there is no label and no scaling.
     #[prost(message, optional, tag = "8")]
     pub text: ::core::option::Option<TextOptions>,
+    /// The column that holds the number which a regression learns; empty where there is a label.
+    #[prost(string, tag = "9")]
+    pub target: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TextOptions {
@@ -1952,6 +1969,9 @@ pub struct Dataset {
     /// its classes; absent for a table.
     #[prost(string, optional, tag = "12")]
     pub vocabulary: ::core::option::Option<::prost::alloc::string::String>,
+    /// Whether the label is a number that a regression learns; there are no classes then.
+    #[prost(bool, tag = "13")]
+    pub has_targets: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListDatasetsRequest {
@@ -1986,7 +2006,7 @@ pub struct ShowDatasetResponse {
 pub struct ClientHistogram {
     #[prost(string, tag = "1")]
     pub client: ::prost::alloc::string::String,
-    /// Rows of each class, in the order of the data set's classes.
+    /// Rows of each class, in the order of the data set's classes; all rows where there are none.
     #[prost(uint64, repeated, tag = "2")]
     pub rows: ::prost::alloc::vec::Vec<u64>,
 }
@@ -2524,6 +2544,10 @@ pub struct Job {
     /// Publish the final model under this name.
     #[prost(string, optional, tag = "10")]
     pub publish_as: ::core::option::Option<::prost::alloc::string::String>,
+    /// Compute with kernels of this class alone, such as `x86-64-v3`; each processor with its own when
+    /// absent.
+    #[prost(string, optional, tag = "11")]
+    pub kernel_class: ::core::option::Option<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Model {
@@ -2847,8 +2871,9 @@ pub mod event {
         pub refused: u32,
         #[prost(uint64, tag = "4")]
         pub num_examples: u64,
-        #[prost(double, tag = "5")]
-        pub accuracy: f64,
+        /// Absent for a regression.
+        #[prost(double, optional, tag = "5")]
+        pub accuracy: ::core::option::Option<f64>,
         #[prost(double, tag = "6")]
         pub loss: f64,
         #[prost(double, tag = "7")]
@@ -4124,8 +4149,9 @@ pub struct PublishedModel {
     pub run: ::prost::alloc::string::String,
     #[prost(uint32, tag = "6")]
     pub round: u32,
-    #[prost(double, tag = "7")]
-    pub accuracy: f64,
+    /// Absent for a regression.
+    #[prost(double, optional, tag = "7")]
+    pub accuracy: ::core::option::Option<f64>,
     #[prost(double, tag = "8")]
     pub loss: f64,
     #[prost(uint64, tag = "9")]
@@ -4188,8 +4214,9 @@ pub struct EvaluateModelResponse {
     pub num_examples: u64,
     #[prost(double, tag = "3")]
     pub loss: f64,
-    #[prost(double, tag = "4")]
-    pub accuracy: f64,
+    /// Absent for a regression.
+    #[prost(double, optional, tag = "4")]
+    pub accuracy: ::core::option::Option<f64>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GenerateTextRequest {
@@ -5305,6 +5332,9 @@ pub struct TrainTask {
     pub local: ::core::option::Option<LocalTraining>,
     #[prost(uint64, tag = "6")]
     pub seed: u64,
+    /// The class of kernels to train with; that in use at the worker when empty.
+    #[prost(string, tag = "7")]
+    pub kernel_class: ::prost::alloc::string::String,
 }
 /// Generated client implementations.
 pub mod tasks_client {
@@ -5822,7 +5852,7 @@ pub struct TraceContext {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WorkerMessage {
-    #[prost(oneof = "worker_message::Kind", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "worker_message::Kind", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub kind: ::core::option::Option<worker_message::Kind>,
 }
 /// Nested message and enum types in `WorkerMessage`.
@@ -5837,6 +5867,16 @@ pub mod worker_message {
         pub version: ::prost::alloc::string::String,
         #[prost(string, tag = "4")]
         pub host: ::prost::alloc::string::String,
+        /// As far as compute-core has said.
+        #[prost(string, repeated, tag = "5")]
+        pub kernel_classes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    }
+    /// Compute-core says other classes than at hello, or has said any for the first time.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Kernels {
+        /// The classes that it can train with, the fastest first.
+        #[prost(string, repeated, tag = "1")]
+        pub classes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     }
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct Heartbeat {
@@ -5876,6 +5916,9 @@ pub mod worker_message {
         /// What the worker was doing. A stream has its metadata once, so each report says its own.
         #[prost(message, optional, tag = "8")]
         pub trace: ::core::option::Option<super::TraceContext>,
+        /// The class of the kernels that trained it.
+        #[prost(string, tag = "9")]
+        pub kernel_class: ::prost::alloc::string::String,
     }
     /// The work cannot be done; answered by a Verdict for the same task.
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -5911,6 +5954,8 @@ pub mod worker_message {
         Failed(Failed),
         #[prost(message, tag = "6")]
         Pong(Pong),
+        #[prost(message, tag = "7")]
+        Kernels(Kernels),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -6009,6 +6054,9 @@ pub struct Worker {
     pub updates_refused: u64,
     #[prost(uint64, tag = "11")]
     pub tasks_failed: u64,
+    /// The classes of kernels that it can train with, the fastest first.
+    #[prost(string, repeated, tag = "12")]
+    pub kernel_classes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -143,6 +143,7 @@ impl Scene {
             shard: Some(self.put(Kind::Shard, rows, shard.into()).await),
             local: Some((&local()).into()),
             seed: 9,
+            kernel_class: String::new(),
         }
     }
 

@@ -14,7 +14,7 @@ fn an_unknown_key_is_answered_with_the_known_ones() {
     assert_eq!(
         refusal("seed: 7", "sed: 7"),
         "unknown field `sed`, expected one of `name`, `model`, `dataset`, `local`, `strategy`, \
-         `rounds`, `cohort`, `stop`, `seed`, `publish_as` at line 14 column 1"
+         `rounds`, `cohort`, `stop`, `seed`, `kernel_class`, `publish_as` at line 14 column 1"
     );
     assert_eq!(
         refusal("epochs: 2", "epoch: 2"),
@@ -61,6 +61,11 @@ fn an_unknown_kind_is_answered_with_the_known_ones() {
         refusal("kind: dirichlet", "kind: dirichle"),
         "dataset.partition.kind: unknown variant `dirichle`, expected one of `iid`, `dirichlet`, \
          `labels_per_client`, `quantity_skew` at line 6 column 22"
+    );
+    assert_eq!(
+        refusal("seed: 7", "kernel_class: avx2"),
+        "kernel_class: unknown variant `avx2`, expected one of `x86-64-v4`, `x86-64-v3`, \
+         `aarch64`, `portable` at line 14 column 15"
     );
     assert_eq!(
         refusal("kind: fedavg", "kind: fedprox"),

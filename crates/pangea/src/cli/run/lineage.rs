@@ -3,7 +3,7 @@
 use client::v1;
 
 use crate::cli::Session;
-use crate::human::{bytes, count, loss, percent};
+use crate::human::{bytes, count, measured, percent};
 use crate::json;
 use crate::json::Lineage;
 use crate::table::Side::{Left, Right};
@@ -47,12 +47,11 @@ fn text(run: &v1::Run, lineage: &Lineage) -> String {
 
 fn of_round(round: &json::LineageRound) -> String {
     let mut text = format!(
-        "round {}: {} from {}; accuracy {}, loss {}\n{}",
+        "round {}: {} from {}; {}\n{}",
         round.round,
         cut(&round.model_digest),
         cut(&round.base_digest),
-        percent(round.accuracy),
-        loss(round.loss),
+        measured(round.accuracy, round.loss),
         accepted(round)
     );
     if !round.refused.is_empty() {

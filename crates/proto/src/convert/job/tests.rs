@@ -1,3 +1,4 @@
+use federation::KernelClass;
 use federation::job::{PartitionDraft, SchemeDraft};
 use federation::local::{Optimizer, Schedule};
 use federation::model::Layer;
@@ -50,6 +51,7 @@ fn draft() -> JobDraft {
             patience: Some(5),
         },
         seed: u64::MAX,
+        kernel_class: Some(KernelClass::X86_64V3),
         publish_as: Some("digits".into()),
     }
 }
@@ -152,6 +154,7 @@ fn variants() -> Vec<JobDraft> {
         }),
         patience: None,
     };
+    other.kernel_class = None;
     other.publish_as = None;
     drafts.push(other);
     for schedule in [
