@@ -15,7 +15,6 @@ def limits():
 
 def peers():
     """Beside PyTorch, as shipped and with MKL's vendor check answered, in turns of a few seconds."""
-    found = []
     for name, model, batch in CASES:
         for threads in (1, 2):
             for answered in (False, True):
@@ -26,9 +25,8 @@ def peers():
                     lambda: alternate.peer("torch_train.py", model, batch, threads,
                                            "--seconds", seconds, *extra)[0]["samples_per_second"],
                 )
-                found.append({"model": model, "batch": batch, "threads": threads,
-                              "vendor_check_answered": answered, **turns})
-    return found
+                yield {"model": model, "batch": batch, "threads": threads,
+                       "vendor_check_answered": answered, **turns}
 
 
 def ours(name, batch, threads):

@@ -127,16 +127,14 @@ def memory():
 
 def peers():
     """Beside Flower's fastest mode, its deployed one, and its simulation."""
-    found = []
-    for mode, case in [("grpc", "digits-2"), ("grpc", "digits-8"), ("deployed", "digits-2"),
-                       ("grpc", "params-1m"), ("grpc", "params-10m"), ("grpc", "params-50m"),
-                       ("simulation", "clients-2000")]:
+    for mode, case in [("grpc", "digits-2"), ("grpc", "digits-8"), ("grpc", "params-1m"),
+                       ("grpc", "params-10m"), ("simulation", "clients-2000"), ("grpc", "params-50m"),
+                       ("deployed", "digits-2")]:
         turns = alternate.in_turns(
             lambda: measure(case, "processes")["seconds"],
             lambda: alternate.peer("flower_rounds.py", mode, case)[0]["seconds_per_round"],
         )
-        found.append({"mode": mode, "case": case, **turns})
-    return found
+        yield {"mode": mode, "case": case, **turns}
 
 
 def first_batch(house):

@@ -13,6 +13,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import types
 from pathlib import Path
 
 import alternate
@@ -39,6 +40,17 @@ def machine():
             "kernel": platform.release().split("-")[0], "commit": commit.stdout.strip()}
 
 
+def so_far(told):
+    """What a measure found; after each line, where it takes long and gives them one by one."""
+    if not isinstance(told, types.GeneratorType):
+        yield told
+        return
+    lines = []
+    for line in told:
+        lines.append(line)
+        yield lines
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--peers", action="store_true", help="beside PyTorch and Flower too")
@@ -53,10 +65,11 @@ def main():
         name = f"{measure.__module__}.{measure.__name__}"
         if given.only in name and (given.peers or not needs_peers):
             print(f"bench: {name}", file=sys.stderr, flush=True)
-            found["measures"][name] = measure()
-            if not given.short:
-                kept.write_text(json.dumps(found, indent=1) + "\n")
-                page.write(found, ROOT / "docs/benchmarks.md")
+            for told in so_far(measure()):
+                found["measures"][name] = told
+                if not given.short:
+                    kept.write_text(json.dumps(found, indent=1) + "\n")
+                    page.write(found, ROOT / "docs/benchmarks.md")
     if given.short:
         with tempfile.TemporaryDirectory() as folder:
             page.write(found, Path(folder) / "benchmarks.md")

@@ -113,9 +113,10 @@ impl Workshop {
             let described = described.map_err(|error| error.to_string())?;
             self.session.tell_kernels(described.kernel_classes);
         }
+        let classes = self.session.kernel_classes();
         let leased = self
             .queue
-            .receive(NonZeroUsize::MIN, self.lease.ttl, self.lease.wait)
+            .receive_for(&classes, NonZeroUsize::MIN, self.lease.ttl, self.lease.wait)
             .await;
         leased.map_err(|error| error.to_string())
     }

@@ -257,6 +257,12 @@ impl Session {
         self.say(Said::Kernels(Kernels { classes }));
     }
 
+    /// The classes of kernels that compute-core has, as far as it has said.
+    #[must_use]
+    pub fn kernel_classes(&self) -> Vec<String> {
+        self.kernels().clone()
+    }
+
     fn kernels(&self) -> MutexGuard<'_, Vec<String>> {
         self.shared
             .kernels

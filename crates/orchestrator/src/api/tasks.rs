@@ -3,18 +3,17 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use federation::{TaskId, WorkerId};
+use federation::TaskId;
 use proto::v1::tasks_server::Tasks;
 use proto::v1::{
     AcknowledgeRequest, AcknowledgeResponse, Delivery, ExtendRequest, ExtendResponse,
     GiveBackRequest, GiveBackResponse, LeaseRequest, TrainTask,
 };
-use task_queue::{LeaseHandle, QueueError, TaskQueue};
+use task_queue::{LeaseHandle, TaskQueue};
 use tonic::{Request, Response, Status};
 
 use super::{Api, status};
 use crate::metrics::fleet::TO_WORKERS;
-use crate::study::Study;
 
 /// Longest wait that one call may ask for.
 const WAIT_MAX: Duration = Duration::from_secs(300);
@@ -35,10 +34,9 @@ impl Tasks for Api {
             .ok_or_else(|| status::invalid_field("max", "is 0; must be at least 1"))?;
         let wait = Duration::from_millis(request.wait_ms).min(WAIT_MAX);
         let lease_ttl = lease_ttl(request.lease_ttl_ms)?;
-        let worker = WorkerId(request.worker);
         let deliveries = tokio::select! {
             biased;
-            deliveries = self.receive(&worker, max, lease_ttl, wait) => {
+            deliveries = self.study.queue.receive_for(&request.kernel_classes, max, lease_ttl, wait) => {
                 deliveries.map_err(status::queue)?
             }
             () = self.closing.cancelled() => Vec::new(),
@@ -110,34 +108,6 @@ impl Tasks for Api {
 }
 
 impl Api {
-    /// Leases what is for everyone, and what is pinned to kernels that the worker has.
-    async fn receive(
-        &self,
-        worker: &WorkerId,
-        max: NonZeroUsize,
-        lease_ttl: Duration,
-        wait: Duration,
-    ) -> Result<Vec<task_queue::Delivery>, QueueError> {
-        let Study { queue, fleet, .. } = &*self.study;
-        let deadline = self.study.clock.elapsed().saturating_add(wait);
-        let mut sessions = fleet.sessions();
-        loop {
-            sessions.catch_up();
-            let pins = fleet.kernel_classes(worker);
-            let rest = deadline.saturating_sub(self.study.clock.elapsed());
-            let changed = async {
-                while fleet.kernel_classes(worker) == pins {
-                    sessions.rung().await;
-                }
-            };
-            tokio::select! {
-                biased;
-                deliveries = queue.receive_for(&pins, max, lease_ttl, rest) => return deliveries,
-                () = changed => {}
-            }
-        }
-    }
-
     /// Whether the run of a task has not ended. What is no task goes to a worker, which says so.
     fn is_wanted(&self, delivery: &task_queue::Delivery) -> bool {
         let task = TrainTask::from_bytes(delivery.body.clone()).ok();

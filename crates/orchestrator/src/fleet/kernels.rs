@@ -1,7 +1,7 @@
 //! Which classes of kernels workers have, and whether a run has somebody to train it.
 
+use federation::KernelClass;
 use federation::run::RunState;
-use federation::{KernelClass, WorkerId};
 
 use super::{Fleet, Member, SessionId};
 
@@ -10,14 +10,6 @@ impl Fleet {
     pub fn told_kernels(&self, id: &SessionId, classes: Vec<String>) {
         self.with(id, |member| member.hello.kernel_classes = classes);
         self.sessions.ring();
-    }
-
-    /// The classes of kernels that a worker can train with, as far as it has said.
-    #[must_use]
-    pub fn kernel_classes(&self, worker: &WorkerId) -> Vec<String> {
-        let members = self.members();
-        let member = members.get(worker);
-        member.map_or_else(Vec::new, |member| member.hello.kernel_classes.clone())
     }
 
     /// Whether anybody is there to train a run, which may be pinned to a class of kernels: the state

@@ -5,7 +5,6 @@ use federation::job::{JobDraft, JobSpec};
 use federation::run::RunState;
 use orchestrator::checkpoint::{self, Manifest};
 use orchestrator::submit::{check, submit};
-use proto::v1::worker_message::{Kernels, Kind as Said};
 
 use crate::worker::Worker;
 use crate::world::{Rules, World, job};
@@ -97,13 +96,12 @@ async fn a_run_that_is_pinned_waits_for_a_worker_of_its_class_and_is_trained_by_
 }
 
 #[tokio::test]
-async fn a_worker_that_waits_is_given_pinned_tasks_when_it_says_what_it_has() {
+async fn a_run_goes_on_when_a_worker_says_that_it_has_the_class() {
     let world = World::new(Rules::default()).await;
     let run = world.submit(pinned(PORTABLE, job(1, 1))).await;
     let mut worker = Worker::connect(&world, "w").await;
     world.until_state(run, RunState::WaitingForWorkers).await;
-    let classes = vec![PORTABLE.to_string()];
-    worker.say(Said::Kernels(Kernels { classes })).await;
+    worker.tell_kernels(&[PORTABLE]).await;
     worker.work_on(1).await;
     world.until_state(run, RunState::Completed).await;
 }

@@ -10,7 +10,7 @@ use proto::transport::Outgoing;
 use proto::v1;
 use proto::v1::orchestrator_message::{Kind as Told, Verdict};
 use proto::v1::tasks_client::TasksClient;
-use proto::v1::worker_message::{Done, Failed, Hello, Kind as Said};
+use proto::v1::worker_message::{Done, Failed, Hello, Kernels, Kind as Said};
 use proto::v1::workers_client::WorkersClient;
 use proto::v1::{AcknowledgeRequest, LeaseRequest, OrchestratorMessage, TrainTask, WorkerMessage};
 use tokio::sync::mpsc;
@@ -23,6 +23,7 @@ use crate::world::{PATIENCE, World};
 /// A worker with an open session. Dropping it breaks the stream.
 pub(crate) struct Worker {
     name: String,
+    kernel_classes: Vec<String>,
     said: mpsc::Sender<WorkerMessage>,
     told: Streaming<OrchestratorMessage>,
     tasks: TasksClient<Outgoing>,
@@ -71,10 +72,11 @@ impl Worker {
     /// A worker that says that its compute-core has these classes of kernels.
     pub(crate) async fn connect_with(world: &World, name: &str, kernels: &[KernelClass]) -> Self {
         let (said, messages) = mpsc::channel(16);
+        let kernel_classes: Vec<_> = kernels.iter().map(ToString::to_string).collect();
         let hello = Hello {
             worker: name.to_owned(),
             slots: 1,
-            kernel_classes: kernels.iter().map(ToString::to_string).collect(),
+            kernel_classes: kernel_classes.clone(),
             ..Hello::default()
         };
         said.send(message(Said::Hello(hello))).await.unwrap();
@@ -82,6 +84,7 @@ impl Worker {
         let session = client.session(ReceiverStream::new(messages)).await;
         let mut worker = Self {
             name: name.to_owned(),
+            kernel_classes,
             said,
             told: session.unwrap().into_inner(),
             tasks: TasksClient::new(world.channel.clone()),
@@ -91,6 +94,13 @@ impl Worker {
         let welcome = worker.told().await;
         assert!(matches!(welcome, Told::Welcome(_)), "{welcome:?}");
         worker
+    }
+
+    /// Says which classes of kernels its compute-core has.
+    pub(crate) async fn tell_kernels(&mut self, kernels: &[KernelClass]) {
+        self.kernel_classes = kernels.iter().map(ToString::to_string).collect();
+        let classes = self.kernel_classes.clone();
+        self.say(Said::Kernels(Kernels { classes })).await;
     }
 
     /// The next thing that the orchestrator says.
@@ -118,6 +128,7 @@ impl Worker {
             max: 1,
             lease_ttl_ms: 3_600_000,
             wait_ms: millis.try_into().unwrap(),
+            kernel_classes: self.kernel_classes.clone(),
         };
         let mut stream = self.tasks.lease(request).await.unwrap().into_inner();
         let delivery = stream.message().await.unwrap()?;

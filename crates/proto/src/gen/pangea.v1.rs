@@ -5272,6 +5272,9 @@ pub struct LeaseRequest {
     pub lease_ttl_ms: u64,
     #[prost(uint64, tag = "4")]
     pub wait_ms: u64,
+    /// The classes of kernels that the worker has: it may get what is pinned to one of them.
+    #[prost(string, repeated, tag = "5")]
+    pub kernel_classes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Delivery {

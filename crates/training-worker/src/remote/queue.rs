@@ -44,11 +44,22 @@ impl TaskQueue for RemoteQueue {
         lease_ttl: Duration,
         wait: Duration,
     ) -> Result<Vec<Delivery>, QueueError> {
+        self.receive_for(&[], max, lease_ttl, wait).await
+    }
+
+    async fn receive_for(
+        &self,
+        pins: &[String],
+        max: NonZeroUsize,
+        lease_ttl: Duration,
+        wait: Duration,
+    ) -> Result<Vec<Delivery>, QueueError> {
         let request = v1::LeaseRequest {
             worker: self.worker.clone(),
             max: u32::try_from(max.get()).unwrap_or(u32::MAX),
             lease_ttl_ms: millis(lease_ttl),
             wait_ms: millis(wait),
+            kernel_classes: pins.to_vec(),
         };
         let mut client = self.client.clone();
         let mut stream = client
