@@ -52,13 +52,23 @@ def spread(values):
     return {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
 
 
-def in_turns(ours, theirs):
-    """Both sides' figures in alternating turns, and the ratios of the pairs."""
+def turns(sides):
+    """What each of several sides told, turn by turn; every other turn in the opposite order."""
     found = []
     for turn in range(pairs()):
-        sides = [ours, theirs] if turn % 2 == 0 else [theirs, ours]
-        told = [side() for side in sides]
-        found.append(told if turn % 2 == 0 else told[::-1])
-    mine, other = zip(*found)
-    return {"ours": spread(mine), "theirs": spread(other), "pairs": len(found),
-            "ours_per_theirs": spread([a / b for a, b in found])}
+        order = list(sides) if turn % 2 == 0 else list(sides)[::-1]
+        found.append({side: sides[side]() for side in order})
+    return found
+
+
+def beside(pairs):
+    """Both sides' figures, and the ratios of the pairs."""
+    mine, other = zip(*pairs)
+    return {"ours": spread(mine), "theirs": spread(other), "pairs": len(pairs),
+            "ours_per_theirs": spread([a / b for a, b in pairs])}
+
+
+def in_turns(ours, theirs):
+    """Both sides' figures in alternating turns, and the ratios of the pairs."""
+    found = turns({"ours": ours, "theirs": theirs})
+    return beside([(turn["ours"], turn["theirs"]) for turn in found])

@@ -15,21 +15,33 @@ def limits():
 
 def peers():
     """Beside PyTorch, as shipped and with MKL's vendor check answered, in turns of a few seconds."""
+    seconds = 1 if alternate.short() else 4
     for name, model, batch in CASES:
-        for threads in (1, 2):
-            for answered in (False, True):
-                extra = ["--answer-vendor-check"] if answered else []
-                seconds = 1 if alternate.short() else 5
-                turns = alternate.in_turns(
-                    lambda: ours(name, batch, threads),
-                    lambda: alternate.peer("torch_train.py", model, batch, threads,
-                                           "--seconds", seconds, *extra)[0]["samples_per_second"],
-                )
-                yield {"model": model, "batch": batch, "threads": threads,
-                       "vendor_check_answered": answered, **turns}
+        theirs = {
+            (threads, answered): pytorch(model, batch, threads, seconds, answered)
+            for threads in (1, 2) for answered in ways()
+        }
+        turns = alternate.turns({"ours": lambda: ours(name, batch), **theirs})
+        for threads, answered in theirs:
+            pairs = [(turn["ours"][threads], turn[threads, answered]) for turn in turns]
+            yield {"model": model, "batch": batch, "threads": threads,
+                   "vendor_check_answered": answered, **alternate.beside(pairs)}
 
 
-def ours(name, batch, threads):
-    """Samples a second of one process of the bench, as a peer's figure is of one process."""
-    told = alternate.crate_bench("compute-core", "train", name)
-    return next(line[f"samples_per_second_{threads}"] for line in told if line["batch"] == batch)
+def ways():
+    """Whether to answer MKL's vendor check: both ways, where there is anything to answer."""
+    return (False,) if "GenuineIntel" in open("/proc/cpuinfo").read() else (False, True)
+
+
+def ours(name, batch):
+    """Samples a second of one process of the bench with one and two threads, as a peer's figure is of
+    one process."""
+    [line] = alternate.crate_bench("compute-core", "train", name, str(batch), "5")
+    return {threads: line[f"samples_per_second_{threads}"] for threads in (1, 2)}
+
+
+def pytorch(model, batch, threads, seconds, answered):
+    """What measures PyTorch's samples a second once."""
+    extra = ["--answer-vendor-check"] if answered else []
+    words = ["torch_train.py", model, batch, threads, "--seconds", seconds, *extra]
+    return lambda: alternate.peer(*words)[0]["samples_per_second"]

@@ -23,7 +23,7 @@ def binaries():
 class House:
     """Processes over a folder of their own, which goes with them."""
 
-    def __init__(self, mode, workers, threads=1, backends=None):
+    def __init__(self, mode, workers, threads=1, slots=1, backends=None):
         self.folder = tempfile.TemporaryDirectory(prefix="pangea-bench-")
         self.path = Path(self.folder.name)
         self.processes = {}
@@ -31,7 +31,7 @@ class House:
         if mode == "embedded":
             self._embedded(workers)
         else:
-            self._separate(workers, threads, backends or {})
+            self._separate(workers, threads, slots, backends or {})
 
     def _embedded(self, workers):
         arguments = ["--free-ports", "--workers", str(workers), "--output", "json"]
@@ -39,7 +39,7 @@ class House:
         places = json.loads(self._line_of("house", process, lambda line: line.startswith("[")))
         self.server = next(place["grpc"] for place in places if place["service"] == "orchestrator")
 
-    def _separate(self, workers, threads, backends):
+    def _separate(self, workers, threads, slots, backends):
         core, orchestrator = (f"{self.path}/{name}.sock" for name in ("core", "orchestrator"))
         listen = {"HTTP__LISTEN": "127.0.0.1:0", "GRPC__LISTEN": "127.0.0.1:0"}
         self._service("compute-core", listen | {"GRPC__UNIX_SOCKET": core, "ENGINE__THREADS": str(threads)})
@@ -56,6 +56,7 @@ class House:
         for number in range(1, workers + 1):
             settings = {
                 "ID": f"worker-{number}",
+                "SLOTS": str(slots),
                 "ORCHESTRATOR": f"unix:{orchestrator}",
                 "COMPUTE": f"unix:{core}",
                 "HTTP__LISTEN": "127.0.0.1:0",

@@ -35,9 +35,14 @@ def machine():
     model = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo")
                   if line.startswith("model name")), platform.machine())
     gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
     return {"processor": model, "cores": os.cpu_count(), "memory_gib": round(gib),
-            "kernel": platform.release().split("-")[0], "commit": commit.stdout.strip()}
+            "kernel": platform.release().split("-")[0]}
+
+
+def commit():
+    """What was measured; the measures of one page may be of several."""
+    asked = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    return asked.stdout.strip()
 
 
 def so_far(told):
@@ -59,7 +64,7 @@ def main():
     given = arguments.parse_args()
     alternate.set_short(given.short)
     kept = ROOT / "docs/benchmarks.json"
-    found = json.loads(kept.read_text()) if kept.exists() and not given.short else {"measures": {}}
+    found = json.loads(kept.read_text()) if kept.exists() and not given.short else {"measures": {}, "commits": {}}
     found["machine"] = machine()
     for measure, needs_peers in MEASURES:
         name = f"{measure.__module__}.{measure.__name__}"
@@ -67,6 +72,7 @@ def main():
             print(f"bench: {name}", file=sys.stderr, flush=True)
             for told in so_far(measure()):
                 found["measures"][name] = told
+                found["commits"][name] = commit()
                 if not given.short:
                     kept.write_text(json.dumps(found, indent=1) + "\n")
                     page.write(found, ROOT / "docs/benchmarks.md")

@@ -9,7 +9,7 @@ from parts import PROMETHEUS, act, check, get, runs, say, until
 STEPS = {
     "pangea-orchestrator": {"pangea.v1.Jobs/Submit", "submit", "round", "dispatch", "accept update",
                             "aggregate", "evaluate", "checkpoint", "publish"},
-    "pangea-training-worker": {"task", "fetch", "train", "store update", "report"},
+    "pangea-training-worker": {"task", "fetch", "train", "report"},
     "pangea-compute-core": {"pangea.v1.Compute/Train", "training", "training_step", "pangea.v1.Compute/Evaluate"},
 }
 CALLS = {("pangea-orchestrator", "pangea-training-worker"), ("pangea-orchestrator", "pangea-compute-core"),

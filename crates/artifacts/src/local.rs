@@ -27,10 +27,14 @@ use thiserror::Error;
 use crate::metrics::Meter;
 use crate::store::CHUNK_MAX;
 use crate::{BlobError, BlobStore, Key, Metrics, Upload};
-use files::{Settled, blocking};
+use files::{Settled, Until, blocking};
 use seen::Seen;
 
 pub use files::make_dir;
+
+/// Longest object whose bytes wait in memory until they are all there, and whose file is read without a
+/// thread of its own: to hand it over takes longer than to read it from the system's memory.
+const SMALL: u64 = 64 * 1024;
 
 /// Objects as files under one directory.
 #[derive(Debug, Clone)]
@@ -223,7 +227,7 @@ impl BlobStore for LocalStore {
     async fn put(&self, key: &Key, bytes: Bytes) -> Result<(), BlobError> {
         let (place, path) = (self.place(), self.path_of(key));
         let (len, said) = (bytes.len(), (key, bytes.clone()));
-        let putting = blocking(move || files::replace(&place, &path, &bytes));
+        let putting = blocking(move || files::replace(&place, &path, &bytes, Until::Settled));
         let put = self.0.meter.count("put", &said, putting).await;
         put.map_err(self.0.failed(key))?;
         self.0.meter.count_bytes("put", len);

@@ -1,7 +1,8 @@
 //! Samples per second of training steps with one and two threads, and their share of the limit.
 //!
-//! `cargo bench -p compute-core --bench train -- NAME` prints one JSON line for each configuration
-//! whose name begins with NAME. One and two threads take turns, pair by pair, and so does the
+//! `cargo bench -p compute-core --bench train -- [NAME [BATCH [PAIRS]]]` prints one JSON line for each
+//! configuration, or for those with that name and that batch alone, after 15 pairs of turns or so
+//! many. One and two threads take turns, pair by pair, and so does the
 //! product that the share is of, so that a machine shared with others favours none. Of each figure
 //! stand the median of the pairs, the lowest and the highest.
 #![expect(
@@ -52,7 +53,8 @@ const ADAMW: Optimizer = Optimizer::AdamW {
     weight_decay: 0.01,
 };
 
-fn main() {
+/// All configurations.
+fn cases() -> Vec<Case> {
     let mlp = |name, activation, batch_size, optimizer| Case {
         name,
         model: ModelSpec::Mlp {
@@ -100,7 +102,7 @@ fn main() {
         batch_size: 16,
         optimizer: ADAMW,
     };
-    let cases = [
+    vec![
         mlp("mlp 784-512-256-10", Activation::Relu, 256, SGD),
         cnn(64),
         gpt,
@@ -109,18 +111,25 @@ fn main() {
         mlp("mlp 784-512-256-10 adamw", Activation::Relu, 256, ADAMW),
         mlp("mlp 784-512-256-10 gelu", Activation::Gelu, 256, SGD),
         small,
-    ];
+    ]
+}
+
+fn main() {
     let is_short = std::env::args().any(|word| word == "--short");
-    let pairs = if is_short { PAIRS_SHORT } else { PAIRS };
-    // A name as the first argument picks the cases that begin with it.
-    let picked = std::env::args()
-        .nth(1)
-        .filter(|name| !name.starts_with('-'));
-    for case in &cases {
-        if picked
-            .as_ref()
-            .is_none_or(|name| case.name.starts_with(name))
-        {
+    let mut words = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with("--"));
+    let name = words.next();
+    let number = |word: String| word.parse().expect("BATCH and PAIRS are whole numbers");
+    let batch: Option<u32> = words.next().map(number);
+    let pairs = match words.next() {
+        _ if is_short => PAIRS_SHORT,
+        Some(pairs) => number(pairs) as usize,
+        None => PAIRS,
+    };
+    for case in &cases() {
+        let is_named = name.as_ref().is_none_or(|name| case.name == name);
+        if is_named && batch.is_none_or(|batch| case.batch_size == batch) {
             run(case, pairs);
         }
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use federation::Digest;
 use proto::v1::TensorMeta;
+use telemetry::metrics::IntCounter;
 
 /// A body as it was put.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub struct Held {
 pub struct Cache {
     budget_bytes: usize,
     inner: Mutex<Inner>,
+    hits: Option<IntCounter>,
 }
 
 #[derive(Debug, Default)]
@@ -34,6 +36,8 @@ struct Inner {
 struct Entry {
     held: Arc<Held>,
     last_use: u64,
+    /// Whether nobody has used it yet: who put it was told that it was missing.
+    is_new: bool,
 }
 
 impl Cache {
@@ -43,6 +47,16 @@ impl Cache {
         Self {
             budget_bytes,
             inner: Mutex::default(),
+            hits: None,
+        }
+    }
+
+    /// Counts in `hits` the uses of what was there already.
+    #[must_use]
+    pub fn counting(self, hits: IntCounter) -> Self {
+        Self {
+            hits: Some(hits),
+            ..self
         }
     }
 
@@ -58,15 +72,20 @@ impl Cache {
         self.lock().bytes
     }
 
-    /// The body, if it is held; it counts as used now.
+    /// The body, if it is held, for somebody who uses it.
     #[must_use]
     pub fn get(&self, digest: &Digest) -> Option<Arc<Held>> {
         let mut inner = self.lock();
-        inner.uses += 1;
-        let now = inner.uses;
-        let entry = inner.bodies.get_mut(digest)?;
-        entry.last_use = now;
+        let entry = inner.touch(digest)?;
+        let is_hit = !std::mem::replace(&mut entry.is_new, false);
+        self.hits.iter().for_each(|hits| hits.inc_by(is_hit.into()));
         Some(Arc::clone(&entry.held))
+    }
+
+    /// Whether the body is held; it is kept as if it were used now.
+    #[must_use]
+    pub fn holds(&self, digest: &Digest) -> bool {
+        self.lock().touch(digest).is_some()
     }
 
     /// Holds a body. Makes room by letting go of others; those in use stay alive with their users.
@@ -86,6 +105,7 @@ impl Cache {
         let entry = Entry {
             held: Arc::new(held),
             last_use,
+            is_new: true,
         };
         inner.bytes += size;
         if let Some(replaced) = inner.bodies.insert(digest, entry) {
@@ -100,6 +120,14 @@ impl Cache {
 }
 
 impl Inner {
+    fn touch(&mut self, digest: &Digest) -> Option<&mut Entry> {
+        self.uses += 1;
+        let now = self.uses;
+        let entry = self.bodies.get_mut(digest)?;
+        entry.last_use = now;
+        Some(entry)
+    }
+
     fn evict_oldest(&mut self) {
         let oldest = self.bodies.iter().min_by_key(|(_, entry)| entry.last_use);
         let Some(digest) = oldest.map(|(digest, _)| *digest) else {

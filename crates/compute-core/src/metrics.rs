@@ -47,7 +47,8 @@ telemetry::metrics! {
         /// Calls and trainings that ended in an error, by its kind.
         pub errors: Each<IntCounter> = "pangea_rust_compute_errors_total" {kind in KINDS},
             rows: "S0-40";
-        /// Bodies that a caller was about to use and that were held.
+        /// Bodies that a call used and that were held before; the first use of one that had to be sent
+        /// is none of them.
         pub cache_hits: Each<IntCounter> = "cache_hits_total" {tier in TIERS}, rows: "S3-20";
         /// Bodies that a caller was about to use and that had to be sent.
         pub cache_misses: Each<IntCounter> = "cache_misses_total" {tier in TIERS}, rows: "S3-21";

@@ -65,7 +65,7 @@ impl Service {
     ) -> Self {
         let running = Arc::new(Semaphore::new(concurrency.get()));
         Self {
-            cache: Arc::new(cache),
+            cache: Arc::new(cache.counting(metrics.cache_hits.of("memory").clone())),
             arrivals: Arrivals::default(),
             running,
             threads,
@@ -133,10 +133,9 @@ impl Service {
 
     fn missing(&self, mut digests: Vec<String>) -> Result<Vec<String>, Status> {
         let timer = self.metrics.processing.of("has").start();
-        let asked = digests.len();
         let mut invalid = None;
         digests.retain(|digest| match fault::digest("digests", digest) {
-            Ok(digest) => self.cache.get(&digest).is_none(),
+            Ok(digest) => !self.cache.holds(&digest),
             Err(status) => {
                 invalid = Some(status);
                 false
@@ -145,9 +144,8 @@ impl Service {
         if let Some(status) = invalid {
             return Err(status);
         }
-        let (hits, misses) = (asked - digests.len(), digests.len());
-        self.metrics.cache_hits.of("memory").inc_by(hits as u64);
-        self.metrics.cache_misses.of("memory").inc_by(misses as u64);
+        let misses = self.metrics.cache_misses.of("memory");
+        misses.inc_by(digests.len() as u64);
         timer.stop();
         Ok(digests)
     }
@@ -159,7 +157,7 @@ impl Service {
         let header = header.map_err(fault::body)?;
         let digest = fault::digest("header.digest", &header.digest)?;
         let _turn = self.arrivals.turn(digest, header.length_bytes).await;
-        if self.cache.get(&digest).is_none() {
+        if !self.cache.holds(&digest) {
             let bytes = body::receive_rest(&header, chunks).await;
             let bytes = bytes.map_err(fault::body)?;
             self.count_bytes("put", bytes.len());
@@ -180,6 +178,12 @@ impl Service {
             .as_ref()
             .ok_or_else(|| fault::missing("local"))?;
         let local = LocalTraining::try_from(local).map_err(fault::invalid)?;
+        let both = (
+            &*request.parameters_digest,
+            "examples_digest",
+            &*request.examples_digest,
+        );
+        bodies::are_held(&self.cache, both)?;
         let parameters = Parameters::held(&self.cache, &request.parameters_digest, &model)?;
         let examples = Labelled::held(&self.cache, &request.examples_digest, &model)?;
         Ok(Training {
@@ -196,6 +200,12 @@ impl Service {
 
     async fn measure(&self, request: EvaluateRequest) -> Result<EvaluateResponse, Status> {
         let model = fault::architecture(request.model.as_ref())?;
+        let both = (
+            &*request.parameters_digest,
+            "examples_digest",
+            &*request.examples_digest,
+        );
+        bodies::are_held(&self.cache, both)?;
         let parameters = Parameters::held(&self.cache, &request.parameters_digest, &model)?;
         let examples = Labelled::held(&self.cache, &request.examples_digest, &model)?;
         let read = parameters.num_bytes() + examples.num_bytes();
@@ -221,6 +231,12 @@ impl Service {
 
     async fn classify(&self, request: PredictRequest) -> Result<Chunks, Status> {
         let model = fault::architecture(request.model.as_ref())?;
+        let both = (
+            &*request.parameters_digest,
+            "features_digest",
+            &*request.features_digest,
+        );
+        bodies::are_held(&self.cache, both)?;
         let parameters = Parameters::held(&self.cache, &request.parameters_digest, &model)?;
         let (features, rows) = bodies::features(&self.cache, &request.features_digest, &model)?;
         let read = parameters.num_bytes() + features.len();

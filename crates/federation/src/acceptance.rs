@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::round::{Phase, Round};
 use crate::{Digest, KernelClass, TaskId};
 
-/// What a worker says about an update that stands in the store.
+/// What a worker says about an update.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
     /// The work it belongs to.

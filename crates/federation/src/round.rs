@@ -119,30 +119,46 @@ pub enum Abandoned {
 pub struct Round {
     plan: Plan,
     phase: Phase,
-    received: BTreeSet<ClientId>,
-    attempts: BTreeMap<ClientId, u32>,
-    lost: BTreeSet<ClientId>,
+    /// In the order of the cohort.
+    members: Vec<Member>,
+    /// Of them, those whose update was accepted, and those given up.
+    num_received: usize,
+    num_lost: usize,
     abandoned: Option<Abandoned>,
+}
+
+/// What is known of one client of the cohort.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Member {
+    attempt: u32,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Awaited,
+    Received,
+    Lost,
 }
 
 impl Round {
     /// Opens the round: the first effect dispatches the whole cohort.
     #[must_use]
     pub fn open(plan: Plan) -> (Self, Effect) {
-        let attempts: BTreeMap<_, _> = plan.cohort.iter().map(|&client| (client, 1)).collect();
-        let dispatch = attempts
-            .iter()
-            .map(|(&client, &attempt)| (client, attempt))
-            .collect();
+        let member = Member {
+            attempt: 1,
+            state: State::Awaited,
+        };
         let round = Self {
+            members: vec![member; plan.cohort.len()],
             plan,
             phase: Phase::Training,
-            received: BTreeSet::new(),
-            attempts,
-            lost: BTreeSet::new(),
+            num_received: 0,
+            num_lost: 0,
             abandoned: None,
         };
-        (round, Effect::Dispatch(dispatch))
+        let dispatch = round.dispatch_missing();
+        (round, dispatch)
     }
 
     /// The round as the stored facts show it, after a restart: `attempts` as last dispatched,
@@ -152,38 +168,70 @@ impl Round {
     #[must_use]
     pub fn restore(
         plan: Plan,
-        attempts: BTreeMap<ClientId, u32>,
-        received: BTreeSet<ClientId>,
+        attempts: &BTreeMap<ClientId, u32>,
+        received: &BTreeSet<ClientId>,
         closed: bool,
     ) -> (Self, Effect) {
         let (mut round, _) = Self::open(plan);
-        round.attempts.extend(attempts);
-        round.received = received;
-        if closed {
-            let effect = round.close();
-            return (round, effect);
+        for (&client, &attempt) in attempts {
+            if let Some(member) = round.member(client) {
+                member.attempt = attempt;
+            }
         }
-        if let Some(effect) = round.close_if_complete() {
-            return (round, effect);
+        for &client in received {
+            round.settle(client, State::Received);
         }
-        let missing: Vec<_> = round
-            .attempts
-            .iter()
-            .filter(|(client, _)| !round.received.contains(client))
-            .map(|(&client, &attempt)| (client, attempt))
-            .collect();
-        (round, Effect::Dispatch(missing))
+        let effect = match closed {
+            true => Some(round.close()),
+            false => round.close_if_complete(),
+        };
+        let effect = effect.unwrap_or_else(|| round.dispatch_missing());
+        (round, effect)
+    }
+
+    fn dispatch_missing(&self) -> Effect {
+        let members = self.plan.cohort.iter().zip(&self.members);
+        let missing = members.filter(|(_, member)| member.state != State::Received);
+        Effect::Dispatch(
+            missing
+                .map(|(&client, member)| (client, member.attempt))
+                .collect(),
+        )
+    }
+
+    fn known(&self, client: ClientId) -> Option<Member> {
+        let position = self.plan.cohort.binary_search(&client).ok()?;
+        self.members.get(position).copied()
+    }
+
+    fn member(&mut self, client: ClientId) -> Option<&mut Member> {
+        let position = self.plan.cohort.binary_search(&client).ok()?;
+        self.members.get_mut(position)
+    }
+
+    /// Brings a client of the cohort to `state`.
+    fn settle(&mut self, client: ClientId, state: State) {
+        let Some(member) = self.member(client) else {
+            return;
+        };
+        let before = std::mem::replace(&mut member.state, state);
+        self.num_received += usize::from(state == State::Received);
+        self.num_received -= usize::from(before == State::Received);
+        self.num_lost += usize::from(state == State::Lost);
+        self.num_lost -= usize::from(before == State::Lost);
     }
 
     /// The accepted update of `client` turned out to be damaged: its work is done again.
     pub fn revoke(&mut self, client: ClientId) -> Option<Effect> {
-        if !self.received.remove(&client) {
+        if !self.has_update(client) {
             return None;
         }
+        self.settle(client, State::Awaited);
         self.phase = Phase::Training;
-        let attempt = self.attempts.entry(client).or_insert(1);
-        *attempt += 1;
-        Some(Effect::Dispatch(vec![(client, *attempt)]))
+        let member = self.member(client)?;
+        member.attempt += 1;
+        let attempt = member.attempt;
+        Some(Effect::Dispatch(vec![(client, attempt)]))
     }
 
     /// Moves the deadline, for time in which nobody could have worked.
@@ -196,8 +244,7 @@ impl Round {
         if self.phase != Phase::Training {
             return None;
         }
-        self.received.insert(client);
-        self.lost.remove(&client);
+        self.settle(client, State::Received);
         self.close_if_complete()
     }
 
@@ -209,19 +256,19 @@ impl Round {
         retryable: bool,
         message: &str,
     ) -> Option<Effect> {
-        let current = self.attempts.get(&client).copied()?;
-        let settled = self.received.contains(&client) || self.lost.contains(&client);
-        if self.phase != Phase::Training || attempt != current || settled {
+        let phase = self.phase;
+        let member = self.member(client)?;
+        if phase != Phase::Training || attempt != member.attempt || member.state != State::Awaited {
             return None;
         }
-        if retryable && current < ATTEMPTS_MAX {
-            self.attempts.insert(client, current + 1);
-            return Some(Effect::Dispatch(vec![(client, current + 1)]));
+        if retryable && attempt < ATTEMPTS_MAX {
+            member.attempt += 1;
+            return Some(Effect::Dispatch(vec![(client, attempt + 1)]));
         }
-        self.lost.insert(client);
-        if self.plan.cohort.len() - self.lost.len() < self.plan.quorum {
+        self.settle(client, State::Lost);
+        if self.plan.cohort.len() - self.num_lost < self.plan.quorum {
             return Some(self.abandon(Abandoned::QuorumUnreachable {
-                lost: self.lost.len(),
+                lost: self.num_lost,
                 cohort: self.plan.cohort.len(),
                 quorum: self.plan.quorum,
                 last: message.to_owned(),
@@ -235,11 +282,11 @@ impl Round {
         if self.phase != Phase::Training || now < self.plan.deadline {
             return None;
         }
-        if self.received.len() >= self.plan.quorum {
+        if self.num_received >= self.plan.quorum {
             return Some(self.close());
         }
         Some(self.abandon(Abandoned::DeadlineMissed {
-            received: self.received.len(),
+            received: self.num_received,
             quorum: self.plan.quorum,
         }))
     }
@@ -247,8 +294,8 @@ impl Round {
     // Nobody that could still report is waited for in vain, and nobody that could is left out:
     // a round closes early only when all of the cohort have reported or been given up.
     fn close_if_complete(&mut self) -> Option<Effect> {
-        let settled = self.received.len() + self.lost.len();
-        let complete = settled >= self.plan.cohort.len() && self.received.len() >= self.plan.quorum;
+        let settled = self.num_received + self.num_lost;
+        let complete = settled >= self.plan.cohort.len() && self.num_received >= self.plan.quorum;
         complete.then(|| self.close())
     }
 
@@ -308,13 +355,14 @@ impl Round {
     /// Whether an update of `client` was accepted.
     #[must_use]
     pub fn has_update(&self, client: ClientId) -> bool {
-        self.received.contains(&client)
+        self.known(client)
+            .is_some_and(|member| member.state == State::Received)
     }
 
     /// The attempt that `client`'s work is in.
     #[must_use]
     pub fn attempt(&self, client: ClientId) -> Option<u32> {
-        self.attempts.get(&client).copied()
+        self.known(client).map(|member| member.attempt)
     }
 }
 
@@ -420,7 +468,7 @@ mod tests {
     fn a_restored_round_dispatches_whoever_is_missing_in_the_attempt_it_was_in() {
         let attempts = BTreeMap::from([(ClientId(1), 3)]);
         let received = BTreeSet::from([ClientId(0)]);
-        let (_, effect) = Round::restore(plan(&[0, 1, 2], 3), attempts, received, false);
+        let (_, effect) = Round::restore(plan(&[0, 1, 2], 3), &attempts, &received, false);
         let missing = vec![(ClientId(1), 3), (ClientId(2), 1)];
         assert_eq!(effect, Effect::Dispatch(missing));
     }
@@ -428,7 +476,7 @@ mod tests {
     #[test]
     fn a_restored_round_that_was_complete_closes_at_once() {
         let received = BTreeSet::from([ClientId(0), ClientId(1)]);
-        let (round, effect) = Round::restore(plan(&[0, 1], 2), BTreeMap::new(), received, false);
+        let (round, effect) = Round::restore(plan(&[0, 1], 2), &BTreeMap::new(), &received, false);
         assert_eq!(effect, Effect::Aggregate);
         assert_eq!(round.phase(), Phase::Aggregating);
     }
@@ -436,7 +484,7 @@ mod tests {
     #[test]
     fn a_round_restored_as_closed_waits_for_nobody() {
         let received = BTreeSet::from([ClientId(0)]);
-        let (round, effect) = Round::restore(plan(&[0, 1], 1), BTreeMap::new(), received, true);
+        let (round, effect) = Round::restore(plan(&[0, 1], 1), &BTreeMap::new(), &received, true);
         assert_eq!(effect, Effect::Aggregate);
         assert_eq!(round.phase(), Phase::Aggregating);
     }

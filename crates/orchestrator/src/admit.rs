@@ -3,6 +3,7 @@
 //! Idempotent: after a restart the same call finds what the first one made.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use artifacts::{BlobRef, Key, Kind, fetch};
 use federation::RunId;
@@ -43,6 +44,8 @@ pub struct Work {
     pub writing: Option<Writing>,
     /// Whether a checkpoint could not be written, so that the run is to be admitted again.
     pub is_lost: bool,
+    /// Whether the initial checkpoint could not be written, and is to be once more.
+    pub is_unwritten: bool,
     /// The metrics of each round whose model stands.
     pub history: Vec<RoundMetrics>,
     /// The round that has not ended.
@@ -69,13 +72,13 @@ pub struct Work {
 /// # Errors
 ///
 /// [`Problem`].
-pub async fn admit(study: &Study, row: &RunRow) -> Result<Work, Problem> {
+pub async fn admit(study: &Arc<Study>, row: &RunRow) -> Result<Work, Problem> {
     let spec = JobSpec::try_from(row.job.clone()).map_err(Problem::fatal("job"))?;
     let dataset = dataset(study, row).await?;
     let shards = shards_of(study, row, &spec, &dataset).await?;
-    let checkpoint = match last_checkpoint(study, row).await? {
-        Some(checkpoint) => checkpoint,
-        None => initial(study, row, &spec, &dataset).await?,
+    let (checkpoint, is_new) = match last_checkpoint(study, row).await? {
+        Some(checkpoint) => (checkpoint, false),
+        None => (initial(study, row, &spec, &dataset).await?, true),
     };
     checkpoint::verify(&study.blobs, &checkpoint.model).await?;
     study
@@ -88,9 +91,10 @@ pub async fn admit(study: &Study, row: &RunRow) -> Result<Work, Problem> {
         spec,
         dataset,
         shards,
+        writing: is_new.then(|| Writing::begin_initial(study, checkpoint.clone())),
         checkpoint,
-        writing: None,
         is_lost: false,
+        is_unwritten: false,
         round: None,
         folded: None,
         to_dispatch: Vec::new(),
@@ -119,14 +123,21 @@ impl Work {
     ///
     /// # Errors
     ///
-    /// [`Problem`]; then the run is to be admitted again.
-    pub async fn written(&mut self) -> Result<bool, Problem> {
+    /// [`Problem`]; then the run is to be admitted again, but for the initial checkpoint, which the
+    /// next call has written once more: the first round goes on meanwhile.
+    pub async fn written(&mut self, study: &Arc<Study>) -> Result<bool, Problem> {
+        if std::mem::take(&mut self.is_unwritten) {
+            self.writing = Some(Writing::begin_initial(study, self.checkpoint.clone()));
+        }
         let Some(writing) = &mut self.writing else {
             return Ok(!self.is_lost);
         };
         let ended = writing.ended().await;
         self.writing = None;
-        self.is_lost = !matches!(ended, Ok(true));
+        match &ended {
+            Err(Problem::Stalled { .. }) if self.checkpoint.round == 0 => self.is_unwritten = true,
+            ended => self.is_lost = !matches!(ended, Ok(true)),
+        }
         ended
     }
 
@@ -153,7 +164,7 @@ impl Work {
         };
         let closed = open.phase != Phase::Training;
         self.shown.round(plan.number);
-        let (round, effect) = Round::restore(plan, open.attempts, received, closed);
+        let (round, effect) = Round::restore(plan, &open.attempts, &received, closed);
         self.round = Some(round);
         if let Effect::Dispatch(missing) = effect {
             self.to_dispatch = missing;
@@ -226,7 +237,7 @@ async fn last_checkpoint(study: &Study, row: &RunRow) -> Result<Option<Manifest>
     Ok(last)
 }
 
-/// The model that the first round starts from.
+/// The model that the first round starts from; its checkpoint is not written yet.
 async fn initial(
     study: &Study,
     row: &RunRow,
@@ -256,9 +267,8 @@ async fn initial(
             });
         }
     };
-    let model =
-        checkpoint::store_model(&study.blobs, row.run, 0, &architecture, parameters).await?;
-    let manifest = Manifest {
+    let model = checkpoint::store_initial(study, row.run, &architecture, parameters).await?;
+    Ok(Manifest {
         run: row.run,
         round: 0,
         job_digest: row.job_digest,
@@ -269,8 +279,7 @@ async fn initial(
         updates: Vec::new(),
         kernel_classes: BTreeSet::new(),
         outcome: None,
-    };
-    Ok(checkpoint::commit(&study.blobs, manifest).await?)
+    })
 }
 
 async fn history(study: &Study, run: RunId) -> Result<Vec<RoundMetrics>, Problem> {

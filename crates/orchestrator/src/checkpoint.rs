@@ -4,10 +4,14 @@
 //! or was not written when the process died.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
 
 use artifacts::tensors::{self, Dtype, TensorMeta};
 use artifacts::{ArtifactStore, BlobError, BlobRef, BlobStore, Expected, Key, Swapped};
 use bytes::Bytes;
+use federation::digest::Digester;
 use federation::event::RoundOutcome;
 use federation::model::Architecture;
 use federation::{ClientId, Digest, KernelClass, RunId};
@@ -15,6 +19,9 @@ use proto::{body, v1};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use crate::study::Study;
+use crate::trace::block;
 
 /// A model in the store: a safetensors file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,37 +143,61 @@ pub fn header(architecture: &Architecture) -> Result<Bytes, tensors::TensorError
     Ok(tensors::header(&tensors, &BTreeMap::new())?.into())
 }
 
-/// Stores parameters as the model of `round`.
+/// Stores parameters as the initial model of a run. It stands for good when its checkpoint is
+/// [committed](commit).
 ///
 /// # Errors
 ///
 /// [`CheckpointError`].
-pub async fn store_model(
-    blobs: &dyn BlobStore,
+pub async fn store_initial(
+    study: &Study,
     run: RunId,
-    round: u32,
     architecture: &Architecture,
     parameters: Bytes,
 ) -> Result<ModelFile, CheckpointError> {
     let header = header(architecture)?;
-    let mut file = Vec::with_capacity(header.len() + parameters.len());
-    file.extend_from_slice(&header);
-    file.extend_from_slice(&parameters);
-    let digest = Digest::of(&file);
-    let len = file.len() as u64;
-    let key = Key::checkpoint_model(run, round, &digest);
-    blobs.put(&key, file.into()).await?;
-    let parameters = BlobRef {
-        key,
-        offset: header.len() as u64,
-        len: parameters.len() as u64,
-        digest: Digest::of(&parameters),
-    };
+    let (offset, len) = (header.len() as u64, parameters.len() as u64);
+    let path = study.spool.join(format!("{run}-0.safetensors"));
+    let file = path.clone();
+    let writing = block(move || {
+        let mut whole = Digester::default();
+        whole.update(&header);
+        whole.update(&parameters);
+        let written = write(&file, &[&header, &parameters]);
+        (whole.finish(), Digest::of(&parameters), written)
+    });
+    let (digest, data, written) = writing.await.map_err(|panicked| BlobError::Unavailable {
+        message: panicked.to_string(),
+    })?;
+    let key = Key::checkpoint_model(run, 0, &digest);
+    written.map_err(|source| BlobError::Io {
+        key: key.clone(),
+        source,
+    })?;
+    study.blobs.adopt(&key, path, digest).await?;
     Ok(ModelFile {
         digest,
-        len,
-        parameters,
+        len: offset + len,
+        parameters: BlobRef {
+            key,
+            offset,
+            len,
+            digest: data,
+        },
     })
+}
+
+/// Writes a file whole, or leaves none.
+fn write(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    let written = File::create(path).and_then(|mut file| {
+        let mut parts = parts.iter();
+        parts.try_for_each(|part| file.write_all(part))
+    });
+    if written.is_err() {
+        // The first failure is the one to tell; the next try overwrites what is left.
+        drop(fs::remove_file(path));
+    }
+    written
 }
 
 /// Commits a checkpoint whose model is stored, settles the model first, and says what stands: the

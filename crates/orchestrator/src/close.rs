@@ -66,7 +66,7 @@ pub async fn close_round(study: &Arc<Study>, work: &mut Work) -> Result<(), Prob
         return Err(Problem::Fatal { message });
     }
     // Rounds are written one after the other.
-    if work.written().await? {
+    if work.written(study).await? {
         stand(study, work, model, &receipts, &outcome);
     }
     Ok(())

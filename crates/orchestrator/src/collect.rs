@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use artifacts::{ArtifactStore, BlobError, BlobRef, Key};
+use artifacts::{ArtifactStore, BlobError, BlobRef, BlobStore, Key};
+use bytes::Bytes;
 use federation::acceptance::{Consequence, Refusal, Report, judge};
 use federation::job::{Strategy, Weighting};
 use federation::round::{Effect, Round};
@@ -14,9 +15,11 @@ use proto::convert::{InvalidMessage, maybe_kernel_class};
 use proto::v1::worker_message::Done;
 
 use crate::admit::Work;
+use crate::metrics::fleet::FROM_WORKERS;
 use crate::problem::Problem;
 use crate::store::{Receipt, StoreError, Verdict};
 use crate::study::Study;
+use crate::trace::attempt;
 
 /// Bytes of an update that are looked at together; they stay in a core's cache.
 const BUFFER: usize = 256 * 1024;
@@ -28,8 +31,12 @@ pub struct Incoming {
     pub worker: WorkerId,
     /// What it says.
     pub report: Report,
-    /// Where the update stands.
+    /// Where the update stands, or will.
     pub update: BlobRef,
+    /// The update itself, if it came with the report and is not stored yet.
+    pub data: Bytes,
+    /// Why the update that came with the report is none.
+    pub damage: Option<String>,
     /// Which delivery of the task.
     pub lease_epoch: u32,
     /// Optimiser steps behind it.
@@ -42,7 +49,7 @@ impl Incoming {
     /// # Errors
     ///
     /// [`InvalidMessage`] names the field.
-    pub fn new(worker: WorkerId, done: &Done) -> Result<Self, InvalidMessage> {
+    pub fn new(worker: WorkerId, done: Done) -> Result<Self, InvalidMessage> {
         let invalid = |field: &'static str| {
             move |error: &dyn std::fmt::Display| InvalidMessage::new(field, error)
         };
@@ -80,14 +87,72 @@ impl Incoming {
             mean_loss: done.mean_loss,
             kernel_class: maybe_kernel_class(&done.kernel_class)?,
         };
+        if done.data.len() > body::UPDATE_WITH_REPORT_MAX {
+            let problem = format!(
+                "has {} bytes; an update of more than {} is uploaded before it is reported",
+                done.data.len(),
+                body::UPDATE_WITH_REPORT_MAX
+            );
+            return Err(invalid("data")(&problem));
+        }
         let (lease_epoch, num_steps) = (done.lease_epoch, done.num_steps);
         Ok(Self {
             worker,
             report,
             update,
+            data: done.data,
+            damage: None,
             lease_epoch,
             num_steps,
         })
+    }
+
+    /// Stores the update that came with the report, if one did and says that it is in its place.
+    ///
+    /// # Errors
+    ///
+    /// [`BlobError`] when the store cannot take it now. Bytes that are not those announced are judged
+    /// with the report.
+    pub async fn store(&mut self, study: &Study) -> Result<(), BlobError> {
+        let data = std::mem::take(&mut self.data);
+        if data.is_empty() || self.update.key != self.place() {
+            return Ok(());
+        }
+        if data.len() as u64 != self.update.len {
+            let announced = self.update.len;
+            let problem = format!("{} bytes came where {announced} were announced", data.len());
+            self.damage = Some(problem);
+            return Ok(());
+        }
+        let received = study.metrics.fleet.bytes.of(FROM_WORKERS);
+        received.inc_by(data.len() as u64);
+        let BlobRef {
+            key, len, digest, ..
+        } = &self.update;
+        let span = telemetry::span!("store update", "bytes" = data.len());
+        let storing = async {
+            let mut upload = study.blobs.upload(key, *len, digest).await?;
+            upload.write(data).await?;
+            upload.finish().await
+        };
+        match attempt(&span, storing).await {
+            Err(error @ (BlobError::WrongLength { .. } | BlobError::DigestMismatch { .. })) => {
+                self.damage = Some(error.to_string());
+                Ok(())
+            }
+            stored => stored,
+        }
+    }
+
+    /// Where the update of this delivery belongs.
+    fn place(&self) -> Key {
+        let TaskId {
+            run,
+            round,
+            client,
+            attempt,
+        } = self.report.task;
+        Key::update(run, round, client, attempt, self.lease_epoch)
     }
 
     fn receipt(&self, study: &Study, strategy: Strategy) -> Receipt {
@@ -252,15 +317,12 @@ async fn verdict(
     if let Err(refusal) = judge(round, &incoming.report, rows, work.spec.kernel_class) {
         return Ok(Err(refusal));
     }
-    let place = Key::update(
-        task.run,
-        task.round,
-        task.client,
-        task.attempt,
-        incoming.lease_epoch,
-    );
+    let place = incoming.place();
     if incoming.update.key != place || incoming.update.offset != 0 {
         let problem = format!("it must be the object {place}, not {}", incoming.update.key);
+        return Ok(Err(Refusal::Damaged { problem }));
+    }
+    if let Some(problem) = incoming.damage.clone() {
         return Ok(Err(Refusal::Damaged { problem }));
     }
     inspect(&study.blobs, &incoming.update).await

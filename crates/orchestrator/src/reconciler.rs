@@ -203,9 +203,11 @@ impl Reconciler {
     /// # Errors
     ///
     /// [`NotKept`]; the worker should report again.
-    pub async fn report(&self, incoming: Incoming) -> Result<Judged, NotKept> {
+    pub async fn report(&self, mut incoming: Incoming) -> Result<Judged, NotKept> {
         let driver = self.drivers().get(&incoming.report.task.run).cloned();
         if let Some(driver) = driver {
+            let stored = incoming.store(&self.study).await;
+            stored.map_err(NotKept::because)?;
             let (verdict, answer) = oneshot::channel();
             let signal = Signal::Report(Reported {
                 incoming: Box::new(incoming.clone()),

@@ -45,10 +45,25 @@ impl Writing {
             retention::after_commit(&study).await;
             Ok(true)
         };
+        Self::of(writing.in_scope(place))
+    }
+
+    /// Writes the checkpoint of the initial model, of which no row tells.
+    pub fn begin_initial(study: &Arc<Study>, manifest: Manifest) -> Self {
+        let study = Arc::clone(study);
+        let span = telemetry::span!("checkpoint", "round" = manifest.round);
+        Self::of(async move {
+            let committing = Box::pin(checkpoint::commit(&study.blobs, manifest));
+            attempt(&span, committing).await?;
+            Ok(true)
+        })
+    }
+
+    fn of(writing: impl Future<Output = Result<bool, Problem>> + Send + 'static) -> Self {
         let failed = CancellationToken::new();
         let telling = failed.clone();
         let told = async move {
-            let written = writing.in_scope(place).await;
+            let written = writing.await;
             if !matches!(written, Ok(true)) {
                 telling.cancel();
             }

@@ -12,6 +12,9 @@ use crate::v1::{Body, BodyChunk, Dtype, TensorMeta, body_chunk};
 /// tonic's limit of 4 MiB.
 pub const CHUNK_BYTES: usize = 512 * 1024;
 
+/// Longest update that goes with its report, instead of being uploaded before.
+pub const UPDATE_WITH_REPORT_MAX: usize = 64 * 1024;
+
 /// Most bytes set aside on the word of a header, which take up no memory until they come; what arrives
 /// beyond grows the buffer as it comes.
 const TRUSTED_BYTES: usize = 256 * 1024 * 1024;
@@ -212,6 +215,103 @@ impl Assembly {
     }
 }
 
+/// A body in the chunks in which it came, for who passes it on: nothing is copied, and nothing looked at
+/// but the length. Whether it is the one that was announced is seen where it arrives.
+#[derive(Debug, Clone)]
+pub struct Passing {
+    digest: Digest,
+    announced: u64,
+    chunks: Vec<Bytes>,
+    len: usize,
+}
+
+impl Passing {
+    /// Begins the body that `header` announces.
+    ///
+    /// # Errors
+    ///
+    /// [`BodyError::Digest`].
+    pub fn new(header: &Body) -> Result<Self, BodyError> {
+        Ok(Self {
+            digest: header.digest.parse()?,
+            announced: header.length_bytes,
+            chunks: Vec::new(),
+            len: 0,
+        })
+    }
+
+    /// Takes in the next chunk.
+    ///
+    /// # Errors
+    ///
+    /// [`BodyError::Length`] as soon as more came than was announced.
+    pub fn push(&mut self, chunk: Bytes) -> Result<(), BodyError> {
+        if !chunk.is_empty() {
+            self.len += chunk.len();
+            self.chunks.push(chunk);
+        }
+        match self.len as u64 > self.announced {
+            true => Err(self.wrong_length()),
+            false => Ok(()),
+        }
+    }
+
+    /// The body, if all of it has come.
+    ///
+    /// # Errors
+    ///
+    /// [`BodyError::Length`].
+    pub fn whole(self) -> Result<Self, BodyError> {
+        match self.len as u64 == self.announced {
+            true => Ok(self),
+            false => Err(self.wrong_length()),
+        }
+    }
+
+    fn wrong_length(&self) -> BodyError {
+        BodyError::Length {
+            digest: self.digest,
+            expected: self.announced,
+            actual: self.len as u64,
+        }
+    }
+
+    /// What it was announced as.
+    #[must_use]
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// Bytes so far.
+    #[must_use]
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "nobody asks for what has no bytes"
+    )]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The chunks from this byte on.
+    pub fn chunks_from(&self, offset: usize) -> impl Iterator<Item = Bytes> + Send {
+        let mut skip = offset;
+        self.chunks.iter().filter_map(move |chunk| {
+            let skipped = skip.min(chunk.len());
+            skip -= skipped;
+            (skipped < chunk.len()).then(|| chunk.slice(skipped..))
+        })
+    }
+
+    /// All bytes in one piece, which is a copy where they came in several.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        match <[Bytes; 1]>::try_from(self.chunks) {
+            Ok([only]) => only,
+            Err(chunks) => chunks.concat().into(),
+        }
+    }
+}
+
 /// Receives one body: header, chunks, end.
 ///
 /// # Errors
@@ -325,6 +425,28 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_passed_on_goes_on_from_any_byte() {
+        let announced = Body {
+            length_bytes: 5,
+            ..header(b"abcde")
+        };
+        let mut passing = Passing::new(&announced).unwrap();
+        for chunk in [&b"ab"[..], b"", b"cde"] {
+            assert!(passing.clone().whole().is_err());
+            passing.push(Bytes::from_static(chunk)).unwrap();
+        }
+        assert_eq!(passing.len(), 5);
+        let more = passing.clone().push(Bytes::from_static(b"f"));
+        assert!(matches!(more, Err(BodyError::Length { actual: 6, .. })));
+        for offset in 0..7 {
+            let rest: Vec<_> = passing.chunks_from(offset).collect();
+            assert_eq!(rest.concat(), b"abcde"[offset.min(5)..]);
+            assert!(rest.iter().all(|chunk| !chunk.is_empty()));
+        }
+        assert_eq!(passing.whole().unwrap().into_bytes(), "abcde");
     }
 
     #[test]

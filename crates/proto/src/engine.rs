@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use crate::transport::Outgoing;
 use bytes::Bytes;
+use federation::KernelClass;
 use federation::local::LocalTraining;
 use federation::model::Architecture;
-use federation::{Digest, KernelClass};
 use futures::future::BoxFuture;
 use futures::{Stream, StreamExt};
 use thiserror::Error;
 use tonic::Status;
 
-use crate::body::{self, Assembly, BodyError};
+use crate::body::{self, BodyError, Passing};
 use crate::fault;
 use crate::v1::compute_client::ComputeClient;
 use crate::v1::{
@@ -102,6 +102,10 @@ pub enum TrainWord {
     Progress(TrainProgress),
     /// It is done, and its delta is on the way.
     Delta,
+    /// compute-core does not hold an input, which is being sent; nothing is heard until it is.
+    Lacking,
+    /// compute-core has what it lacked.
+    Supplied,
 }
 
 impl Engine {
@@ -167,7 +171,8 @@ impl Engine {
         Ok(body::receive(chunks).await?)
     }
 
-    /// Trains on a shard: the result, and the delta's digest and bytes.
+    /// Trains on a shard: the result, and the delta as it came. It is as long as it was announced;
+    /// whether it is what was announced is for who keeps it to see.
     ///
     /// Whoever has the inputs [held](Self::hold) before spares a refused call.
     ///
@@ -181,7 +186,7 @@ impl Engine {
         local: &LocalTraining,
         seed: u64,
         on_word: &mut (dyn FnMut(TrainWord) + Send),
-    ) -> Result<(TrainResult, Digest, Bytes), EngineError> {
+    ) -> Result<(TrainResult, Passing), EngineError> {
         let request = TrainRequest {
             model: Some(model.into()),
             parameters_digest: inputs.parameters.body.digest.clone(),
@@ -193,7 +198,11 @@ impl Engine {
         };
         for _ in 0..ATTEMPTS {
             match self.train_once(request.clone(), on_word).await {
-                Err(EngineError::Call(status)) if forgot(&status) => self.hold(&inputs).await?,
+                Err(EngineError::Call(status)) if forgot(&status) => {
+                    on_word(TrainWord::Lacking);
+                    self.hold(&inputs).await?;
+                    on_word(TrainWord::Supplied);
+                }
                 answer => return answer,
             }
         }
@@ -204,10 +213,10 @@ impl Engine {
         &self,
         request: TrainRequest,
         on_word: &mut (dyn FnMut(TrainWord) + Send),
-    ) -> Result<(TrainResult, Digest, Bytes), EngineError> {
+    ) -> Result<(TrainResult, Passing), EngineError> {
         let mut client = self.client.clone();
         let mut replies = client.train(request).await?.into_inner();
-        let mut announced: Option<(TrainResult, Assembly)> = None;
+        let mut announced: Option<(TrainResult, Passing)> = None;
         while let Some(reply) = replies.message().await? {
             match (reply.part, &mut announced) {
                 (Some(train_reply::Part::Queued(_)), None) => on_word(TrainWord::Queued),
@@ -217,19 +226,18 @@ impl Engine {
                 (Some(train_reply::Part::Result(result)), None) => {
                     on_word(TrainWord::Delta);
                     let header = result.delta.as_ref().ok_or(BodyError::NoHeader)?;
-                    let assembly = Assembly::new(header)?;
-                    announced = Some((result, assembly));
+                    let delta = Passing::new(header)?;
+                    announced = Some((result, delta));
                 }
-                (Some(train_reply::Part::Data(data)), Some((_, assembly))) => {
+                (Some(train_reply::Part::Data(data)), Some((_, delta))) => {
                     on_word(TrainWord::Delta);
-                    assembly.push(&data)?;
+                    delta.push(data)?;
                 }
                 _ => return Err(BodyError::SecondHeader.into()),
             }
         }
-        let (result, assembly) = announced.ok_or(BodyError::NoHeader)?;
-        let (digest, delta) = assembly.finish()?;
-        Ok((result, digest, delta))
+        let (result, delta) = announced.ok_or(BodyError::NoHeader)?;
+        Ok((result, delta.whole()?))
     }
 
     /// Loss and accuracy of a model on examples.

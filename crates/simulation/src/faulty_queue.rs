@@ -146,6 +146,7 @@ impl TaskQueue for FaultyQueue {
 
     async fn receive(
         &self,
+        pins: &[String],
         max: NonZeroUsize,
         lease_ttl: Duration,
         wait: Duration,
@@ -158,7 +159,7 @@ impl TaskQueue for FaultyQueue {
             let next = self.late().iter().map(|(due, _)| *due).min();
             let until = next.unwrap_or(deadline).min(deadline);
             let wait = until.saturating_sub(now);
-            let deliveries = self.queue.receive(max, lease_ttl, wait).await?;
+            let deliveries = self.queue.receive(pins, max, lease_ttl, wait).await?;
             if !deliveries.is_empty() || self.clock.elapsed() >= deadline {
                 return Ok(deliveries);
             }

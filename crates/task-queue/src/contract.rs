@@ -71,7 +71,7 @@ impl Harness {
     /// Receives one task, however long it takes to come back.
     async fn receive(&self, lease_ttl: Duration) -> Delivery {
         loop {
-            let receive = self.queue.receive(ONE, lease_ttl, PATIENCE);
+            let receive = self.queue.receive(&[], ONE, lease_ttl, PATIENCE);
             tokio::pin!(receive);
             let deliveries = loop {
                 tokio::select! {
@@ -88,7 +88,7 @@ impl Harness {
     }
 
     async fn assert_nothing_visible(&self) {
-        let deliveries = self.queue.receive(ONE, LONG, Duration::ZERO).await;
+        let deliveries = self.queue.receive(&[], ONE, LONG, Duration::ZERO).await;
         assert_eq!(deliveries, Ok(vec![]));
     }
 }
@@ -169,7 +169,7 @@ pub async fn a_task_given_back_returns_after_its_delay(harness: Harness) {
 pub async fn a_task_given_back_wakes_a_waiting_receiver(harness: Harness) {
     harness.send(&["a"]).await;
     let delivery = harness.receive(LONG).await;
-    let (received, ()) = tokio::join!(harness.queue.receive(ONE, LONG, PATIENCE), async {
+    let (received, ()) = tokio::join!(harness.queue.receive(&[], ONE, LONG, PATIENCE), async {
         tokio::task::yield_now().await;
         harness
             .queue
@@ -233,7 +233,7 @@ pub async fn an_empty_body_travels(harness: Harness) {
 
 /// A receiver that waits gets the task when it is sent, with no time passing.
 pub async fn a_waiting_receiver_is_woken(harness: Harness) {
-    let (received, ()) = tokio::join!(harness.queue.receive(ONE, LONG, PATIENCE), async {
+    let (received, ()) = tokio::join!(harness.queue.receive(&[], ONE, LONG, PATIENCE), async {
         tokio::task::yield_now().await;
         harness.send(&["a"]).await;
     });
@@ -242,7 +242,7 @@ pub async fn a_waiting_receiver_is_woken(harness: Harness) {
 
 /// The answer of an empty queue is an empty one, not an error.
 pub async fn an_empty_queue_answers_after_the_wait(harness: Harness) {
-    let receive = harness.queue.receive(ONE, LONG, LEASE);
+    let receive = harness.queue.receive(&[], ONE, LONG, LEASE);
     tokio::pin!(receive);
     let received = loop {
         tokio::select! {
@@ -293,13 +293,13 @@ pub async fn concurrent_receivers_share_without_overlap(harness: Harness) {
 
 async fn receive_three(queue: &dyn TaskQueue) -> Result<Vec<Delivery>, QueueError> {
     let three = NonZeroUsize::MIN.saturating_add(2);
-    queue.receive(three, LONG, Duration::ZERO).await
+    queue.receive(&[], three, LONG, Duration::ZERO).await
 }
 
 /// A receiver that gave up waiting takes no task with it, or only for the length of a lease.
 pub async fn an_abandoned_receive_loses_no_task(harness: Harness) {
     {
-        let receive = harness.queue.receive(ONE, LEASE, PATIENCE);
+        let receive = harness.queue.receive(&[], ONE, LEASE, PATIENCE);
         tokio::pin!(receive);
         tokio::select! {
             biased;

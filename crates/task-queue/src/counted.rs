@@ -121,21 +121,12 @@ impl TaskQueue for Counted {
 
     async fn receive(
         &self,
-        max: NonZeroUsize,
-        lease_ttl: Duration,
-        wait: Duration,
-    ) -> Result<Vec<Delivery>, QueueError> {
-        self.receive_for(&[], max, lease_ttl, wait).await
-    }
-
-    async fn receive_for(
-        &self,
         pins: &[String],
         max: NonZeroUsize,
         lease_ttl: Duration,
         wait: Duration,
     ) -> Result<Vec<Delivery>, QueueError> {
-        let receiving = self.queue.receive_for(pins, max, lease_ttl, wait);
+        let receiving = self.queue.receive(pins, max, lease_ttl, wait);
         let asked = (max, lease_ttl, wait);
         let deliveries = self.ask("receive", &asked, receiving).await?;
         for delivery in &deliveries {
@@ -235,7 +226,7 @@ mod tests {
     }
 
     async fn receive(queue: &Counted) -> Delivery {
-        let received = queue.receive(NonZeroUsize::MIN, MINUTE, Duration::ZERO);
+        let received = queue.receive(&[], NonZeroUsize::MIN, MINUTE, Duration::ZERO);
         received.await.unwrap().remove(0)
     }
 

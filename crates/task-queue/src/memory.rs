@@ -80,6 +80,7 @@ impl TaskQueue for MemoryQueue {
 
     async fn receive(
         &self,
+        _: &[String],
         max: NonZeroUsize,
         lease_ttl: Duration,
         wait: Duration,
@@ -177,7 +178,10 @@ mod tests {
     }
 
     async fn receive_now(queue: &MemoryQueue) -> Delivery {
-        let mut deliveries = queue.receive(ONE, MINUTE, Duration::ZERO).await.unwrap();
+        let mut deliveries = queue
+            .receive(&[], ONE, MINUTE, Duration::ZERO)
+            .await
+            .unwrap();
         deliveries.remove(0)
     }
 
@@ -248,7 +252,7 @@ mod tests {
     async fn a_receiver_waits_no_longer_than_asked() {
         let (manual, clock) = manual();
         let queue = MemoryQueue::new(clock);
-        let (received, ()) = tokio::join!(queue.receive(ONE, MINUTE, MINUTE), async {
+        let (received, ()) = tokio::join!(queue.receive(&[], ONE, MINUTE, MINUTE), async {
             manual.until_asleep(1).await;
             manual.advance(MINUTE);
         });

@@ -82,15 +82,6 @@ impl TaskQueue for PinnedQueue {
 
     async fn receive(
         &self,
-        max: NonZeroUsize,
-        lease_ttl: Duration,
-        wait: Duration,
-    ) -> Result<Vec<Delivery>, QueueError> {
-        self.open.receive(max, lease_ttl, wait).await
-    }
-
-    async fn receive_for(
-        &self,
         pins: &[String],
         max: NonZeroUsize,
         lease_ttl: Duration,
@@ -100,7 +91,7 @@ impl TaskQueue for PinnedQueue {
         let own = self.pinned.iter().filter(|(pin, _)| pins.contains(pin));
         let pinned = own.map(|(pin, queue)| -> Receiving<'_> {
             Box::pin(async move {
-                let deliveries = queue.receive(max, lease_ttl, wait).await?;
+                let deliveries = queue.receive(&[], max, lease_ttl, wait).await?;
                 let named = deliveries.into_iter().map(|delivery| Delivery {
                     handle: LeaseHandle(format!("{PREFIX}{pin}/{}", delivery.handle)),
                     ..delivery
@@ -109,7 +100,7 @@ impl TaskQueue for PinnedQueue {
             })
         });
         let mut receiving: Vec<_> = pinned.collect();
-        receiving.push(Box::pin(self.open.receive(max, lease_ttl, wait)));
+        receiving.push(Box::pin(self.open.receive(pins, max, lease_ttl, wait)));
         first(receiving).await
     }
 
@@ -240,7 +231,7 @@ mod tests {
 
     async fn receive(queue: &PinnedQueue, pins: &[&str], wait: Duration) -> Option<Delivery> {
         let pins: Vec<_> = pins.iter().map(|pin| (*pin).to_owned()).collect();
-        let received = queue.receive_for(&pins, ONE, MINUTE, wait).await.unwrap();
+        let received = queue.receive(&pins, ONE, MINUTE, wait).await.unwrap();
         received.into_iter().next()
     }
 
@@ -248,7 +239,10 @@ mod tests {
     async fn a_pinned_task_goes_to_those_with_its_pin_alone() {
         let (_, queue) = manual();
         queue.send(vec![task("1", "a")]).await.unwrap();
-        assert_eq!(queue.receive(ONE, MINUTE, Duration::ZERO).await, Ok(vec![]));
+        assert_eq!(
+            queue.receive(&[], ONE, MINUTE, Duration::ZERO).await,
+            Ok(vec![])
+        );
         assert_eq!(receive(&queue, &["b"], Duration::ZERO).await, None);
         let received = receive(&queue, &["b", "a"], Duration::ZERO).await.unwrap();
         assert_eq!(received.body, "1");
@@ -267,7 +261,10 @@ mod tests {
     async fn a_pin_that_nobody_keeps_is_for_everyone() {
         let (_, queue) = manual();
         queue.send(vec![task("1", "c")]).await.unwrap();
-        let received = queue.receive(ONE, MINUTE, Duration::ZERO).await.unwrap();
+        let received = queue
+            .receive(&[], ONE, MINUTE, Duration::ZERO)
+            .await
+            .unwrap();
         assert_eq!(received[0].body, "1");
     }
 

@@ -31,29 +31,18 @@ pub trait TaskQueue: Debug + Send + Sync {
     /// with repeats anyway.
     async fn send(&self, messages: Vec<TaskMessage>) -> Result<(), QueueError>;
 
-    /// Leases up to `max` tasks for `lease_ttl`.
+    /// Leases up to `max` tasks for `lease_ttl`, of those that are [pinned](crate::PINNED_TO) to
+    /// nothing or to one of `pins`. A queue that tells no tasks apart leases any.
     ///
     /// Waits up to `wait` for a first one; empty when none came. Fewer than `max` is no sign that
     /// the queue is empty. Dropping the future loses no task.
     async fn receive(
         &self,
-        max: NonZeroUsize,
-        lease_ttl: Duration,
-        wait: Duration,
-    ) -> Result<Vec<Delivery>, QueueError>;
-
-    /// Leases tasks as [`receive`](Self::receive) does, and also those that are
-    /// [pinned](crate::PINNED_TO) to one of `pins`. A queue that tells no tasks apart leases any.
-    async fn receive_for(
-        &self,
         pins: &[String],
         max: NonZeroUsize,
         lease_ttl: Duration,
         wait: Duration,
-    ) -> Result<Vec<Delivery>, QueueError> {
-        let _ = pins;
-        self.receive(max, lease_ttl, wait).await
-    }
+    ) -> Result<Vec<Delivery>, QueueError>;
 
     /// Leases up to `max` dead tasks for `lease_ttl`, until someone acknowledges them. Does not wait
     /// for any to die. Fewer than `max` is no sign that there are no others.

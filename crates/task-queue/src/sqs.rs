@@ -204,6 +204,7 @@ impl TaskQueue for SqsQueue {
 
     async fn receive(
         &self,
+        _: &[String],
         max: NonZeroUsize,
         lease_ttl: Duration,
         wait: Duration,

@@ -3,6 +3,7 @@
 use std::future::{Future, ready};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clock::Clock;
 use proto::engine::Engine;
@@ -133,6 +134,7 @@ impl TrainingWorker {
             clock: Arc::clone(&wiring.clock),
             lease: config.lease,
             idle_timeout,
+            lacked: Arc::new(AtomicBool::new(true)),
             metrics: metrics.clone(),
             curves,
             telemetry: wiring.telemetry.clone(),

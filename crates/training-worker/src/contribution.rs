@@ -1,14 +1,16 @@
 //! What is done for one delivery of a task: fetch, train, store, report.
 
 use std::fmt::Display;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use artifacts::Key;
+use artifacts::{BlobError, Key};
 use bytes::Bytes;
-use federation::{Digest, TaskId};
+use federation::TaskId;
+use proto::body::{Passing, UPDATE_WITH_REPORT_MAX};
 use proto::v1::orchestrator_message::Verdict;
 use proto::v1::worker_message::{Done, Failed, Kind as Said, Progress};
-use proto::v1::{BlobRef, Body, TrainProgress, TrainResult, TrainTask};
+use proto::v1::{BlobRef, TrainProgress, TrainResult, TrainTask};
 use task_queue::Delivery;
 use telemetry::span;
 use telemetry::trace::{Span, Traced};
@@ -35,18 +37,18 @@ impl Workshop {
         let run = task.id.run.to_string();
         tokio::select! {
             biased;
-            outcome = self.contribute(&task, &run, delivery.epoch) => outcome,
+            outcome = self.contribute(&task, &run, delivery) => outcome,
             () = self.session.cancelled(&run) => Outcome::Dropped,
         }
     }
 
-    async fn contribute(&self, task: &Task, run: &str, epoch: u32) -> Outcome {
+    async fn contribute(&self, task: &Task, run: &str, delivery: &Delivery) -> Outcome {
         let started = self.clock.elapsed();
         let trained = match self.fetch(task).await {
             Ok(()) => self.train(task, run).await,
             Err(error) => Err(error),
         };
-        let (result, digest, delta) = match trained {
+        let (result, delta) = match trained {
             Ok(trained) => trained,
             Err(error) if error.is_transient() => {
                 info!(run, round = task.id.round, task = %task.id, error = %error, "task given back");
@@ -54,24 +56,35 @@ impl Workshop {
             }
             Err(error) => {
                 return self
-                    .fail(task, error.to_string(), error.is_retryable())
+                    .fail(task, delivery, error.to_string(), error.is_retryable())
                     .await;
             }
         };
         let Some(body) = result.delta.clone() else {
             return self
-                .fail(task, "compute-core sent no delta".to_owned(), true)
+                .fail(
+                    task,
+                    delivery,
+                    "compute-core sent no delta".to_owned(),
+                    true,
+                )
                 .await;
         };
-        let update = match self.store(task, epoch, body, (&digest, &delta)).await {
-            Ok(update) => update,
+        let place = place(task, delivery);
+        let data = match self.send(&place, delta).await {
+            Ok(data) => data,
             Err(error) => {
                 info!(run, round = task.id.round, task = %task.id, error = %error,
                     "update not stored, task given back");
                 return Outcome::GivenBack;
             }
         };
-        let verdict = self.report(task, epoch, update, &result).await;
+        let update = BlobRef {
+            key: place.to_string(),
+            offset_bytes: 0,
+            body: Some(body),
+        };
+        let verdict = self.report(task, delivery, (update, data), &result).await;
         self.log(
             task,
             &result,
@@ -81,16 +94,17 @@ impl Workshop {
         Outcome::Judged
     }
 
+    /// Has compute-core hold what the task needs, unless it held all that the last one needed; then it
+    /// is likely to hold this as well, and says if it does not.
     async fn fetch(&self, task: &Task) -> Result<(), TrainError> {
+        if !self.lacked.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
         let span = span!("fetch");
         self.part("fetch", &span, hold(task, self.means())).await
     }
 
-    async fn train(
-        &self,
-        task: &Task,
-        run: &str,
-    ) -> Result<(TrainResult, Digest, Bytes), TrainError> {
+    async fn train(&self, task: &Task, run: &str) -> Result<(TrainResult, Passing), TrainError> {
         let span = span!("train", "batch_size" = task.local.batch_size);
         let num_parameters = task.model.num_parameters();
         self.metrics
@@ -99,7 +113,7 @@ impl Workshop {
         let mut course = Course::new(self, task, run);
         let mut on_progress = |progress| course.hear(&progress);
         let training = train(task, self.means(), &mut on_progress);
-        let (result, digest, delta) = self.part("train", &span, training).await?;
+        let (result, delta) = self.part("train", &span, training).await?;
         course.end(&result);
         span.set("loss", result.mean_loss);
         if let Some(accuracy) = result.accuracy {
@@ -107,53 +121,42 @@ impl Workshop {
         }
         span.set("num_examples", result.num_examples);
         span.set("num_steps", result.num_steps);
-        Ok((result, digest, delta))
+        Ok((result, delta))
     }
 
-    async fn store(
-        &self,
-        task: &Task,
-        epoch: u32,
-        body: Body,
-        (digest, delta): (&Digest, &Bytes),
-    ) -> Result<BlobRef, artifacts::BlobError> {
-        let TaskId {
-            run,
-            round,
-            client,
-            attempt,
-        } = task.id;
-        let place = Key::update(run, round, client, attempt, epoch);
-        let span = span!("store update", "bytes" = delta.len());
-        let stored = report::store(
-            self.store.as_ref(),
-            &place,
-            delta,
-            digest,
-            self.clock.as_ref(),
-            self.metrics.retries.of("upload"),
-        );
-        self.part("store", &span, stored).await?;
-        let sent = self.metrics.bytes.of("from_workers");
-        sent.inc_by(delta.len() as u64);
-        Ok(BlobRef {
-            key: place.to_string(),
-            offset_bytes: 0,
-            body: Some(body),
-        })
+    /// Stores an update, unless it is so small that it goes with the report; then it is given back.
+    async fn send(&self, place: &Key, delta: Passing) -> Result<Bytes, BlobError> {
+        let len = delta.len();
+        let data = match len <= UPDATE_WITH_REPORT_MAX {
+            true => delta.into_bytes(),
+            false => {
+                let span = span!("store update", "bytes" = len);
+                let stored = report::store(
+                    self.store.as_ref(),
+                    place,
+                    &delta,
+                    self.clock.as_ref(),
+                    self.metrics.retries.of("upload"),
+                );
+                self.part("store", &span, stored).await?;
+                Bytes::new()
+            }
+        };
+        self.metrics.bytes.of("from_workers").inc_by(len as u64);
+        Ok(data)
     }
 
     async fn report(
         &self,
         task: &Task,
-        epoch: u32,
-        update: BlobRef,
+        delivery: &Delivery,
+        (update, data): (BlobRef, Bytes),
         result: &TrainResult,
     ) -> Verdict {
         let span = span!("report");
         let done = Done {
             task: task.id.to_string(),
-            lease_epoch: epoch,
+            lease_epoch: delivery.epoch,
             update: Some(update),
             num_examples: result.num_examples,
             num_steps: result.num_steps,
@@ -161,6 +164,8 @@ impl Workshop {
             base_digest: task.parameters.body.digest.clone(),
             trace: said(span.context()),
             kernel_class: result.kernel_class.clone(),
+            data,
+            lease: delivery.handle.to_string(),
         };
         let verdict = self.tell(task, Said::Done(done), &span).await;
         let outcome = if verdict.accepted {
@@ -172,7 +177,13 @@ impl Workshop {
         verdict
     }
 
-    async fn fail(&self, task: &Task, message: String, retryable: bool) -> Outcome {
+    async fn fail(
+        &self,
+        task: &Task,
+        delivery: &Delivery,
+        message: String,
+        retryable: bool,
+    ) -> Outcome {
         let TaskId {
             run, round, client, ..
         } = task.id;
@@ -185,6 +196,7 @@ impl Workshop {
             message,
             retryable,
             trace: said(span.context()),
+            lease: delivery.handle.to_string(),
         };
         self.tell(task, Said::Failed(failed), &span).await;
         Outcome::Judged
@@ -246,10 +258,22 @@ impl Workshop {
             store: &self.store,
             engine: &self.engine,
             fetched_bytes: self.metrics.bytes.of("to_workers"),
+            lacked: &self.lacked,
             clock: self.clock.as_ref(),
             idle_timeout: self.idle_timeout,
         }
     }
+}
+
+/// Where the update of a delivery stands.
+fn place(task: &Task, delivery: &Delivery) -> Key {
+    let TaskId {
+        run,
+        round,
+        client,
+        attempt,
+    } = task.id;
+    Key::update(run, round, client, attempt, delivery.epoch)
 }
 
 /// A training as compute-core tells of it: counted, shown, and passed on.

@@ -1,8 +1,8 @@
-//! The work of one slot: lease a task, have it done, keep it meanwhile, acknowledge it; then the
-//! next.
+//! The work of one slot: lease a task, have it done, keep it meanwhile; then the next.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use artifacts::BlobStore;
@@ -41,6 +41,8 @@ pub struct Workshop {
     pub lease: LeaseConfig,
     /// How long a training may say nothing before it is given up.
     pub idle_timeout: Duration,
+    /// Whether compute-core lacked something that the last task needed, as far as is known.
+    pub lacked: Arc<AtomicBool>,
     /// What is counted.
     pub metrics: Metrics,
     /// How well runs do.
@@ -116,7 +118,7 @@ impl Workshop {
         let classes = self.session.kernel_classes();
         let leased = self
             .queue
-            .receive_for(&classes, NonZeroUsize::MIN, self.lease.ttl, self.lease.wait)
+            .receive(&classes, NonZeroUsize::MIN, self.lease.ttl, self.lease.wait)
             .await;
         leased.map_err(|error| error.to_string())
     }
@@ -159,9 +161,10 @@ impl Workshop {
 
     async fn settle(&self, handle: &LeaseHandle, outcome: Outcome) -> Result<(), QueueError> {
         match outcome {
-            Outcome::Judged | Outcome::Dropped => self.queue.acknowledge(handle).await,
+            Outcome::Dropped => self.queue.acknowledge(handle).await,
             Outcome::GivenBack => self.queue.give_back(handle, GIVE_BACK_DELAY).await,
-            Outcome::Lost => Ok(()),
+            // The report has ended the lease of the one; that of the other has ended by itself.
+            Outcome::Judged | Outcome::Lost => Ok(()),
         }
     }
 

@@ -60,7 +60,8 @@ telemetry::metrics! {
         /// Duration of tasks that ended in a verdict, in seconds.
         pub task_seconds: Histogram = "pangea_worker_task_duration_seconds",
             buckets: TASK_BUCKETS;
-        /// Duration of the parts of tasks that succeeded, in seconds.
+        /// Duration of the parts of tasks that succeeded, in seconds: fetch where compute-core was
+        /// asked what it lacks, store where an update was uploaded before its report.
         pub phase_seconds: Each<Histogram> = "pangea_worker_phase_duration_seconds"
             {phase in PHASES}, buckets: TASK_BUCKETS;
         /// Attempts to keep a task for longer while it is in work.

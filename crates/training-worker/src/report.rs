@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use artifacts::{BlobError, BlobStore, Key};
-use bytes::Bytes;
 use clock::Clock;
-use federation::Digest;
+use proto::body::Passing;
 use telemetry::metrics::IntCounter;
 use tracing::debug;
 
@@ -14,7 +13,7 @@ use crate::backoff::Backoff;
 /// An upload that gains no byte for this long is given up. One that advances never is.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Stores `bytes`, going on where an earlier try broke. Counts further tries in `retries`.
+/// Stores a delta, going on where an earlier try broke. Counts further tries in `retries`.
 ///
 /// # Errors
 ///
@@ -22,8 +21,7 @@ const IDLE: Duration = Duration::from_secs(60);
 pub async fn store(
     blobs: &dyn BlobStore,
     key: &Key,
-    bytes: &Bytes,
-    digest: &Digest,
+    delta: &Passing,
     clock: &dyn Clock,
     retries: &IntCounter,
 ) -> Result<(), BlobError> {
@@ -32,7 +30,7 @@ pub async fn store(
     let mut advanced_at = clock.elapsed();
     loop {
         let offset = &mut 0;
-        match try_once(blobs, key, bytes, digest, offset).await {
+        match try_once(blobs, key, delta, offset).await {
             Err(error @ BlobError::Unavailable { .. }) => {
                 if *offset > furthest {
                     furthest = *offset;
@@ -54,15 +52,15 @@ pub async fn store(
 async fn try_once(
     blobs: &dyn BlobStore,
     key: &Key,
-    bytes: &Bytes,
-    digest: &Digest,
+    delta: &Passing,
     offset: &mut u64,
 ) -> Result<(), BlobError> {
-    let mut upload = blobs.upload(key, bytes.len() as u64, digest).await?;
+    let mut upload = blobs
+        .upload(key, delta.len() as u64, delta.digest())
+        .await?;
     *offset = upload.offset();
-    let start = usize::try_from(*offset)
-        .unwrap_or(usize::MAX)
-        .min(bytes.len());
-    upload.write(bytes.slice(start..)).await?;
+    for chunk in delta.chunks_from(usize::try_from(*offset).unwrap_or(usize::MAX)) {
+        upload.write(chunk).await?;
+    }
     upload.finish().await
 }

@@ -9,7 +9,8 @@ use clock::Clock;
 #[derive(Debug)]
 pub(crate) struct LastWord<'a> {
     clock: &'a dyn Clock,
-    at: Mutex<Duration>,
+    /// None while nothing is expected.
+    at: Mutex<Option<Duration>>,
 }
 
 impl<'a> LastWord<'a> {
@@ -17,20 +18,30 @@ impl<'a> LastWord<'a> {
     pub(crate) fn new(clock: &'a dyn Clock) -> Self {
         Self {
             clock,
-            at: Mutex::new(clock.elapsed()),
+            at: Mutex::new(Some(clock.elapsed())),
         }
     }
 
     /// Something is heard of it.
     pub(crate) fn hear(&self) {
-        *self.at.lock().unwrap_or_else(PoisonError::into_inner) = self.clock.elapsed();
+        self.set(Some(self.clock.elapsed()));
+    }
+
+    /// Nothing is to be heard of it, until something is.
+    pub(crate) fn expect_none(&self) {
+        self.set(None);
+    }
+
+    fn set(&self, at: Option<Duration>) {
+        *self.at.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
 
     /// Returns when nothing was heard for `longest`.
     pub(crate) async fn until_silent_for(&self, longest: Duration) {
         loop {
             let at = *self.at.lock().unwrap_or_else(PoisonError::into_inner);
-            let silent = self.clock.elapsed().saturating_sub(at);
+            let now = self.clock.elapsed();
+            let silent = now.saturating_sub(at.unwrap_or(now));
             if silent >= longest {
                 return;
             }
@@ -64,7 +75,12 @@ mod tests {
             assert!(!is_silent(LONGEST / 2).await);
             word.hear();
         }
+        word.expect_none();
+        for _minute in 0..6 {
+            assert!(!is_silent(LONGEST).await);
+        }
+        word.hear();
         assert!(!is_silent(LONGEST / 2).await);
-        assert!(is_silent(LONGEST / 2).await);
+        assert!(is_silent(LONGEST).await);
     }
 }

@@ -1,15 +1,16 @@
 //! One task: fetch what it needs, have it trained, hold the delta.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use artifacts::{BlobError, BlobRef, BlobStore, verified};
-use bytes::Bytes;
 use clock::Clock;
 use federation::local::LocalTraining;
 use federation::model::Architecture;
-use federation::{Digest, KernelClass, TaskId};
+use federation::{KernelClass, TaskId};
 use futures::StreamExt;
+use proto::body::Passing;
 use proto::convert::{InvalidMessage, maybe_kernel_class};
 use proto::engine::{Engine, EngineError, Input, Inputs, Pieces, TrainWord};
 use proto::fault;
@@ -144,6 +145,7 @@ impl Located {
 
     fn input<'a>(&'a self, what: &'static str, with: Means<'a>) -> Input<'a> {
         let load = move || -> proto::engine::Loading<'a> {
+            with.lacked.store(true, Ordering::Relaxed);
             Box::pin(async move {
                 let failed = move |source| TrainError::Input { what, source };
                 let pieces = verified(with.store.as_ref(), &self.blob).await;
@@ -171,6 +173,8 @@ pub struct Means<'a> {
     pub engine: &'a Engine,
     /// Counts bytes that came.
     pub fetched_bytes: &'a IntCounter,
+    /// Becomes true when compute-core does not hold an input.
+    pub lacked: &'a AtomicBool,
     /// What time it is.
     pub clock: &'a dyn Clock,
     /// How long a training may say nothing.
@@ -187,8 +191,8 @@ pub async fn hold(task: &Task, with: Means<'_>) -> Result<(), TrainError> {
     held.map_err(TrainError::from)
 }
 
-/// Has compute-core train the task on what it [holds](hold), which is fetched again where it was
-/// let go of in between.
+/// Has compute-core train the task on what it [holds](hold), which is fetched where it does not, and
+/// yields the delta as it came.
 ///
 /// # Errors
 ///
@@ -197,13 +201,18 @@ pub async fn train(
     task: &Task,
     with: Means<'_>,
     on_progress: &mut (dyn FnMut(TrainProgress) + Send),
-) -> Result<(TrainResult, Digest, Bytes), TrainError> {
+) -> Result<(TrainResult, Passing), TrainError> {
     let inputs = inputs(task, with);
     let engine = with.engine.with_kernels(task.kernel_class);
     let engine = engine.on_behalf_of(&task.id.client.to_string());
     let last_word = LastWord::new(with.clock);
     let mut on_word = |word| {
-        last_word.hear();
+        match word {
+            // A transfer that advances is not failed by a clock, and one that does not is by the
+            // connection.
+            TrainWord::Lacking => last_word.expect_none(),
+            _ => last_word.hear(),
+        }
         if let TrainWord::Progress(progress) = word {
             on_progress(progress);
         }

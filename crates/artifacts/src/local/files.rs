@@ -73,26 +73,25 @@ pub(super) fn probe(root: &Path) -> io::Result<()> {
     fs::remove_file(path)
 }
 
+/// How far a file must have come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// It is seen by all who look; a power cut may take it.
+    Moved,
+    /// The disk has it.
+    Settled,
+}
+
 /// Writes `bytes` to `path` so that all of them are there or what was there before.
-pub(super) fn replace(place: &Place, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let (file, temporary) = temporary_of(&place.root, bytes)?;
-    let committed = commit(place, &file, &temporary, path);
-    if committed.is_err() {
+pub(super) fn replace(place: &Place, path: &Path, bytes: &[u8], until: Until) -> io::Result<()> {
+    let (mut file, temporary) = create_temporary(&place.root)?;
+    let written = file.write_all(bytes);
+    let placed = written.and_then(|()| put_at(place, &file, &temporary, path, until));
+    if placed.is_err() {
         // The first failure is the one to tell; a file left here disturbs nobody.
         drop(fs::remove_file(&temporary));
     }
-    committed
-}
-
-/// Writes `bytes` to a file that no one else knows.
-pub(super) fn temporary_of(root: &Path, bytes: &[u8]) -> io::Result<(File, PathBuf)> {
-    let (mut file, temporary) = create_temporary(root)?;
-    let written = file.write_all(bytes);
-    if written.is_err() {
-        // As above.
-        drop(fs::remove_file(&temporary));
-    }
-    written.map(|()| (file, temporary))
+    placed
 }
 
 /// Directories that are on the disk for certain, so that only what is in them need be brought there.
@@ -132,8 +131,17 @@ impl Settled {
     }
 }
 
-/// Moves a written file to `path`, and returns when the disk has it there.
-pub(super) fn commit(place: &Place, file: &File, from: &Path, path: &Path) -> io::Result<()> {
+/// Moves a written file to `path`.
+pub(super) fn put_at(
+    place: &Place,
+    file: &File,
+    from: &Path,
+    path: &Path,
+    until: Until,
+) -> io::Result<()> {
+    if until == Until::Moved {
+        return rename(&place.root, from, path);
+    }
     file.sync_all()?;
     rename(&place.root, from, path)?;
     place.settled.settle(&place.root, path)

@@ -14,16 +14,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use federation::Digest;
 
-use super::absent_is_none;
 use super::files::digest_prefix;
+use super::{SMALL, absent_is_none};
 use crate::Key;
 
 /// Files known at once, at about 200 bytes each. The rest is read again.
 const KNOWN_MAX: usize = 100_000;
-
-/// Longest file that is looked at without a thread of its own: to hand it over takes longer than to read
-/// it from the system's memory, where it still is.
-const SMALL: u64 = 64 * 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct Seen(Mutex<HashMap<Key, (Mark, Digest)>>);

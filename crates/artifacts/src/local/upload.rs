@@ -15,16 +15,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use federation::digest::{Digest, Digester};
 
-use super::files::{self, blocking};
-use super::{Place, absent_is_none, io_error};
+use super::files::{self, Until, blocking};
+use super::{Place, SMALL, absent_is_none, io_error};
 use crate::{BlobError, Key, Upload};
 
 /// Uploads of one object under way at the same time. Two happen, when a task was dispatched again;
 /// more than a few are a mistake.
 const UPLOADS_AT_ONCE: usize = 16;
-
-/// Longest object whose bytes wait in memory.
-const SMALL: u64 = 64 * 1024;
 
 /// One object on its way into a local directory.
 #[derive(Debug)]
@@ -262,13 +259,12 @@ impl Upload for LocalUpload {
             if !matches {
                 return whole.discard();
             }
-            let (file, from) = whole.file(&place.root)?;
             // An update can be trained again, and no round waits for the disk because of it.
-            if key.is_update() {
-                files::rename(&place.root, &from, &path)?;
-            } else {
-                files::commit(&place, &file, &from, &path)?;
-            }
+            let until = match key.is_update() {
+                true => Until::Moved,
+                false => Until::Settled,
+            };
+            whole.put_at(&place, &path, until)?;
             place.seen.keep(&key, &path, actual)
         });
         let finished = meter.count("finish", &self.key, finishing).await;
@@ -299,11 +295,10 @@ impl Whole {
         }
     }
 
-    /// The bytes in a file that waits to be moved.
-    fn file(self, root: &Path) -> io::Result<(File, PathBuf)> {
+    fn put_at(self, place: &Place, path: &Path, until: Until) -> io::Result<()> {
         match self {
-            Self::File(partial) => Ok((partial.file, partial.path)),
-            Self::Bytes(bytes) => files::temporary_of(root, &bytes),
+            Self::File(partial) => files::put_at(place, &partial.file, &partial.path, path, until),
+            Self::Bytes(bytes) => files::replace(place, path, &bytes, until),
         }
     }
 

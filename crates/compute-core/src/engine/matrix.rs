@@ -229,13 +229,6 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Has `gemm` read its left side where it stands, instead of copying it first where more than 48
-/// columns are multiplied by it: ours are tiles that the second-level cache holds, and a copy costs
-/// a tenth of the product. What it sums, and in which order, stays the same.
-pub(super) fn read_in_place() {
-    gemm_common::gemm::set_lhs_packing_threshold_single_thread(usize::MAX);
-}
-
 /// A stride as `gemm` takes it. Strides are widths of slices in memory, which fit by themselves.
 fn signed(stride: usize) -> isize {
     stride.cast_signed()

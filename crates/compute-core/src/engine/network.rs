@@ -1,7 +1,7 @@
 //! An architecture as the engine runs it: stages, their places in the parameters, their tiles.
 
 use super::curve::Curve;
-use super::matrix::{self, Matrix};
+use super::matrix::Matrix;
 use super::trunk::Trunk;
 use federation::model::{Architecture, Layer, Loss, Shape};
 
@@ -96,7 +96,6 @@ pub(super) struct Network {
 
 impl Network {
     pub(super) fn new(architecture: &Architecture) -> Self {
-        matrix::read_in_place();
         let first = first_stage(architecture);
         let trunk = (first > 0).then(|| Trunk::new(architecture, first));
         let trunk_parameters = trunk.as_ref().map_or(0, |trunk| trunk.num_parameters);

@@ -145,6 +145,19 @@ fn find_features(
     }
 }
 
+/// Looks whether both bodies of a call are there, before any of them is used: a refused call uses none.
+pub(super) fn are_held(
+    cache: &Cache,
+    (parameters, field, other): (&str, &str, &str),
+) -> Result<(), Status> {
+    for (field, digest) in [("parameters_digest", parameters), (field, other)] {
+        if !cache.holds(&fault::digest(field, digest)?) {
+            return Err(fault::not_held(digest));
+        }
+    }
+    Ok(())
+}
+
 fn held(cache: &Cache, field: &str, digest: &str) -> Result<Arc<Held>, Status> {
     let parsed = fault::digest(field, digest)?;
     cache.get(&parsed).ok_or_else(|| fault::not_held(digest))

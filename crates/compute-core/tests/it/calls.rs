@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use compute_core::engine::{
     Examples, Generator, Kernels, Sampling, Trainer, evaluate, initial_parameters,
 };
-use federation::KernelClass;
 use federation::model::Layer;
+use federation::{Digest, KernelClass};
 use futures::{StreamExt, TryStreamExt};
 use proto::body;
 use proto::engine::{EngineError, GENERATED_MAX, TrainWord};
@@ -48,10 +48,10 @@ async fn it_computes_with_the_kernels_that_are_asked_for() {
         let engine = core.engine.with_kernels(class);
         let mut on_word = |_| {};
         let trained = engine.train(&model, inputs(&base, &held), &local, 9, &mut on_word);
-        let (result, digest, _) = trained.await.unwrap();
+        let (result, delta) = trained.await.unwrap();
         let own = class.unwrap_or(Kernels::native().class());
         assert_eq!(result.kernel_class, own.as_str());
-        deltas.push(digest);
+        deltas.push(*delta.digest());
         let measured = engine.evaluate(&model, inputs(&base, &held)).await;
         let expected = kernels.unwrap_or(Kernels::native()).run(|| {
             let examples = Examples::new(&model, &shard.features, &shard.labels).unwrap();
@@ -124,7 +124,10 @@ async fn training_over_the_wire_gives_the_bits_of_the_engine() {
     let trained = core
         .engine
         .train(&model, inputs(&base, &held), &local, 9, &mut on_word);
-    let (result, _digest, delta) = trained.await.unwrap();
+    let (result, delta) = trained.await.unwrap();
+    let digest = *delta.digest();
+    let delta = delta.into_bytes();
+    assert_eq!(digest, Digest::of(&delta));
 
     let before = initial_parameters(&model, 7);
     let mut after = before.clone();

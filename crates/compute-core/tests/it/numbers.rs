@@ -68,14 +68,22 @@ async fn a_body_that_need_not_travel_is_a_hit_and_one_that_must_go_an_eviction()
     let base = parameters(&model, 7);
     let shards = [0.2, 0.4].map(|shade| examples(&rows(30, 6, shade)));
     let core = serve(base.bytes.len() + shards[0].bytes.len(), 1);
-    let hold = async |shard| core.engine.hold(&inputs(&base, shard)).await.unwrap();
-    hold(&shards[0]).await;
+    let (local, engine) = (sgd(4, 0.1), &core.engine);
+    let train = async |shard| {
+        let mut on_word = |_| {};
+        let trained = engine.train(&model, inputs(&base, shard), &local, 9, &mut on_word);
+        drop(trained.await.unwrap());
+    };
+    train(&shards[0]).await;
     assert_eq!(cache(&core), [0, 2, 0]);
-    hold(&shards[0]).await;
+    // Whether the caller asks first makes no difference.
+    train(&shards[0]).await;
     assert_eq!(cache(&core), [2, 2, 0]);
-    hold(&shards[1]).await;
+    drop(engine.evaluate(&model, inputs(&base, &shards[0])).await);
+    assert_eq!(cache(&core), [4, 2, 0]);
+    train(&shards[1]).await;
     let [hits, misses, evictions] = cache(&core);
-    assert_eq!((hits, misses), (3, 3));
+    assert_eq!((hits, misses), (5, 3));
     assert!(evictions > 0);
 }
 

@@ -41,7 +41,7 @@ impl Long {
             let mut on_word = |word| match word {
                 TrainWord::Progress(progress) => told.send(progress.step).unwrap_or_default(),
                 TrainWord::Queued => waits.notify_one(),
-                TrainWord::Delta => {}
+                TrainWord::Delta | TrainWord::Lacking | TrainWord::Supplied => {}
             };
             let trained = engine.train(&model, inputs(&base, &shard), &local, 9, &mut on_word);
             trained.await.map(drop)

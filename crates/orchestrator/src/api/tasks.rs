@@ -36,7 +36,7 @@ impl Tasks for Api {
         let lease_ttl = lease_ttl(request.lease_ttl_ms)?;
         let deliveries = tokio::select! {
             biased;
-            deliveries = self.study.queue.receive_for(&request.kernel_classes, max, lease_ttl, wait) => {
+            deliveries = self.study.queue.receive(&request.kernel_classes, max, lease_ttl, wait) => {
                 deliveries.map_err(status::queue)?
             }
             () = self.closing.cancelled() => Vec::new(),

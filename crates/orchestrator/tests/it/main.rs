@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 mod backlog;
+mod carried;
 mod commits;
 mod home;
 mod relay;

@@ -305,7 +305,7 @@ async fn the_queue_the_pool_and_the_store_are_counted() {
             "db_pool_active_connections{database=\"runs\"} 0",
             "database_connections_active{database=\"runs\"} 0",
             "db_pool_waiting_requests{database=\"runs\"} 0",
-            "artifact_store_requests_total{operation=\"adopt\",store=\"local\"} 1",
+            "artifact_store_requests_total{operation=\"adopt\",store=\"local\"} 2",
         ])
         .await;
     let text = world.numbers();

@@ -47,7 +47,10 @@ async fn a_task_that_nobody_finishes_is_a_failure_of_its_round_and_done_again() 
     let run = world.submit(job(1, 1)).await;
     let queue = &world.study.queue;
     for _ in 0..MAX_DELIVERIES.get() {
-        let leased = queue.receive(NonZeroUsize::MIN, HOUR, HOUR).await.unwrap();
+        let leased = queue
+            .receive(&[], NonZeroUsize::MIN, HOUR, HOUR)
+            .await
+            .unwrap();
         let given_back = queue.give_back(&leased[0].handle, Duration::ZERO).await;
         given_back.unwrap();
     }

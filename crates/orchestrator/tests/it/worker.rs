@@ -48,8 +48,13 @@ impl Leased {
             task: self.task.task.clone(),
             message: message.to_owned(),
             retryable,
-            trace: None,
+            ..Failed::default()
         })
+    }
+
+    /// What names the lease.
+    pub(crate) fn handle(&self) -> &str {
+        &self.handle
     }
 
     /// Where the update of this delivery goes.
@@ -162,8 +167,8 @@ impl Worker {
         let class = task.kernel_class.parse().ok();
         let engine = self.engine.with_kernels(class);
         let trained = engine.train(&model, inputs, &local, task.seed, &mut on_word);
-        let (result, _digest, delta) = trained.await.unwrap();
-        self.store(leased, delta).await;
+        let (result, delta) = trained.await.unwrap();
+        self.store(leased, delta.into_bytes()).await;
         Done {
             task: task.task.clone(),
             lease_epoch: leased.epoch,
@@ -176,8 +181,8 @@ impl Worker {
             num_steps: result.num_steps,
             mean_loss: result.mean_loss,
             base_digest: parameters.0.digest,
-            trace: None,
             kernel_class: result.kernel_class,
+            ..Done::default()
         }
     }
 

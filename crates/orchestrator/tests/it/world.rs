@@ -32,6 +32,7 @@ use proto::engine::Engine;
 use proto::transport::Outgoing;
 use proto::transport::{Address, Incoming, Pipe, channel, server};
 use proto::v1::compute_server::ComputeServer;
+use seams::Seams;
 use sqlx::SqlitePool;
 use task_queue::{Counted, MAX_DELIVERIES, MemoryQueue};
 use telemetry::Telemetry;
@@ -57,6 +58,8 @@ pub(crate) struct Rules {
     pub(crate) clock: Arc<dyn Clock>,
     /// An hour, where nothing may depend on it.
     pub(crate) interval: Duration,
+    /// Who hears what the artifacts are asked for.
+    pub(crate) artifacts: Seams,
 }
 
 impl Default for Rules {
@@ -68,6 +71,7 @@ impl Default for Rules {
             queue: 1000,
             clock: Arc::new(SystemClock::default()),
             interval: Duration::from_secs(3600),
+            artifacts: Seams::default(),
         }
     }
 }
@@ -125,11 +129,13 @@ impl World {
         let place = Place::Sqlite(path);
         let store = Store::open(&place, metrics.store.clone()).await.unwrap();
         let blobs = LocalStore::open(dir.path().join("artifacts")).unwrap();
+        let blobs = blobs.counted(metrics.artifacts.clone());
+        let blobs = blobs.through(rules.artifacts.clone());
         let queue = MemoryQueue::with_capacity(Arc::clone(&rules.clock), rules.queue);
         let queue = with_pins(Arc::new(queue), &rules.clock, MAX_DELIVERIES);
         let study = Arc::new(Study {
             store,
-            blobs: ArtifactStore::local(blobs.counted(metrics.artifacts.clone())),
+            blobs: ArtifactStore::local(blobs),
             spool: dir.path().join("spool"),
             queue: Counted::new(queue, Arc::clone(&rules.clock), metrics.queue.clone()),
             engine: Engine::over(channel(&compute)),

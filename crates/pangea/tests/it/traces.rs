@@ -19,7 +19,7 @@ const COMPUTE: &str = "pangea-compute-core";
 
 /// Who causes what in another service, or in the same one across a queue or a stream: the span, its
 /// service, its parent and that one's service.
-const HANDOVERS: [(&str, &str, &str, &str); 5] = [
+const HANDOVERS: [(&str, &str, &str, &str); 4] = [
     ("task", WORKER, "dispatch", ORCHESTRATOR),
     ("pangea.v1.Compute/Train", COMPUTE, "train", WORKER),
     ("accept update", ORCHESTRATOR, "report", WORKER),
@@ -29,11 +29,11 @@ const HANDOVERS: [(&str, &str, &str, &str); 5] = [
         "evaluate",
         ORCHESTRATOR,
     ),
-    ("pangea.v1.Blobs/Put", ORCHESTRATOR, "store update", WORKER),
 ];
 
 /// What belongs to the way of a job, besides.
-const ON_THE_WAY: [&str; 7] = [
+const ON_THE_WAY: [&str; 8] = [
+    "store update",
     "pangea.v1.Jobs/Submit",
     "round",
     "aggregate",

@@ -5898,7 +5898,7 @@ pub mod worker_message {
         #[prost(float, tag = "4")]
         pub loss: f32,
     }
-    /// The update stands in the store; answered by a Verdict for the same task.
+    /// The update stands in the store, or comes with this; answered by a Verdict for the same task.
     #[derive(Clone, PartialEq, ::prost::Message)]
     pub struct Done {
         #[prost(string, tag = "1")]
@@ -5922,6 +5922,13 @@ pub mod worker_message {
         /// The class of the kernels that trained it.
         #[prost(string, tag = "9")]
         pub kernel_class: ::prost::alloc::string::String,
+        /// The update itself, if it has at most 64 KiB and was not uploaded.
+        #[prost(bytes = "bytes", tag = "10")]
+        pub data: ::prost::bytes::Bytes,
+        /// The handle of the task's lease, which ends when this is judged. Empty if the worker
+        /// acknowledges the task itself.
+        #[prost(string, tag = "11")]
+        pub lease: ::prost::alloc::string::String,
     }
     /// The work cannot be done; answered by a Verdict for the same task.
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -5935,6 +5942,9 @@ pub mod worker_message {
         pub retryable: bool,
         #[prost(message, optional, tag = "4")]
         pub trace: ::core::option::Option<super::TraceContext>,
+        /// As in Done.
+        #[prost(string, tag = "5")]
+        pub lease: ::prost::alloc::string::String,
     }
     /// Answers a ping, at once.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

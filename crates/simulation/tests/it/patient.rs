@@ -36,11 +36,12 @@ impl TaskQueue for PatientQueue {
 
     async fn receive(
         &self,
+        pins: &[String],
         max: NonZeroUsize,
         lease_ttl: Duration,
         wait: Duration,
     ) -> Result<Vec<Delivery>, QueueError> {
-        patiently!(QueueError, self.0.receive(max, lease_ttl, wait))
+        patiently!(QueueError, self.0.receive(pins, max, lease_ttl, wait))
     }
 
     async fn receive_dead(

@@ -67,7 +67,7 @@ fn task(body: &[u8]) -> TaskMessage {
 }
 
 async fn receive_now(queue: &SqsQueue) -> Option<Delivery> {
-    let received = queue.receive(ONE, MINUTE, Duration::ZERO).await;
+    let received = queue.receive(&[], ONE, MINUTE, Duration::ZERO).await;
     received.unwrap().pop()
 }
 
@@ -79,7 +79,7 @@ async fn more_tasks_than_a_batch_holds_all_arrive() {
     let mut bodies = Vec::new();
     let now = SystemClock::default().now();
     while bodies.len() < 53 {
-        let received = queue.receive(TEN, MINUTE, MINUTE).await.unwrap();
+        let received = queue.receive(&[], TEN, MINUTE, MINUTE).await.unwrap();
         assert!((1..=10).contains(&received.len()));
         let ages = received.iter().map(|task| now.since(task.sent_at));
         assert!(ages.max() < Some(MINUTE));
@@ -197,7 +197,7 @@ async fn a_receiver_waits_as_long_as_asked_and_no_longer() {
     let Some(queue) = queue().await else { return };
     let wait = Duration::from_millis(1300);
     let start = Instant::now();
-    assert_eq!(queue.receive(ONE, MINUTE, wait).await, Ok(vec![]));
+    assert_eq!(queue.receive(&[], ONE, MINUTE, wait).await, Ok(vec![]));
     let waited = start.elapsed();
     assert!(waited >= wait, "{waited:?}");
     assert!(waited < wait + 2 * SECOND, "{waited:?}");
@@ -232,7 +232,7 @@ async fn a_queue_that_was_deleted_is_made_again_and_counts_as_a_loss() {
         deleting.send().await.unwrap();
     }
     assert_eq!(queue.losses(), 0);
-    let gone = queue.receive(ONE, MINUTE, Duration::ZERO).await;
+    let gone = queue.receive(&[], ONE, MINUTE, Duration::ZERO).await;
     assert!(
         matches!(gone, Err(QueueError::Unavailable { .. })),
         "{gone:?}"

@@ -40,15 +40,6 @@ impl TaskQueue for RemoteQueue {
 
     async fn receive(
         &self,
-        max: NonZeroUsize,
-        lease_ttl: Duration,
-        wait: Duration,
-    ) -> Result<Vec<Delivery>, QueueError> {
-        self.receive_for(&[], max, lease_ttl, wait).await
-    }
-
-    async fn receive_for(
-        &self,
         pins: &[String],
         max: NonZeroUsize,
         lease_ttl: Duration,

@@ -7,6 +7,7 @@ mod workshop;
 
 mod numbers;
 mod queue;
+mod reports;
 mod standstill;
 mod store;
 mod traces;

@@ -7,11 +7,12 @@ use async_trait::async_trait;
 use clock::{Clock, ManualClock, Timestamp};
 use proto::engine::Engine;
 use proto::transport::{Address, Pipe, channel};
+use seams::Seams;
 use task_queue::{Delivery, Depth, LeaseHandle, QueueError, TaskMessage, TaskQueue};
 use tokio_util::sync::CancellationToken;
 use training_worker::curves::SHOWN_FOR;
 
-use crate::workshop::{ROWS, Scene, model, run_id, soon};
+use crate::workshop::{ROWS, Scene, model, run_id, serve_compute, soon};
 
 fn has(scene: &Scene, line: &str) -> bool {
     scene.numbers().lines().any(|own| own == line)
@@ -39,9 +40,10 @@ async fn a_task_moves_the_numbers() {
     assert_eq!(metrics.tasks_running.get(), 0);
     assert_eq!(metrics.task_seconds.count(), 1);
     assert_eq!(metrics.connected.get(), 1);
-    for phase in ["fetch", "train", "store", "report"] {
+    for phase in ["fetch", "train", "report"] {
         assert_eq!(metrics.phase_seconds.of(phase).count(), 1, "{phase}");
     }
+    assert_eq!(metrics.phase_seconds.of("store").count(), 0, "it is small");
     let count = model().num_parameters();
     for name in ["model_parameters_count", "model_parameters_total"] {
         assert!(has(&scene, &format!("{name} {count}")), "{name}");
@@ -53,6 +55,37 @@ async fn a_task_moves_the_numbers() {
     let metrics = &scene.workshop.metrics;
     assert_eq!(metrics.bytes.of("to_workers").get(), parameters + shard);
     assert_eq!(metrics.batches.get(), 8);
+    let phase = |phase| metrics.phase_seconds.of(phase).count();
+    assert_eq!(
+        (phase("fetch"), phase("train")),
+        (2, 2),
+        "the first one lacked both"
+    );
+    scene.send(&task, &[]).await;
+    scene.work(1).await;
+    let phase = |phase| scene.workshop.metrics.phase_seconds.of(phase).count();
+    assert_eq!(
+        (phase("fetch"), phase("train")),
+        (2, 3),
+        "nobody asks in vain"
+    );
+}
+
+#[tokio::test]
+async fn what_compute_core_has_let_go_of_is_fetched_again_unasked() {
+    let mut scene = Scene::new();
+    let task = scene.task(3).await;
+    for _each in 0..2 {
+        scene.send(&task, &[]).await;
+        scene.work(1).await;
+    }
+    let fetched = scene.workshop.metrics.bytes.of("to_workers").get();
+    scene.workshop.engine = Engine::over(channel(&serve_compute(Seams::default())));
+    scene.send(&task, &[]).await;
+    scene.work(1).await;
+    let metrics = &scene.workshop.metrics;
+    assert_eq!(metrics.updates.of("accepted").get(), 3);
+    assert_eq!(metrics.bytes.of("to_workers").get(), 2 * fetched);
 }
 
 #[tokio::test]
@@ -121,13 +154,14 @@ impl TaskQueue for Forgetful {
 
     async fn receive(
         &self,
+        pins: &[String],
         max: std::num::NonZeroUsize,
         _: Duration,
         wait: Duration,
     ) -> Result<Vec<Delivery>, QueueError> {
         // Nothing comes back while the test looks on.
         let lease_ttl = Duration::from_secs(3600);
-        self.inner.receive(max, lease_ttl, wait).await
+        self.inner.receive(pins, max, lease_ttl, wait).await
     }
 
     async fn extend(&self, handle: &LeaseHandle, _: Duration) -> Result<(), QueueError> {

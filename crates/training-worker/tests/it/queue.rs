@@ -31,11 +31,12 @@ impl TaskQueue for BothHands {
 
     async fn receive(
         &self,
+        pins: &[String],
         max: NonZeroUsize,
         lease_ttl: Duration,
         wait: Duration,
     ) -> Result<Vec<Delivery>, QueueError> {
-        self.remote.receive(max, lease_ttl, wait).await
+        self.remote.receive(pins, max, lease_ttl, wait).await
     }
 
     async fn extend(&self, handle: &LeaseHandle, lease_ttl: Duration) -> Result<(), QueueError> {

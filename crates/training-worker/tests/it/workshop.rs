@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use artifacts::{BlobStore, Key, Kind, LocalStore};
@@ -14,7 +15,7 @@ use compute_core::cache::Cache;
 use compute_core::engine::initial_parameters;
 use compute_core::service::Service;
 use federation::local::{LocalDuration, LocalTraining, Optimizer, Schedule};
-use federation::model::{Architecture, ModelSpec};
+use federation::model::{Activation, Architecture, ModelSpec};
 use federation::{ClientId, Digest, RunId, TaskId};
 use proto::body;
 use proto::engine::Engine;
@@ -105,6 +106,7 @@ impl Scene {
             clock,
             lease: LeaseConfig::default(),
             idle_timeout: proto::transport::IDLE_TIMEOUT,
+            lacked: Arc::new(AtomicBool::new(true)),
             metrics,
             telemetry,
         };
@@ -121,8 +123,12 @@ impl Scene {
     /// A task that asks for two passes over a shard whose labels are below `labels`; above the
     /// model's three classes they fit no model.
     pub(crate) async fn task(&self, labels: i64) -> TrainTask {
-        let model = model();
-        let parameters = body::into_bytes(initial_parameters(&model, 7));
+        self.task_of(&model(), labels).await
+    }
+
+    /// As [`Self::task`], of any model that fits the rows.
+    pub(crate) async fn task_of(&self, model: &Architecture, labels: i64) -> TrainTask {
+        let parameters = body::into_bytes(initial_parameters(model, 7));
         let labels: Vec<i64> = (0..labels).cycle().take(ROWS).collect();
         let features: Vec<f32> = (0..ROWS * COLUMNS).map(|i| (i % 7) as f32 / 7.0).collect();
         let shard = [body::as_bytes(&labels), body::as_bytes(&features)].concat();
@@ -135,10 +141,10 @@ impl Scene {
             tensor("labels", Dtype::I64, &[ROWS]),
             tensor("features", Dtype::F32, &[ROWS, COLUMNS]),
         ];
-        let tensors = body::parameter_tensors(&model);
+        let tensors = body::parameter_tensors(model);
         TrainTask {
             task: task_id().to_string(),
-            model: Some((&model).into()),
+            model: Some(model.into()),
             parameters: Some(self.put(Kind::Model, tensors, parameters).await),
             shard: Some(self.put(Kind::Shard, rows, shard.into()).await),
             local: Some((&local()).into()),
@@ -201,6 +207,15 @@ impl Scene {
 
 pub(crate) fn model() -> Architecture {
     let spec = ModelSpec::SoftmaxRegression;
+    spec.architecture(COLUMNS, CLASSES).unwrap()
+}
+
+/// A model whose updates are too large to go with a report.
+pub(crate) fn large_model() -> Architecture {
+    let spec = ModelSpec::Mlp {
+        hidden: vec![2048],
+        activation: Activation::Relu,
+    };
     spec.architecture(COLUMNS, CLASSES).unwrap()
 }
 

@@ -19,6 +19,7 @@ use super::super::curve::Curve;
 use super::super::lanes::{self, wide};
 use super::super::matrix::{Columns, Matrix};
 use super::window::Window;
+use std::ops::Range;
 
 /// A convolution, the activations after it, and the pooling after those.
 #[derive(Debug, Clone)]
@@ -233,31 +234,51 @@ impl Convolution {
             .filter(|row| *row < self.height)
     }
 
-    /// Copies every window of `image` into a row of `windows`.
+    /// Columns of the output at which all of the kernel's columns lie inside the image.
+    fn columns_within(&self) -> Range<usize> {
+        let first = self.padding.div_ceil(self.stride).min(self.out_width);
+        let last = (self.width + self.padding).checked_sub(self.kernel);
+        let end = last.map_or(0, |last| last / self.stride + 1);
+        first..end.clamp(first, self.out_width)
+    }
+
+    /// Copies every window of `image` into a row of `windows`: of all windows in a row of the output
+    /// first the upper lines, then those below.
     fn lay_out(&self, image: &[f32], windows: &mut [f32]) {
-        let (inputs, line) = (self.inputs, self.kernel * self.inputs);
-        for (place, window) in windows.chunks_exact_mut(self.window()).enumerate() {
-            let (y, x) = (place / self.out_width, place % self.out_width);
-            let (first, end, column) = self.columns_inside(x);
-            for (dy, to) in window.chunks_exact_mut(line).enumerate() {
+        let (inputs, line, within) = (
+            self.inputs,
+            self.kernel * self.inputs,
+            self.columns_within(),
+        );
+        let rows = windows.chunks_exact_mut(self.out_width * self.window());
+        for (y, windows) in rows.enumerate() {
+            for dy in 0..self.kernel {
+                let lines = &mut windows[dy * line..];
                 let Some(row) = self.row_inside(y, dy) else {
-                    to.fill(0.0);
+                    for x in 0..self.out_width {
+                        lines[x * self.window()..][..line].fill(0.0);
+                    }
                     continue;
                 };
-                let from = &image[(row * self.width + column) * inputs..];
-                match (
-                    end - first,
-                    to.first_chunk_mut::<3>(),
-                    from.first_chunk::<3>(),
-                ) {
+                let from = &image[row * self.width * inputs..][..self.width * inputs];
+                for x in (0..within.start).chain(within.end..self.out_width) {
+                    let (first, end, column) = self.columns_inside(x);
+                    let to = &mut lines[x * self.window()..][..line];
+                    to[..first * inputs].fill(0.0);
+                    to[first * inputs..end * inputs]
+                        .copy_from_slice(&from[column * inputs..][..(end - first) * inputs]);
+                    to[end * inputs..].fill(0.0);
+                }
+                if within.is_empty() {
+                    continue;
+                }
+                let from = &from[(within.start * self.stride - self.padding) * inputs..];
+                let from = (from, self.stride * inputs);
+                let to = (&mut lines[within.start * self.window()..], self.window());
+                match line {
                     // A call to copy so few would take longer than the copy.
-                    (3, Some(to), Some(from)) if line == 3 => *to = *from,
-                    _ => {
-                        to[..first * inputs].fill(0.0);
-                        to[first * inputs..end * inputs]
-                            .copy_from_slice(&from[..(end - first) * inputs]);
-                        to[end * inputs..].fill(0.0);
-                    }
+                    3 => copy_three(within.len(), from, to),
+                    _ => copy_each(line, within.len(), from, to),
                 }
             }
         }
@@ -278,6 +299,34 @@ impl Convolution {
                 let start = (row * self.width + column) * inputs;
                 lanes::add(&mut image[start..start + from.len()], from);
             }
+        }
+    }
+}
+
+/// Copies `count` times `len` numbers, which begin so far apart on either side.
+fn copy_each(
+    len: usize,
+    count: usize,
+    (from, from_stride): (&[f32], usize),
+    (to, to_stride): (&mut [f32], usize),
+) {
+    for index in 0..count {
+        let from = &from[index * from_stride..][..len];
+        to[index * to_stride..][..len].copy_from_slice(from);
+    }
+}
+
+/// As [`copy_each`], three numbers each.
+fn copy_three(
+    count: usize,
+    (from, from_stride): (&[f32], usize),
+    (to, to_stride): (&mut [f32], usize),
+) {
+    for index in 0..count {
+        let from = from[index * from_stride..].first_chunk::<3>();
+        let to = to[index * to_stride..].first_chunk_mut::<3>();
+        if let (Some(to), Some(from)) = (to, from) {
+            *to = *from;
         }
     }
 }

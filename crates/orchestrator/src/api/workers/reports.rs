@@ -6,8 +6,10 @@ use federation::TaskId;
 use proto::convert::InvalidMessage;
 use proto::v1::orchestrator_message::{Kind as Told, Verdict};
 use proto::v1::worker_message::{Done, Failed};
+use task_queue::{LeaseHandle, TaskQueue};
 use telemetry::trace::{Span, Traced};
-use tracing::warn;
+use tokio::sync::OwnedSemaphorePermit;
+use tracing::{debug, warn};
 
 use super::{Talk, message};
 use crate::api::Api;
@@ -25,6 +27,14 @@ pub(super) enum Answerable {
     Failed(Failed),
 }
 
+impl Answerable {
+    /// The lease that ends with the report, if any.
+    fn take_lease(&mut self) -> String {
+        let (Self::Done(Done { lease, .. }) | Self::Failed(Failed { lease, .. })) = self;
+        std::mem::take(lease)
+    }
+}
+
 impl Api {
     /// Answers in a task of its own: judging reads the whole update, and heartbeats must not wait
     /// for it.
@@ -35,8 +45,7 @@ impl Api {
         let span = self.begin(talk, &what);
         let (api, talk) = (self.clone(), talk.clone());
         tokio::spawn(async move {
-            let _turn = turn;
-            let answering = api.give_verdict(&talk, what, &span);
+            let answering = api.give_verdict(&talk, what, turn, &span);
             answering.in_scope(span.scope()).await;
         });
     }
@@ -56,14 +65,26 @@ impl Api {
         span
     }
 
-    async fn give_verdict(&self, talk: &Talk, what: Answerable, span: &Span) {
+    async fn give_verdict(
+        &self,
+        talk: &Talk,
+        mut what: Answerable,
+        turn: OwnedSemaphorePermit,
+        span: &Span,
+    ) {
+        let lease = what.take_lease();
         let judged = match what {
-            Answerable::Done(done) => self.judge(talk, &done, span).await,
+            Answerable::Done(done) => self.judge(talk, done, span).await,
             Answerable::Failed(failed) => self.note_failure(talk, failed, span).await,
         };
         match judged {
-            // A worker whose session ended reports again.
-            Ok(verdict) => drop(talk.outbox.send(message(Told::Verdict(verdict))).await),
+            Ok(verdict) => {
+                // A worker whose session ended reports again.
+                drop(talk.outbox.send(message(Told::Verdict(verdict))).await);
+                // Others are judged, however long the queue takes.
+                drop(turn);
+                self.end_lease(lease).await;
+            }
             Err(error) => {
                 span.fail(&error);
                 warn!(
@@ -76,7 +97,20 @@ impl Api {
         }
     }
 
-    async fn judge(&self, talk: &Talk, done: &Done, span: &Span) -> Result<Verdict, NotKept> {
+    /// Takes the task of a judged report out of the queue, where the report has said under which lease
+    /// it is.
+    async fn end_lease(&self, lease: String) {
+        if lease.is_empty() {
+            return;
+        }
+        let ended = self.study.queue.acknowledge(&LeaseHandle(lease)).await;
+        if let Err(error) = ended {
+            // The task comes again when its lease runs out, and its report is refused as a repeat.
+            debug!(error = %error, "the task of a judged report was not acknowledged");
+        }
+    }
+
+    async fn judge(&self, talk: &Talk, done: Done, span: &Span) -> Result<Verdict, NotKept> {
         let id = &talk.id;
         let task = done.task.clone();
         let incoming = match Incoming::new(id.worker().clone(), done) {

@@ -41,10 +41,11 @@ impl Driver {
 
     /// Waits for the checkpoint that is being written; says whether all rounds are committed.
     pub(super) async fn write_all(&mut self) -> Result<bool, Problem> {
+        let study = Arc::clone(&self.study);
         let Some(work) = &mut self.work else {
             return Ok(false);
         };
-        let written = work.written().await;
+        let written = work.written(&study).await;
         self.give_up_lost();
         written
     }

@@ -1,5 +1,6 @@
 //! What a driver does when a step cannot be taken: say so once, wait, or give up.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use federation::Timestamp;
@@ -52,9 +53,10 @@ impl Driver {
     pub(super) async fn fail(&mut self, message: &str) -> bool {
         warn!(run = %self.run, message, "run failed");
         self.changes();
+        let study = Arc::clone(&self.study);
         if let Some(work) = &mut self.work {
             // The run keeps the model that stands; why that could not be written matters less.
-            drop(work.written().await);
+            drop(work.written(&study).await);
         }
         let now = self.study.now();
         match failed(&self.study, self.run, message, now).await {

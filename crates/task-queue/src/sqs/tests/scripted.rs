@@ -153,7 +153,7 @@ async fn a_long_wait_is_asked_for_in_pieces_that_sqs_takes() {
     let received = r#"{"Messages": [{"MessageId": "task", "ReceiptHandle": "receipt"}]}"#;
     let (queue, served) = serve([(200, "{}"), (200, received)]).await;
     let hundred = TEN.saturating_mul(TEN);
-    let receiving = queue.receive(hundred, 60 * 24 * MINUTE, MINUTE);
+    let receiving = queue.receive(&[], hundred, 60 * 24 * MINUTE, MINUTE);
     assert_eq!(receiving.await.unwrap().len(), 1);
     let asked = served.asked().await;
     for asked in asked {
@@ -169,7 +169,9 @@ async fn a_lease_that_has_ended_is_refused_before_sqs_is_asked() {
     let received =
         r#"{"Messages": [{"MessageId": "task", "ReceiptHandle": "receipt", "Body": "YQ=="}]}"#;
     let (queue, served) = serve([(200, received)]).await;
-    let deliveries = queue.receive(ONE, Duration::ZERO, Duration::ZERO).await;
+    let deliveries = queue
+        .receive(&[], ONE, Duration::ZERO, Duration::ZERO)
+        .await;
     let handle = &deliveries.unwrap()[0].handle;
     assert_eq!(queue.acknowledge(handle).await, Err(lost(handle)));
     assert_eq!(served.asked().await.len(), 1);
@@ -184,7 +186,7 @@ async fn a_broker_that_stops_answering_is_unavailable() {
     queue.client = Client::from_conf(config.build());
     queue.attempt = Duration::from_millis(200);
     queue.call = Duration::from_millis(500);
-    let receiving = queue.receive(ONE, MINUTE, Duration::ZERO);
+    let receiving = queue.receive(&[], ONE, MINUTE, Duration::ZERO);
     let received = tokio::time::timeout(MINUTE, receiving).await.unwrap();
     assert!(matches!(received, Err(QueueError::Unavailable { .. })));
 }
