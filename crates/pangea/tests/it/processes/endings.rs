@@ -46,13 +46,8 @@ const CRAWL: u32 = 30_000;
 const OF_A_TASK: u64 = 20_000;
 
 /// A house whose first worker is in the middle of a task: its line to compute-core crawls.
-async fn in_a_task(drain: &'static str) -> (Linked, Training) {
-    let net = Linked::start(Habits {
-        lease_ttl: LONG_LEASE.0,
-        drain,
-        ..Habits::default()
-    })
-    .await;
+pub(super) async fn in_a_task(habits: Habits) -> (Linked, Training) {
+    let net = Linked::start(habits).await;
     net.until_complete().await;
     let line = &net.lines[0].compute;
     line.throttle(CRAWL);
@@ -64,8 +59,17 @@ async fn in_a_task(drain: &'static str) -> (Linked, Training) {
     (net, training)
 }
 
+/// A worker that drains for this long at the most.
+fn draining(drain: &'static str) -> Habits {
+    Habits {
+        lease_ttl: LONG_LEASE.0,
+        drain,
+        ..Habits::default()
+    }
+}
+
 /// Follows the run to its good end; says how often tasks were delivered at most.
-async fn deliveries(mut training: Training) -> u32 {
+pub(super) async fn deliveries(mut training: Training) -> u32 {
     let began = Instant::now();
     assert_eq!(training.finish().await, *wide_alone().await);
     assert!(began.elapsed() < LONG_LEASE.1, "a lease was waited for");
@@ -79,7 +83,7 @@ async fn deliveries(mut training: Training) -> u32 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_is_told_to_stop_finishes_its_task() {
-    let (mut net, training) = in_a_task("10s").await;
+    let (mut net, training) = in_a_task(draining("10s")).await;
     net.workers[0].ask_to_end();
     let told = async {
         while net.workers[0].get("/readyz").await.0.contains(" 200 ") {
@@ -95,7 +99,7 @@ async fn a_worker_that_is_told_to_stop_finishes_its_task() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_without_time_to_finish_gives_its_task_back() {
-    let (mut net, training) = in_a_task("0s").await;
+    let (mut net, training) = in_a_task(draining("0s")).await;
     net.workers[0].ask_to_end();
     let (status, _) = net.workers[0].ended().await;
     assert!(status.success(), "{status}");

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use super::endings::{deliveries, in_a_task};
 use super::fleet::{Fleet, Shape};
+use super::linked::Habits;
 use super::training::{ROUNDS, Training, in_one_process, undisturbed};
 
 /// How long after a commit a kill may come: about what a round takes.
@@ -10,18 +12,9 @@ const SPREAD_MILLIS: u64 = 300;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_worker_leaves_its_task_to_the_others() {
-    let mut fleet = Fleet::start(Shape::default()).await;
-    let mut training = Training::begin(fleet.client(), ROUNDS).await;
-    training.until_committed(1).await;
-    fleet.until_busy(0).await;
-    fleet.workers[0].kill().await;
-    assert_eq!(training.finish().await, *undisturbed().await);
-    let rounds = training.rounds().await;
-    let mut updates = rounds.iter().flat_map(|round| &round.updates);
-    assert!(
-        updates.any(|update| update.worker == "worker-2" && update.lease_epoch > 1),
-        "no task was delivered again"
-    );
+    let (mut net, training) = in_a_task(Habits::default()).await;
+    net.workers[0].kill().await;
+    assert_eq!(deliveries(training).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,9 +2,8 @@
 
 use std::convert::Infallible;
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::{Buf, BufMut};
 use futures::channel::mpsc;
@@ -19,6 +18,7 @@ use tonic::server::NamedService;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Code, Status, Streaming};
+use tracing::Dispatch;
 use tracing::field::{Field, Visit};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::layer::SubscriberExt;
@@ -30,7 +30,7 @@ use crate::metrics::{Registry, exposition};
 use crate::operations::MetricsEndpoint;
 use crate::trace::{Sampler, SpanRecord, TRACEPARENT, TraceId, Tracer, current_context};
 
-const ORDER: &str = "/test.Kitchen/Order";
+pub(super) const ORDER: &str = "/test.Kitchen/Order";
 const WATCH: &str = "/test.Kitchen/Watch";
 
 type Plate = Result<String, Status>;
@@ -82,12 +82,6 @@ impl Kitchen {
             let value = traceparent.parse().unwrap();
             request.metadata_mut().insert(TRACEPARENT, value);
         }
-        self.send(request).await
-    }
-
-    pub(super) async fn order_within(&self, dish: &str, patience: Duration) -> Plate {
-        let mut request = tonic::Request::new(dish.to_owned());
-        request.set_timeout(patience);
         self.send(request).await
     }
 
@@ -262,6 +256,11 @@ pub(super) struct Line {
 
 impl Log {
     pub(super) fn listen(&self) -> DefaultGuard {
+        // Where one subscriber is all there is, a line that another thread reaches first is switched
+        // off for every thread. So there are two.
+        static OTHERS: LazyLock<Dispatch> =
+            LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
+        LazyLock::force(&OTHERS);
         tracing::subscriber::set_default(tracing_subscriber::registry().with(self.clone()))
     }
 
