@@ -26,11 +26,11 @@ def pairs():
     return 1 if _short else PAIRS
 
 
-def crate_bench(package, bench, *arguments):
+def crate_bench(package, bench, *arguments, **environment):
     """The JSON lines of a crate's bench; the short form takes what tests were built with."""
     command = ["cargo", "bench", "--quiet", "-p", package, "--bench", bench]
     command += ["--profile", "dev"] if _short else []
-    return lines([*command, "--", *arguments, *(["--short"] if _short else [])])
+    return lines([*command, "--", *arguments, *(["--short"] if _short else [])], environment)
 
 
 def peer(script, *arguments):
@@ -38,9 +38,9 @@ def peer(script, *arguments):
     return lines([sys.executable, ROOT / "bench/peers" / script, *map(str, arguments)])
 
 
-def lines(command):
+def lines(command, environment={}):
     command = [str(part) for part in command]
-    environment = {**os.environ, "CARGO_TERM_COLOR": "never"}
+    environment = {**os.environ, "CARGO_TERM_COLOR": "never", **environment}
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     if told.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{told.stderr[-4000:]}")

@@ -1,6 +1,7 @@
 """Training: what of the processor's products it takes, and beside PyTorch."""
 
 import alternate
+from house import ROOT
 
 # The bench's name of each model, PyTorch's, and the batch.
 CASES = [("mlp 784-512-256-10", "mlp", 64), ("mlp 784-512-256-10", "mlp", 256),
@@ -11,6 +12,17 @@ CASES = [("mlp 784-512-256-10", "mlp", 64), ("mlp 784-512-256-10", "mlp", 256),
 def limits():
     """Samples a second with one and two threads, and the share of the sgemm of the same turns."""
     return alternate.crate_bench("compute-core", "train")
+
+
+def native():
+    """The one binary for all processors beside one built for this processor alone."""
+    # The short form looks whether it runs, and a second build of the engine would take minutes.
+    if alternate.short():
+        return
+    build = {"RUSTFLAGS": "-C target-cpu=native", "CARGO_TARGET_DIR": str(ROOT / "target/native")}
+    for name, model, batch in CASES:
+        turns = alternate.in_turns(lambda: ours(name, batch)[1], lambda: ours(name, batch, **build)[1])
+        yield {"model": model, "batch": batch, **turns}
 
 
 def peers():
@@ -33,10 +45,10 @@ def ways():
     return (False,) if "GenuineIntel" in open("/proc/cpuinfo").read() else (False, True)
 
 
-def ours(name, batch):
+def ours(name, batch, **environment):
     """Samples a second of one process of the bench with one and two threads, as a peer's figure is of
     one process."""
-    [line] = alternate.crate_bench("compute-core", "train", name, str(batch), "5")
+    [line] = alternate.crate_bench("compute-core", "train", name, str(batch), "5", **environment)
     return {threads: line[f"samples_per_second_{threads}"] for threads in (1, 2)}
 
 

@@ -7,9 +7,10 @@ CAUSES = ROOT / "bench/causes.md"
 HEAD = """# Benchmarks
 
 Written by `make bench` (and `make bench-peers`, which measures PyTorch and Flower in the same run); the figures with their spread are in [benchmarks.json](benchmarks.json). Only ratios of one run carry over to another machine. Medians; in brackets the lowest and the highest of the pairs.
-
-Measured on: {processor}, {cores} cores, {memory_gib} GiB, Linux {kernel}.
 """
+
+WHERE = "Measured at {commit} on {processor}, {cores} cores, {memory_gib} GiB, Linux {kernel}."
+
 
 # What is aimed at, by the part of the page that says what was reached.
 TARGETS = {
@@ -21,10 +22,10 @@ TARGETS = {
 
 
 def write(found, path):
-    parts = [HEAD.format(**found["machine"])]
+    parts = [HEAD]
     for name, section in SECTIONS.items():
         if found["measures"].get(name):
-            parts.append(section(found["measures"][name]) + f"\nMeasured at {found['commits'][name]}.\n")
+            parts.append(section(found["measures"][name]) + f"\n{WHERE.format(**found['where'][name])}\n")
     parts.append(CAUSES.read_text())
     path.write_text("\n".join(parts))
 
@@ -112,6 +113,13 @@ def beside_pytorch(lines):
     return table("Training beside PyTorch", columns, rows, note)
 
 
+def beside_native(lines):
+    rows = [(line["model"], line["batch"], f"{line['ours']['median']:,.0f}", f"{line['theirs']['median']:,.0f}",
+             around(line["ours_per_theirs"])) for line in lines]
+    columns = ["model", "batch", "one binary for all, samples/s, 1 thread", "built for this processor", "ratio"]
+    return table("One binary for all processors", columns, rows, "Aim: ≥ 0.95.")
+
+
 def beside_flower(lines):
     rows = [(line["case"], line["mode"], around(line["ours"], 4), around(line["theirs"], 4),
              f"{1 / line['ours_per_theirs']['median']:.1f}") for line in lines]
@@ -125,6 +133,7 @@ def beside_folds(lines):
 
 SECTIONS = {
     "engine.limits": training,
+    "engine.native": beside_native,
     "engine.peers": beside_pytorch,
     "rounds.floor": floors,
     "rounds.peers": beside_flower,

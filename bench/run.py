@@ -25,24 +25,19 @@ import rounds
 from house import ROOT
 
 # What is measured, in the order of the page: the module that does it, and whether it needs peers.
-MEASURES = [(engine.limits, False), (parts.fold, False), (parts.stream, False), (parts.start, False),
+MEASURES = [(engine.limits, False), (engine.native, False), (parts.fold, False), (parts.stream, False), (parts.start, False),
             (parts.sizes, False), (rounds.floor, False), (rounds.memory, False), (backends.localstack, False),
             (engine.peers, True), (rounds.peers, True), (parts.fold_peers, True)]
 
 
-def machine():
-    """What the figures were measured on; none of them carries over to another one."""
+def where():
+    """What is measured, and on what: the measures of one page may differ, and no figure carries over."""
+    asked = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
     model = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo")
                   if line.startswith("model name")), platform.machine())
     gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {"processor": model, "cores": os.cpu_count(), "memory_gib": round(gib),
+    return {"commit": asked.stdout.strip(), "processor": model, "cores": os.cpu_count(), "memory_gib": round(gib),
             "kernel": platform.release().split("-")[0]}
-
-
-def commit():
-    """What was measured; the measures of one page may be of several."""
-    asked = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    return asked.stdout.strip()
 
 
 def so_far(told):
@@ -64,15 +59,14 @@ def main():
     given = arguments.parse_args()
     alternate.set_short(given.short)
     kept = ROOT / "docs/benchmarks.json"
-    found = json.loads(kept.read_text()) if kept.exists() and not given.short else {"measures": {}, "commits": {}}
-    found["machine"] = machine()
+    found = json.loads(kept.read_text()) if kept.exists() and not given.short else {"measures": {}, "where": {}}
     for measure, needs_peers in MEASURES:
         name = f"{measure.__module__}.{measure.__name__}"
         if given.only in name and (given.peers or not needs_peers):
             print(f"bench: {name}", file=sys.stderr, flush=True)
             for told in so_far(measure()):
                 found["measures"][name] = told
-                found["commits"][name] = commit()
+                found["where"][name] = where()
                 if not given.short:
                     kept.write_text(json.dumps(found, indent=1) + "\n")
                     page.write(found, ROOT / "docs/benchmarks.md")

@@ -1,4 +1,4 @@
-//! The way of an update back: store, then report, then acknowledge.
+//! The way of an update to the store, where it is too large to go with its report.
 
 use std::time::Duration;
 

@@ -15,6 +15,7 @@ pub(crate) mod fleet;
 mod full_disk;
 mod kills;
 mod linked;
+mod memory;
 mod network;
 mod outages;
 mod power;

@@ -84,9 +84,11 @@ async fn a_call_whose_caller_leaves_is_cancelled() {
 async fn a_call_that_outlasts_its_caller_s_patience_is_out_of_time() {
     let kitchen = Kitchen::open(Sampler::all()).await;
     // The layer alone: of a caller and a server that both watch the time either may be the first.
-    let served = kitchen.layer.layer(tower::service_fn(async |_: Request<Body>| {
-        std::future::pending::<Result<Response<Body>, http::Error>>().await
-    }));
+    let served = kitchen
+        .layer
+        .layer(tower::service_fn(async |_: Request<Body>| {
+            std::future::pending::<Result<Response<Body>, http::Error>>().await
+        }));
     let request = Request::builder().uri(ORDER).header("grpc-timeout", "20m");
     let mut call = Box::pin(served.oneshot(request.body(Body::empty()).unwrap()));
     assert!(futures::poll!(&mut call).is_pending());
