@@ -21,6 +21,11 @@ def fold_peers():
     return alternate.peer("aggregate.py")
 
 
+def digest():
+    """Digests of a model's bytes beside reading them."""
+    return alternate.crate_bench("federation", "digest")
+
+
 def stream():
     """A stream of bodies beside its bare carrier."""
     return alternate.crate_bench("proto", "stream")

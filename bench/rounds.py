@@ -112,7 +112,14 @@ def measure(case, mode, rounds=None, cohort=None, backends=None, watched=None):
 
 def floor():
     """Rounds that compute next to nothing: what a round costs by itself."""
-    return [measure("null", mode, 5 if alternate.short() else 200) for mode in ("embedded", "processes")]
+    rounds = 5 if alternate.short() else 200
+    modes = {mode: lambda mode=mode: measure("null", mode, rounds) for mode in ("embedded", "processes")}
+    turns = alternate.turns(modes)
+    return [{"mode": mode, "rounds": rounds,
+             "milliseconds": alternate.spread([turn[mode]["seconds"] * 1e3 for turn in turns]),
+             "processor_milliseconds": alternate.spread([sum(turn[mode]["cpu_seconds"].values()) / rounds * 1e3
+                                                         for turn in turns])}
+            for mode in modes]
 
 
 def memory():

@@ -10,7 +10,10 @@ const ALGORITHM: &str = "blake3";
 
 /// The BLAKE3 hash of some bytes, written `blake3:<64 hex digits>`.
 ///
-/// The algorithm travels with the value, so that another one can be told apart from it.
+/// BLAKE3, since whoever can make two bodies with one digest can pass one off as the other, and of the
+/// hashes that rule that out it is the fastest on processors old and new: `cargo bench -p federation`
+/// measures it beside SHA-256 and beside reading. The algorithm travels with the value, so that another
+/// one can be told apart from it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 

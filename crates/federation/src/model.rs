@@ -202,11 +202,13 @@ fn entry_width(layers: &[Layer]) -> Option<usize> {
 
 fn count_parameters(layers: &[Layer]) -> Result<usize, ModelError> {
     let tensors = layers.iter().flat_map(|layer| layer.tensors());
-    tensors
-        .map(|(_, shape)| shape.into_iter().try_fold(1_usize, usize::checked_mul))
-        .try_fold(0_usize, |total, len| total.checked_add(len?))
-        .filter(|total| *total <= PARAMETERS_MAX)
-        .ok_or(ModelError::TooLarge)
+    let parameters = tensors
+        .map(|(_, shape)| shape.into_iter().fold(1, usize::saturating_mul))
+        .fold(0, usize::saturating_add);
+    if parameters > PARAMETERS_MAX {
+        return Err(ModelError::TooLarge { parameters });
+    }
+    Ok(parameters)
 }
 
 /// A next token is one of the embedding's.

@@ -129,7 +129,19 @@ async fn published(
         return Err(wrong("model.name", message));
     };
     *version = Some(model.version);
-    let vocabularies = (model.manifest.vocabulary(), dataset.vocabulary());
+    if let (Some(own), Some(given)) = (model.manifest.vocabulary(), dataset.vocabulary())
+        && own != given
+    {
+        let (own, given) = (own.as_text(), given.as_text());
+        let message = format!(
+            "{name}@{} and data set {:?} are not of the same characters: the model alone knows {:?}, the data set alone has {:?}",
+            model.version,
+            dataset.name,
+            without(&own, &given),
+            without(&given, &own),
+        );
+        return Err(wrong("model", message));
+    }
     let architecture = model.manifest.architecture;
     let facts = dataset.facts();
     if (architecture.inputs(), architecture.outputs()) != (facts.features, facts.classes) {
@@ -150,19 +162,13 @@ async fn published(
         let misfit = architecture.check_tokens(facts.classes);
         misfit.map_err(|error| wrong("model", format!("does not fit {facts}: {error}")))?;
     }
-    if let (Some(own), Some(given)) = vocabularies
-        && own != given
-    {
-        let message = format!(
-            "{name}@{} knows the characters {:?}; data set {:?} has {:?}",
-            model.version,
-            own.as_text(),
-            dataset.name,
-            given.as_text(),
-        );
-        return Err(wrong("model", message));
-    }
     Ok(architecture)
+}
+
+/// The characters of `text` that are not in `other`.
+fn without(text: &str, other: &str) -> String {
+    let missing = text.chars().filter(|own| !other.contains(*own));
+    missing.collect()
 }
 
 /// Stores a run of the job, once for each key. Says whether it was there before.

@@ -151,9 +151,15 @@ pub enum ModelError {
     /// The last layer must yield logits.
     #[error("the last layer must be linear, so that it yields logits")]
     LastNotLinear,
-    /// More than we count.
-    #[error("the model has more than {PARAMETERS_MAX} parameters; make its layers narrower")]
-    TooLarge,
+    /// More than fit in memory.
+    #[error(
+        "the model has {parameters} parameters, which take {} GiB; at most {PARAMETERS_MAX} are trained; make its layers narrower",
+        .parameters.saturating_mul(4).div_ceil(1 << 30)
+    )]
+    TooLarge {
+        /// How many, or as many as can be counted.
+        parameters: usize,
+    },
 }
 
 /// What a layer takes instead.

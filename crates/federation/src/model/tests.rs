@@ -51,14 +51,12 @@ fn layers_that_disagree_are_named() {
 
 #[test]
 fn a_model_larger_than_we_count_is_refused() {
-    assert_eq!(
-        mlp(&[1 << 31]).architecture(64, 10),
-        Err(ModelError::TooLarge)
-    );
-    assert_eq!(
-        mlp(&[usize::MAX]).architecture(64, 10),
-        Err(ModelError::TooLarge)
-    );
+    for (width, parameters) in [(1 << 31, 75 * (1 << 31) + 10), (usize::MAX, usize::MAX)] {
+        assert_eq!(
+            mlp(&[width]).architecture(64, 10),
+            Err(ModelError::TooLarge { parameters })
+        );
+    }
 }
 
 #[test]

@@ -120,6 +120,38 @@ async fn a_regression_learns_the_numbers_of_a_column() {
     );
 }
 
+/// Each of its rounds makes the parameters a thousand times as large.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_diverges_fails_by_name_and_keeps_its_last_good_model() {
+    let desk = Desk::open().await;
+    let job = desk.job(&changed(
+        JOB,
+        &[
+            ("    - { kind: linear, inputs: 2, outputs: 32 }\n", ""),
+            ("    - { kind: gelu }\n", ""),
+            ("inputs: 32, outputs: 1", "inputs: 2, outputs: 1"),
+            ("epochs: 5\n  batch_size: 16", "steps: 1\n  batch_size: 120"),
+            ("kind: adamw, learning_rate: 0.01", "kind: sgd, learning_rate: 1000"),
+        ],
+    ));
+    let submitted = desk.json(&["submit", &job]).await;
+    let id = submitted["run"]["run"].as_str().expect("a run");
+    let watched = desk.run(&["watch", id]).await;
+    assert_eq!(watched.status, 1, "{}", watched.stdout);
+    let run = desk.json(&["run", id]).await;
+    let run = &run["run"];
+    assert_eq!(run["state"], "failed", "{run}");
+    let reason = run["reason"].as_str().expect("a reason");
+    assert!(reason.contains("not finite") || reason.contains("diverged"), "{reason}");
+
+    let kept = run["rounds_committed"].as_u64().expect("rounds");
+    assert!(kept > 0, "{run}");
+    let again = desk.run(&["replay", id, &kept.to_string()]).await;
+    assert_eq!(again.status, 0, "{}", again.stderr);
+    let refused = desk.run(&["predict", "pendulum", TABLE]).await.refusal();
+    assert!(refused.contains("pendulum"), "{refused}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn targets_and_labels_are_not_taken_for_each_other() {
     let desk = Desk::open().await;

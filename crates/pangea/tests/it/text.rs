@@ -323,7 +323,7 @@ async fn a_model_that_does_not_fit_a_text_is_refused_by_submit_and_validate_alik
         .await;
     assert_eq!(
         told,
-        "error: model: words@2 knows the characters \"\\n .abcdefghiklmnopqrstuvwy\"; data set \
-         \"other\" has \"\\n !abcdefghiklmnopqrstuvwy\" (INVALID_JOB)\n"
+        "error: model: words@2 and data set \"other\" are not of the same characters: the model \
+         alone knows \".\", the data set alone has \"!\" (INVALID_JOB)\n"
     );
 }
