@@ -202,8 +202,9 @@ fn a_data_set_that_does_not_suffice_is_refused_with_all_its_numbers() {
         "dataset.partition.clients: is 8; the data set has only 5 training rows, and each client \
          needs one\n\
          dataset.partition.labels: is 12; the data set has only 10 classes\n\
-         model: does not fit rows of 3000 features and 10 classes: the model has more than \
-         2147483648 parameters; make its layers narrower"
+         model: does not fit rows of 3000 features and 10 classes: the model has at \
+         least 3011000010 parameters, which take 12 GiB; at most 2147483648 are trained; make its \
+         layers narrower"
     );
 }
 

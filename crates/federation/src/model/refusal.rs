@@ -153,11 +153,11 @@ pub enum ModelError {
     LastNotLinear,
     /// More than fit in memory.
     #[error(
-        "the model has {parameters} parameters, which take {} GiB; at most {PARAMETERS_MAX} are trained; make its layers narrower",
+        "the model has at least {parameters} parameters, which take {} GiB; at most {PARAMETERS_MAX} are trained; make its layers narrower",
         .parameters.saturating_mul(4).div_ceil(1 << 30)
     )]
     TooLarge {
-        /// How many, or as many as can be counted.
+        /// How many at least: as many as can be counted, for the smallest rows that there may be.
         parameters: usize,
     },
 }

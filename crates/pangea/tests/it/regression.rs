@@ -131,7 +131,10 @@ async fn a_run_that_diverges_fails_by_name_and_keeps_its_last_good_model() {
             ("    - { kind: gelu }\n", ""),
             ("inputs: 32, outputs: 1", "inputs: 2, outputs: 1"),
             ("epochs: 5\n  batch_size: 16", "steps: 1\n  batch_size: 120"),
-            ("kind: adamw, learning_rate: 0.01", "kind: sgd, learning_rate: 1000"),
+            (
+                "kind: adamw, learning_rate: 0.01",
+                "kind: sgd, learning_rate: 1000",
+            ),
         ],
     ));
     let submitted = desk.json(&["submit", &job]).await;
@@ -139,10 +142,12 @@ async fn a_run_that_diverges_fails_by_name_and_keeps_its_last_good_model() {
     let watched = desk.run(&["watch", id]).await;
     assert_eq!(watched.status, 1, "{}", watched.stdout);
     let run = desk.json(&["run", id]).await;
-    let run = &run["run"];
     assert_eq!(run["state"], "failed", "{run}");
     let reason = run["reason"].as_str().expect("a reason");
-    assert!(reason.contains("not finite") || reason.contains("diverged"), "{reason}");
+    assert!(
+        reason.contains("not finite") || reason.contains("diverged"),
+        "{reason}"
+    );
 
     let kept = run["rounds_committed"].as_u64().expect("rounds");
     assert!(kept > 0, "{run}");

@@ -304,8 +304,8 @@ async fn a_model_that_does_not_fit_a_text_is_refused_by_submit_and_validate_alik
     let large = "{ kind: gpt, blocks: 80, width: 4096 }";
     assert_eq!(
         desk.refused_job(&changed(JOB, &[(gpt, large)])).await,
-        "error: job.yaml: model: the model has more than 2147483648 parameters; make its layers \
-         narrower\n"
+        "error: job.yaml: model: the model has at least 16110407680 parameters, which take 61 GiB; \
+         at most 2147483648 are trained; make its layers narrower\n"
     );
 
     // A published model goes on with the same characters alone.
