@@ -125,7 +125,7 @@ fn an_error_arrives(received: &Receiver<String>) {
     let tracer = Tracer::new("pantry", Sampler::none(), None);
     let place = tracer.serve("restock", None).scope().unwrap();
     let traceparent = place.context().traceparent();
-    thread::spawn(|| warn!(token = "abc", "said on another thread"))
+    thread::spawn(|| warn!(token = "sesame", "said on another thread"))
         .join()
         .unwrap();
     place.run(|| {
@@ -161,7 +161,7 @@ fn an_error_arrives(received: &Receiver<String>) {
     assert_eq!(messages, ["said on another thread", "round opened"]);
     assert_eq!(crumbs[1]["data"]["trace_id"], trace);
     assert_eq!(crumbs[1]["data"]["url"], "http://[scrubbed]@db/");
-    for secret in [SECRET, "abc", "xyz"] {
+    for secret in [SECRET, "sesame", "xyz"] {
         assert!(!envelope.contains(secret), "{envelope}");
     }
 }
