@@ -10,10 +10,9 @@ const ALGORITHM: &str = "blake3";
 
 /// The BLAKE3 hash of some bytes, written `blake3:<64 hex digits>`.
 ///
-/// BLAKE3, since whoever can make two bodies with one digest can pass one off as the other, and of the
-/// hashes that rule that out it is the fastest on processors old and new: `cargo bench -p federation`
-/// measures it beside SHA-256 and beside reading. The algorithm travels with the value, so that another
-/// one can be told apart from it.
+/// A hash for which nobody can make two bodies of one digest, so that none is passed off as another. Of
+/// those, `cargo bench -p federation` measures BLAKE3 and SHA-256 beside reading; `docs/benchmarks.md` has
+/// the figures. The algorithm travels with the value, so that another one can be told apart from it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 

@@ -151,7 +151,7 @@ pub enum ModelError {
     /// The last layer must yield logits.
     #[error("the last layer must be linear, so that it yields logits")]
     LastNotLinear,
-    /// More than fit in memory.
+    /// More than are trained.
     #[error(
         "the model has at least {parameters} parameters, which take {} GiB; at most {PARAMETERS_MAX} are trained; make its layers narrower",
         .parameters.saturating_mul(4).div_ceil(1 << 30)
