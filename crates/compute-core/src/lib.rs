@@ -8,6 +8,7 @@ mod arrivals;
 pub mod cache;
 pub mod config;
 pub mod engine;
+mod memory;
 pub mod metrics;
 pub mod service;
 pub mod steps;

@@ -4,8 +4,8 @@ use telemetry::metrics::{Each, Histogram, IntCounter, IntCounterVec, IntGauge};
 use tonic::Status;
 
 /// What compute-core is asked for.
-const OPS: [&str; 8] = [
-    "describe", "init", "has", "put", "train", "evaluate", "predict", "generate",
+const OPS: [&str; 9] = [
+    "describe", "plan", "init", "has", "put", "train", "evaluate", "predict", "generate",
 ];
 
 /// Why it did not do it: the reasons of its statuses in small letters, the one for what broke last.

@@ -11,14 +11,13 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use federation::local::LocalTraining;
 use federation::model::{Layer, Loss};
 use proto::body;
 use proto::v1::compute_server::Compute;
 use proto::v1::{
     Body, BodyChunk, DescribeRequest, DescribeResponse, EvaluateRequest, EvaluateResponse,
-    GenerateReply, GenerateRequest, HasRequest, HasResponse, InitRequest, PredictRequest,
-    PutResponse, TensorMeta, TrainReply, TrainRequest,
+    GenerateReply, GenerateRequest, HasRequest, HasResponse, InitRequest, PlanRequest,
+    PlanResponse, PredictRequest, PutResponse, TensorMeta, TrainReply, TrainRequest,
 };
 use seams::{Seam, Seams, away};
 use telemetry::metrics::Raised;
@@ -30,9 +29,9 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::arrivals::Arrivals;
 use crate::cache::{Cache, Held};
 use crate::engine::{self, Kernels};
+use crate::memory;
 use crate::metrics::Metrics;
 use bodies::{Labelled, Parameters};
-use training::Training;
 
 /// Replies on their way to a caller that reads slowly: a few megabytes at most.
 const REPLIES: usize = 8;
@@ -44,6 +43,7 @@ pub struct Service {
     arrivals: Arrivals,
     running: Arc<Semaphore>,
     threads: NonZeroUsize,
+    memory_bytes: u64,
     metrics: Metrics,
     seams: Seams,
 }
@@ -69,8 +69,18 @@ impl Service {
             arrivals: Arrivals::default(),
             running,
             threads,
+            memory_bytes: memory::available(),
             metrics,
             seams: Seams::default(),
+        }
+    }
+
+    /// Says that it may use `memory_bytes`, in place of what the system says.
+    #[must_use]
+    pub fn within(self, memory_bytes: u64) -> Self {
+        Self {
+            memory_bytes,
+            ..self
         }
     }
 
@@ -171,33 +181,6 @@ impl Service {
         Ok(header.digest)
     }
 
-    fn plan(&self, request: TrainRequest) -> Result<Training, Status> {
-        let model = fault::architecture(request.model.as_ref())?;
-        let local = request
-            .local
-            .as_ref()
-            .ok_or_else(|| fault::missing("local"))?;
-        let local = LocalTraining::try_from(local).map_err(fault::invalid)?;
-        let both = (
-            &*request.parameters_digest,
-            "examples_digest",
-            &*request.examples_digest,
-        );
-        bodies::are_held(&self.cache, both)?;
-        let parameters = Parameters::held(&self.cache, &request.parameters_digest, &model)?;
-        let examples = Labelled::held(&self.cache, &request.examples_digest, &model)?;
-        Ok(Training {
-            model,
-            local,
-            parameters,
-            examples,
-            seed: request.seed,
-            threads: self.threads,
-            kernels: fault::kernels(&request.kernel_class)?,
-            client: request.client,
-        })
-    }
-
     async fn measure(&self, request: EvaluateRequest) -> Result<EvaluateResponse, Status> {
         let model = fault::architecture(request.model.as_ref())?;
         let both = (
@@ -282,9 +265,15 @@ impl Compute for Service {
             kernel_classes: Kernels::available()
                 .map(|kernels| kernels.class().to_string())
                 .collect(),
+            memory_bytes: self.memory_bytes,
         };
         timer.stop();
         Ok(Response::new(described))
+    }
+
+    async fn plan(&self, request: Request<PlanRequest>) -> Result<Response<PlanResponse>, Status> {
+        let foreseen = self.foresee(request.get_ref());
+        self.metrics.counted(foreseen).map(Response::new)
     }
 
     type InitStream = Chunks;

@@ -1,6 +1,6 @@
 //! The workers that have a session, and what is known of them.
 
-mod kernels;
+mod engines;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -274,7 +274,8 @@ impl Fleet {
                 updates_accepted: member.accepted,
                 updates_refused: member.refused,
                 tasks_failed: member.failed,
-                kernel_classes: member.hello.kernel_classes.clone(),
+                kernel_classes: member.engine().kernel_classes.clone(),
+                memory_bytes: member.engine().memory_bytes,
             }
         };
         self.members().iter().map(row).collect()

@@ -1,9 +1,10 @@
 //! From a draft to a stored run.
 
+mod engines;
+
 use federation::job::{InvalidJob, JobDraft, JobSpec, ModelSource, Violation};
 use federation::model::Architecture;
-use federation::{Digest, KernelClass, RunId};
-use proto::engine::Engine;
+use federation::{Digest, RunId};
 use telemetry::trace::{TraceContext, current_context};
 use thiserror::Error;
 
@@ -12,6 +13,7 @@ use crate::retention::{NoRoom, require_room};
 use crate::store::{NewRun, RunRow, Store, StoreError, Submission};
 use crate::study::Study;
 use crate::trace::attempt;
+use engines::{check_kernels, check_memory};
 
 /// Most characters of an idempotency key.
 const KEY_MAX: usize = 200;
@@ -89,29 +91,13 @@ pub async fn check(study: &Study, spec: JobSpec) -> Result<Admissible, SubmitErr
         Some(architecture) => architecture,
         None => published(store, &mut pinned.model, &dataset.manifest).await?,
     };
+    check_memory(study, &spec, &architecture, dataset.manifest.train.rows).await?;
     Ok(Admissible {
         spec,
         architecture,
         dataset_digest: dataset.digest,
         pinned,
     })
-}
-
-/// Whether models can be evaluated with the kernels that a job is pinned to. A compute-core that is
-/// away is not waited for.
-async fn check_kernels(engine: &Engine, class: KernelClass) -> Result<(), SubmitError> {
-    let Ok(described) = engine.describe().await else {
-        return Ok(());
-    };
-    let own = described.kernel_classes;
-    if own.iter().any(|name| name == class.as_str()) {
-        return Ok(());
-    }
-    let message = format!(
-        "is {class}; the orchestrator's compute-core, which evaluates the models, has {}",
-        own.join(", ")
-    );
-    Err(wrong("kernel_class", message))
 }
 
 /// The shape of the published model that a job starts from; its version is written into `source`.

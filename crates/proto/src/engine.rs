@@ -19,7 +19,8 @@ use crate::fault;
 use crate::v1::compute_client::ComputeClient;
 use crate::v1::{
     Body, DescribeRequest, DescribeResponse, EvaluateRequest, EvaluateResponse, GenerateRequest,
-    HasRequest, InitRequest, PredictRequest, TrainProgress, TrainRequest, TrainResult, train_reply,
+    HasRequest, InitRequest, PlanRequest, PlanResponse, PredictRequest, TrainProgress,
+    TrainRequest, TrainResult, train_reply,
 };
 
 pub use pieces::{Pieces, Unloaded};
@@ -150,6 +151,26 @@ impl Engine {
     pub async fn describe(&self) -> Result<DescribeResponse, EngineError> {
         let mut client = self.client.clone();
         Ok(client.describe(DescribeRequest {}).await?.into_inner())
+    }
+
+    /// What a training on a shard of `rows` rows would take.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Call`] when it does not answer, or would plan no such training.
+    pub async fn plan(
+        &self,
+        model: &Architecture,
+        local: &LocalTraining,
+        rows: u64,
+    ) -> Result<PlanResponse, EngineError> {
+        let request = PlanRequest {
+            model: Some(model.into()),
+            local: Some(local.into()),
+            rows,
+        };
+        let mut client = self.client.clone();
+        Ok(client.plan(request).await?.into_inner())
     }
 
     /// The initial parameters of a model.

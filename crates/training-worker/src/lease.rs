@@ -8,6 +8,7 @@ use std::time::Duration;
 use artifacts::BlobStore;
 use clock::Clock;
 use proto::engine::Engine;
+use proto::v1::worker_message::Engine as Described;
 use task_queue::{Delivery, LeaseHandle, QueueError, TaskQueue};
 use telemetry::Telemetry;
 use telemetry::trace::Traced;
@@ -113,7 +114,10 @@ impl Workshop {
         if !is_served {
             let described = self.engine.describe().await;
             let described = described.map_err(|error| error.to_string())?;
-            self.session.tell_kernels(described.kernel_classes);
+            self.session.tell_engine(Described {
+                kernel_classes: described.kernel_classes,
+                memory_bytes: described.memory_bytes,
+            });
         }
         let classes = self.session.kernel_classes();
         let leased = self

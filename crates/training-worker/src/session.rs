@@ -12,7 +12,7 @@ use std::time::Duration;
 use clock::Clock;
 use proto::transport::Outgoing;
 use proto::v1::orchestrator_message::{Kind as Told, Verdict};
-use proto::v1::worker_message::{Heartbeat, Hello, Kernels, Kind as Said, Pong};
+use proto::v1::worker_message::{Engine, Heartbeat, Hello, Kind as Said, Pong};
 use proto::v1::workers_client::WorkersClient;
 use proto::v1::{OrchestratorMessage, WorkerMessage};
 use seams::bell::Bell;
@@ -49,7 +49,7 @@ pub struct Session {
 #[derive(Debug)]
 struct Shared {
     hello: Hello,
-    kernels: Mutex<Vec<String>>,
+    engine: Mutex<Engine>,
     at_work: Mutex<BTreeSet<String>>,
     // By the number of each: a task that was delivered twice may be reported twice at one time.
     reports: Mutex<BTreeMap<u64, Report>>,
@@ -74,7 +74,7 @@ impl Session {
     pub fn new(hello: Hello, drain: CancellationToken) -> Self {
         let shared = Shared {
             hello,
-            kernels: Mutex::default(),
+            engine: Mutex::default(),
             at_work: Mutex::default(),
             reports: Mutex::default(),
             reported: AtomicU64::new(0),
@@ -151,9 +151,9 @@ impl Session {
         client: &mut WorkersClient<Outgoing>,
     ) -> Result<Streaming<OrchestratorMessage>, Status> {
         let (outbox, messages) = mpsc::channel(OUTBOX);
-        let kernel_classes = self.kernels().clone();
+        let engine = self.engine().clone();
         let hello = message(Said::Hello(Hello {
-            kernel_classes: kernel_classes.clone(),
+            engine: Some(engine.clone()),
             ..self.shared.hello.clone()
         }));
         // The channel is new and has room.
@@ -163,9 +163,9 @@ impl Session {
             .await?
             .into_inner();
         self.shared.outbox.send_replace(Some(outbox.clone()));
-        let classes = self.kernels().clone();
-        if classes != kernel_classes {
-            self.say(Said::Kernels(Kernels { classes }));
+        let latest = self.engine().clone();
+        if latest != engine {
+            self.say(Said::Engine(latest));
         }
         let unanswered: Vec<_> = self
             .reports()
@@ -246,26 +246,26 @@ impl Session {
         }
     }
 
-    /// Tells which classes of kernels compute-core has, if that is not known.
-    pub fn tell_kernels(&self, classes: Vec<String>) {
-        let mut known = self.kernels();
-        if *known == classes {
+    /// Tells what compute-core has, if that is not known.
+    pub fn tell_engine(&self, engine: Engine) {
+        let mut known = self.engine();
+        if *known == engine {
             return;
         }
-        known.clone_from(&classes);
-        // Under the lock, so that a stream that is opened now begins with these.
-        self.say(Said::Kernels(Kernels { classes }));
+        known.clone_from(&engine);
+        // Under the lock, so that a stream that is opened now begins with this.
+        self.say(Said::Engine(engine));
     }
 
     /// The classes of kernels that compute-core has, as far as it has said.
     #[must_use]
     pub fn kernel_classes(&self) -> Vec<String> {
-        self.kernels().clone()
+        self.engine().kernel_classes.clone()
     }
 
-    fn kernels(&self) -> MutexGuard<'_, Vec<String>> {
+    fn engine(&self) -> MutexGuard<'_, Engine> {
         self.shared
-            .kernels
+            .engine
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }

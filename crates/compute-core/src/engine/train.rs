@@ -143,6 +143,32 @@ pub enum TrainError {
     },
 }
 
+/// Rows of a batch of a training on up to `rows_max` rows.
+fn plan_batch(
+    network: &Network,
+    training: &LocalTraining,
+    rows_max: usize,
+) -> Result<usize, PlanError> {
+    if training.batch_size == 0 {
+        return Err(PlanError::EmptyBatch);
+    }
+    if matches!(
+        training.duration,
+        LocalDuration::Epochs(0) | LocalDuration::Steps(0)
+    ) {
+        return Err(PlanError::NoSteps);
+    }
+    if rows_max == 0 {
+        return Err(PlanError::NoRows);
+    }
+    let batch_size = rows_max.min(training.batch_size as usize);
+    let values = network.num_values(batch_size);
+    if values > VALUES_MAX {
+        return Err(PlanError::TooLarge { batch_size, values });
+    }
+    Ok(batch_size)
+}
+
 impl Trainer {
     /// Plans the training of `architecture` on shards of up to `rows_max` rows.
     ///
@@ -157,24 +183,8 @@ impl Trainer {
         rows_max: usize,
         threads: NonZeroUsize,
     ) -> Result<Self, PlanError> {
-        if training.batch_size == 0 {
-            return Err(PlanError::EmptyBatch);
-        }
-        if matches!(
-            training.duration,
-            LocalDuration::Epochs(0) | LocalDuration::Steps(0)
-        ) {
-            return Err(PlanError::NoSteps);
-        }
-        if rows_max == 0 {
-            return Err(PlanError::NoRows);
-        }
         let network = Network::new(architecture);
-        let batch_size = rows_max.min(training.batch_size as usize);
-        let values = network.num_values(batch_size);
-        if values > VALUES_MAX {
-            return Err(PlanError::TooLarge { batch_size, values });
-        }
+        let batch_size = plan_batch(&network, training, rows_max)?;
         let slots = slots(training.optimizer);
         let memory = |slot: usize| {
             vec![
@@ -202,6 +212,24 @@ impl Trainer {
             memory: [memory(0), memory(1)],
             network,
         })
+    }
+
+    /// Bytes that such a training holds: the parameters as they were and as they become, their
+    /// gradient, the optimizer's memory, and what stands between the layers.
+    ///
+    /// # Errors
+    ///
+    /// As [`Trainer::new`].
+    pub fn num_bytes(
+        architecture: &Architecture,
+        training: &LocalTraining,
+        rows_max: usize,
+    ) -> Result<u64, PlanError> {
+        let network = Network::new(architecture);
+        let batch_size = plan_batch(&network, training, rows_max)?;
+        let vectors = 3 + slots(training.optimizer);
+        let numbers = network.num_parameters * vectors + network.num_values(batch_size);
+        Ok((numbers * size_of::<f32>()) as u64)
     }
 
     /// Trains `parameters` on `examples`, in an order drawn from `seed`.

@@ -1,11 +1,13 @@
 //! The only place where an error of the engine becomes a gRPC code.
 
 use federation::Digest;
+use federation::local::LocalTraining;
 use federation::model::Architecture;
 use proto::body::BodyError;
 use proto::convert::{InvalidMessage, maybe_kernel_class};
 use proto::engine::GENERATED_MAX;
 use proto::fault::{BODY_NOT_HELD, DIGEST_MISMATCH, INVALID_MESSAGE, KERNELS_UNAVAILABLE, status};
+use proto::v1;
 use tonic::{Code, Status};
 
 use crate::engine::{EvaluateError, ExamplesError, GenerateError, Kernels, PlanError, TrainError};
@@ -16,7 +18,7 @@ const DIVERGED: &str = "DIVERGED";
 /// Reason of tensors that do not fit the model.
 const SHAPE_MISMATCH: &str = "SHAPE_MISMATCH";
 
-pub(super) fn missing(field: &str) -> Status {
+fn missing(field: &str) -> Status {
     invalid(InvalidMessage::missing(field))
 }
 
@@ -30,13 +32,16 @@ pub(super) fn invalid(error: InvalidMessage) -> Status {
     )
 }
 
-pub(super) fn architecture(
-    model: Option<&proto::v1::Architecture>,
-) -> Result<Architecture, Status> {
+pub(super) fn architecture(model: Option<&v1::Architecture>) -> Result<Architecture, Status> {
     model
         .ok_or_else(|| missing("model"))?
         .try_into()
         .map_err(invalid)
+}
+
+pub(super) fn local(told: Option<&v1::LocalTraining>) -> Result<LocalTraining, Status> {
+    let told = told.ok_or_else(|| missing("local"))?;
+    LocalTraining::try_from(told).map_err(invalid)
 }
 
 pub(super) fn digest(field: &str, text: &str) -> Result<Digest, Status> {

@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use federation::local::{LocalDuration, Optimizer, Schedule};
+use federation::local::{LocalDuration, LocalTraining, Optimizer, Schedule};
 use federation::model::ModelSpec;
 use telemetry::metrics::Registry;
 

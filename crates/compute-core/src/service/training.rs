@@ -8,7 +8,10 @@ use bytes::Bytes;
 use federation::local::LocalTraining;
 use federation::model::{Architecture, Loss};
 use proto::body;
-use proto::v1::{TrainProgress, TrainQueued, TrainReply, TrainResult, train_reply};
+use proto::v1::{
+    PlanRequest, PlanResponse, TrainProgress, TrainQueued, TrainReply, TrainRequest, TrainResult,
+    train_reply,
+};
 use seams::Seam;
 use telemetry::span;
 use telemetry::trace::Span;
@@ -16,7 +19,7 @@ use tokio::sync::mpsc;
 use tonic::Status;
 use tracing::debug;
 
-use super::bodies::{Labelled, Parameters};
+use super::bodies::{self, Labelled, Parameters};
 use super::{Service, fault, on_a_thread};
 use crate::engine::{Kernels, Progress, Trainer, Watch};
 use crate::steps::{COMPONENT, StepSpans, num_spans};
@@ -45,6 +48,45 @@ pub(super) struct Training {
 }
 
 impl Service {
+    /// What a training would take.
+    pub(super) fn foresee(&self, request: &PlanRequest) -> Result<PlanResponse, Status> {
+        let timer = self.metrics.processing.of("plan").start();
+        let model = fault::architecture(request.model.as_ref())?;
+        let local = fault::local(request.local.as_ref())?;
+        let rows = usize::try_from(request.rows).unwrap_or(usize::MAX);
+        let training_bytes = Trainer::num_bytes(&model, &local, rows).map_err(fault::plan)?;
+        timer.stop();
+        Ok(PlanResponse {
+            training_bytes,
+            parameters_bytes: (model.num_parameters() * size_of::<f32>()) as u64,
+            memory_bytes: self.memory_bytes,
+        })
+    }
+
+    /// A training of what is held.
+    pub(super) fn plan(&self, request: TrainRequest) -> Result<Training, Status> {
+        let model = fault::architecture(request.model.as_ref())?;
+        let local = fault::local(request.local.as_ref())?;
+        let both = (
+            &*request.parameters_digest,
+            "examples_digest",
+            &*request.examples_digest,
+        );
+        bodies::are_held(&self.cache, both)?;
+        let parameters = Parameters::held(&self.cache, &request.parameters_digest, &model)?;
+        let examples = Labelled::held(&self.cache, &request.examples_digest, &model)?;
+        Ok(Training {
+            model,
+            local,
+            parameters,
+            examples,
+            seed: request.seed,
+            threads: self.threads,
+            kernels: fault::kernels(&request.kernel_class)?,
+            client: request.client,
+        })
+    }
+
     /// Trains when its turn has come, unless the caller has left by then.
     pub(super) async fn train_in_turn(&self, training: Training, replies: Replies) {
         let turn = tokio::select! {

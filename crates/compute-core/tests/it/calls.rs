@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use compute_core::engine::{
     Examples, Generator, Kernels, Sampling, Trainer, evaluate, initial_parameters,
 };
+use federation::local::{LocalTraining, Optimizer};
 use federation::model::Layer;
 use federation::{Digest, KernelClass};
 use futures::{StreamExt, TryStreamExt};
@@ -34,6 +35,44 @@ async fn it_says_what_it_can_do() {
     assert_eq!(described.layers, Layer::NAMES);
     assert_eq!(described.kernels, described.kernel_classes[0]);
     assert_eq!(described.kernel_classes.last().unwrap(), "portable");
+}
+
+#[tokio::test]
+async fn it_says_what_a_training_would_take() {
+    let core = serve(MIB, 1);
+    let model = mlp(600, 40);
+    let plan = async |local: &LocalTraining, rows| {
+        let plan = core.engine.plan(&model, local, rows).await.unwrap();
+        assert_eq!(plan.parameters_bytes, 4 * model.num_parameters() as u64);
+        let described = core.engine.describe().await.unwrap();
+        assert_eq!(plan.memory_bytes, described.memory_bytes);
+        plan.training_bytes
+    };
+    let few = LocalTraining {
+        batch_size: 4,
+        ..sgd(1, 0.1)
+    };
+    let many = sgd(1, 0.1);
+    let vectors = 3 * 4 * model.num_parameters() as u64;
+    let one_row = plan(&few, 1).await - vectors;
+    assert!(one_row >= 4 * 600, "a row of 600 numbers takes {one_row}");
+    assert_eq!(plan(&few, 1000).await, vectors + 4 * one_row);
+    assert_eq!(plan(&many, 1000).await, vectors + 16 * one_row);
+    assert_eq!(plan(&many, 5).await, vectors + 5 * one_row, "of five rows");
+    let adam = LocalTraining {
+        optimizer: Optimizer::AdamW {
+            learning_rate: 0.1,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+        },
+        ..few
+    };
+    assert_eq!(plan(&adam, 1).await, vectors / 3 * 5 + one_row);
+
+    let refused = core.engine.plan(&model, &few, 0).await.unwrap_err();
+    assert_eq!(reason(&refused).as_deref(), Some(fault::INVALID_MESSAGE));
 }
 
 #[tokio::test]

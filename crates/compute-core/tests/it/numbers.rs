@@ -22,6 +22,7 @@ async fn every_call_is_measured_by_what_it_asked_for() {
     let (base, shard) = (parameters(&model, 7), examples(&rows(30, 6, 0.2)));
     let engine = &core.engine;
     engine.describe().await.unwrap();
+    engine.plan(&model, &sgd(40, 0.1), 30).await.unwrap();
     engine.init(&model, 7).await.unwrap();
     engine.hold(&inputs(&base, &shard)).await.unwrap();
     let (local, mut on_word) = (sgd(40, 0.1), |_| {});
@@ -42,6 +43,7 @@ async fn every_call_is_measured_by_what_it_asked_for() {
     let features = 30 * 6 * 4;
     let expected = [
         ("describe", 1, 0),
+        ("plan", 1, 0),
         ("init", 1, base),
         ("has", 4, 0),
         ("put", 3, base + shard + words.bytes.len() as u64),

@@ -154,9 +154,7 @@ impl Api {
                     self.study.fleet.heard(id, &heartbeat.tasks, now);
                     self.ping(&mut ping, talk);
                 }
-                Some(Said::Kernels(kernels)) => {
-                    self.study.fleet.told_kernels(id, kernels.classes);
-                }
+                Some(Said::Engine(engine)) => self.study.fleet.told_engine(id, engine),
                 Some(Said::Pong(pong)) => ping.answered(pong.number),
                 Some(Said::Hello(_)) | None => {}
             }

@@ -9,6 +9,7 @@ mod relay;
 mod worker;
 mod world;
 
+mod capacity;
 mod facts;
 mod garbage;
 mod leading;

@@ -10,7 +10,7 @@ use proto::transport::Outgoing;
 use proto::v1;
 use proto::v1::orchestrator_message::{Kind as Told, Verdict};
 use proto::v1::tasks_client::TasksClient;
-use proto::v1::worker_message::{Done, Failed, Hello, Kernels, Kind as Said};
+use proto::v1::worker_message::{self, Done, Failed, Hello, Kind as Said};
 use proto::v1::workers_client::WorkersClient;
 use proto::v1::{AcknowledgeRequest, LeaseRequest, OrchestratorMessage, TrainTask, WorkerMessage};
 use tokio::sync::mpsc;
@@ -69,6 +69,13 @@ impl Leased {
     }
 }
 
+fn engine(kernels: &[KernelClass], memory_bytes: u64) -> worker_message::Engine {
+    worker_message::Engine {
+        kernel_classes: kernels.iter().map(ToString::to_string).collect(),
+        memory_bytes,
+    }
+}
+
 impl Worker {
     pub(crate) async fn connect(world: &World, name: &str) -> Self {
         Self::connect_with(world, name, &[]).await
@@ -76,12 +83,21 @@ impl Worker {
 
     /// A worker that says that its compute-core has these classes of kernels.
     pub(crate) async fn connect_with(world: &World, name: &str, kernels: &[KernelClass]) -> Self {
+        Self::connect_over(world, name, engine(kernels, 0)).await
+    }
+
+    /// A worker that says that its compute-core has so much memory.
+    pub(crate) async fn connect_within(world: &World, name: &str, memory_bytes: u64) -> Self {
+        Self::connect_over(world, name, engine(&[], memory_bytes)).await
+    }
+
+    async fn connect_over(world: &World, name: &str, engine: worker_message::Engine) -> Self {
         let (said, messages) = mpsc::channel(16);
-        let kernel_classes: Vec<_> = kernels.iter().map(ToString::to_string).collect();
+        let kernel_classes = engine.kernel_classes.clone();
         let hello = Hello {
             worker: name.to_owned(),
             slots: 1,
-            kernel_classes: kernel_classes.clone(),
+            engine: Some(engine),
             ..Hello::default()
         };
         said.send(message(Said::Hello(hello))).await.unwrap();
@@ -103,9 +119,9 @@ impl Worker {
 
     /// Says which classes of kernels its compute-core has.
     pub(crate) async fn tell_kernels(&mut self, kernels: &[KernelClass]) {
-        self.kernel_classes = kernels.iter().map(ToString::to_string).collect();
-        let classes = self.kernel_classes.clone();
-        self.say(Said::Kernels(Kernels { classes })).await;
+        let engine = engine(kernels, 0);
+        self.kernel_classes = engine.kernel_classes.clone();
+        self.say(Said::Engine(engine)).await;
     }
 
     /// The next thing that the orchestrator says.

@@ -60,6 +60,8 @@ pub(crate) struct Rules {
     pub(crate) interval: Duration,
     /// Who hears what the artifacts are asked for.
     pub(crate) artifacts: Seams,
+    /// Bytes that the orchestrator's compute-core may use.
+    pub(crate) memory_bytes: u64,
 }
 
 impl Default for Rules {
@@ -72,6 +74,7 @@ impl Default for Rules {
             clock: Arc::new(SystemClock::default()),
             interval: Duration::from_secs(3600),
             artifacts: Seams::default(),
+            memory_bytes: 1 << 40,
         }
     }
 }
@@ -93,7 +96,7 @@ impl World {
     /// A world with the data set `d`: 48 rows in training, 12 for tests, three classes.
     pub(crate) async fn new(rules: Rules) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let world = Self::open(dir, serve_compute(), rules, outbox()).await;
+        let world = Self::open(dir, serve_compute(rules.memory_bytes), rules, outbox()).await;
         let path = world.dir.path().join("d.csv");
         std::fs::write(&path, table()).unwrap();
         let options = ImportOptions {
@@ -324,11 +327,12 @@ pub(crate) async fn sql(path: &Path, statements: &[&'static str]) {
     pool.close().await;
 }
 
-fn serve_compute() -> Address {
+fn serve_compute(memory_bytes: u64) -> Address {
     let metrics =
         compute_core::metrics::Metrics::register(&Registry::new("test").unwrap()).unwrap();
     let cache = Cache::new(1 << 20);
-    let service = Service::new(cache, NonZeroUsize::MIN, NonZeroUsize::MIN, metrics);
+    let service =
+        Service::new(cache, NonZeroUsize::MIN, NonZeroUsize::MIN, metrics).within(memory_bytes);
     let pipe = Pipe::default();
     let incoming = Incoming::default().pipe(pipe.listen());
     let serving = server()

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::Session;
-use crate::human::{ago, count};
+use crate::human::{ago, bytes, count};
 use crate::json;
 use crate::table::Side::{Left, Right};
 use crate::table::Table;
@@ -20,6 +20,7 @@ pub(super) async fn list(session: &mut Session) -> anyhow::Result<()> {
         ("FAILED", Right),
         ("HEARD", Left),
         ("KERNELS", Left),
+        ("MEMORY", Right),
         ("HOST", Left),
         ("VERSION", Left),
     ]);
@@ -34,6 +35,10 @@ pub(super) async fn list(session: &mut Session) -> anyhow::Result<()> {
             count(worker.tasks_failed),
             ago(session.now, worker.last_heard_ms),
             worker.kernel_classes.first().cloned().unwrap_or_default(),
+            match worker.memory_bytes {
+                0 => String::new(),
+                known => bytes(known),
+            },
             worker.host.clone(),
             worker.version.clone(),
         ]);

@@ -17,6 +17,7 @@ pub(crate) struct Worker {
     updates_refused: u64,
     tasks_failed: u64,
     kernel_classes: Vec<String>,
+    memory_bytes: u64,
 }
 
 impl From<&v1::Worker> for Worker {
@@ -34,6 +35,7 @@ impl From<&v1::Worker> for Worker {
             updates_refused: worker.updates_refused,
             tasks_failed: worker.tasks_failed,
             kernel_classes: worker.kernel_classes.clone(),
+            memory_bytes: worker.memory_bytes,
         }
     }
 }
@@ -95,6 +97,7 @@ mod tests {
             updates_refused: 4,
             tasks_failed: 5,
             kernel_classes: vec!["x86-64-v3".into(), "portable".into()],
+            memory_bytes: 1 << 30,
         };
         assert_eq!(
             serde_json::to_value(Worker::from(&worker)).unwrap(),
@@ -102,7 +105,7 @@ mod tests {
                 "worker": "ada", "state": "suspect", "slots": 2, "version": "0.1.0", "host": "h",
                 "connected_at_ms": 1, "last_heard_ms": 2, "tasks": [{"task": "r/1/client-0000/1", "step": 3, "steps_total": 9, "loss": 0.5}],
                 "updates_accepted": 3, "updates_refused": 4, "tasks_failed": 5,
-                "kernel_classes": ["x86-64-v3", "portable"],
+                "kernel_classes": ["x86-64-v3", "portable"], "memory_bytes": 1_073_741_824_u64,
             })
         );
     }

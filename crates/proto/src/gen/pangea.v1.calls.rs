@@ -5,6 +5,7 @@
     ("/pangea.v1.Blobs/UploadOffset", false),
     ("/pangea.v1.Blobs/Put", true),
     ("/pangea.v1.Compute/Describe", false),
+    ("/pangea.v1.Compute/Plan", false),
     ("/pangea.v1.Compute/Init", true),
     ("/pangea.v1.Compute/Has", false),
     ("/pangea.v1.Compute/Put", true),

@@ -905,6 +905,31 @@ pub struct DescribeResponse {
     /// The classes of kernels that can be asked for, the fastest first.
     #[prost(string, repeated, tag = "6")]
     pub kernel_classes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The memory that it may use: that of the machine, or what its control group is held to.
+    #[prost(uint64, tag = "7")]
+    pub memory_bytes: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PlanRequest {
+    #[prost(message, optional, tag = "1")]
+    pub model: ::core::option::Option<Architecture>,
+    #[prost(message, optional, tag = "2")]
+    pub local: ::core::option::Option<LocalTraining>,
+    /// Rows of the shard.
+    #[prost(uint64, tag = "3")]
+    pub rows: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PlanResponse {
+    /// Of parameters, gradients, the optimizer's memory and what stands between layers.
+    #[prost(uint64, tag = "1")]
+    pub training_bytes: u64,
+    /// Of the parameters alone, which an evaluation takes at least.
+    #[prost(uint64, tag = "2")]
+    pub parameters_bytes: u64,
+    /// As in DescribeResponse.
+    #[prost(uint64, tag = "3")]
+    pub memory_bytes: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct InitRequest {
@@ -1175,6 +1200,26 @@ pub mod compute_client {
                 .insert(GrpcMethod::new("pangea.v1.Compute", "Describe"));
             self.inner.unary(req, path, codec).await
         }
+        /// What a training would take, without beginning it. One that no memory is planned for is
+        /// INVALID_ARGUMENT.
+        pub async fn plan(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PlanRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/pangea.v1.Compute/Plan");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("pangea.v1.Compute", "Plan"));
+            self.inner.unary(req, path, codec).await
+        }
         /// The initial parameters of a model.
         pub async fn init(
             &mut self,
@@ -1351,6 +1396,12 @@ pub mod compute_server {
             tonic::Response<super::DescribeResponse>,
             tonic::Status,
         >;
+        /// What a training would take, without beginning it. One that no memory is planned for is
+        /// INVALID_ARGUMENT.
+        async fn plan(
+            &self,
+            request: tonic::Request<super::PlanRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
         /// Server streaming response type for the Init method.
         type InitStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::BodyChunk, tonic::Status>,
@@ -1520,6 +1571,49 @@ pub mod compute_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DescribeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/pangea.v1.Compute/Plan" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanSvc<T: Compute>(pub Arc<T>);
+                    impl<T: Compute> tonic::server::UnaryService<super::PlanRequest>
+                    for PlanSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PlanRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Compute>::plan(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -5870,16 +5964,19 @@ pub mod worker_message {
         pub version: ::prost::alloc::string::String,
         #[prost(string, tag = "4")]
         pub host: ::prost::alloc::string::String,
-        /// As far as compute-core has said.
-        #[prost(string, repeated, tag = "5")]
-        pub kernel_classes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+        /// What compute-core has, as far as it has said.
+        #[prost(message, optional, tag = "6")]
+        pub engine: ::core::option::Option<Engine>,
     }
-    /// Compute-core says other classes than at hello, or has said any for the first time.
+    /// What compute-core has, said again when it is not what it was at hello.
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-    pub struct Kernels {
-        /// The classes that it can train with, the fastest first.
+    pub struct Engine {
+        /// The classes of kernels that it can train with, the fastest first.
         #[prost(string, repeated, tag = "1")]
-        pub classes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+        pub kernel_classes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+        /// The memory that it may use; 0 where it has not said.
+        #[prost(uint64, tag = "2")]
+        pub memory_bytes: u64,
     }
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct Heartbeat {
@@ -5968,7 +6065,7 @@ pub mod worker_message {
         #[prost(message, tag = "6")]
         Pong(Pong),
         #[prost(message, tag = "7")]
-        Kernels(Kernels),
+        Engine(Engine),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -6070,6 +6167,9 @@ pub struct Worker {
     /// The classes of kernels that it can train with, the fastest first.
     #[prost(string, repeated, tag = "12")]
     pub kernel_classes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The memory that its compute-core may use; 0 where it has not said.
+    #[prost(uint64, tag = "13")]
+    pub memory_bytes: u64,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
