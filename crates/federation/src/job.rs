@@ -79,6 +79,28 @@ pub struct DatasetFacts {
     pub has_targets: bool,
 }
 
+impl DatasetFacts {
+    fn shape(self, model: &ModelSpec) -> Result<Architecture, ModelError> {
+        let architecture = model.architecture(self.features, self.classes)?;
+        self.check(&architecture)?;
+        Ok(architecture)
+    }
+
+    /// Checks that a model can learn from the rows.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError`] says what the model takes, and what there is.
+    pub fn check(self, architecture: &Architecture) -> Result<(), ModelError> {
+        architecture.check_widths(self.features, self.classes)?;
+        architecture.check_targets(self.has_targets)?;
+        if self.is_text {
+            architecture.check_tokens(self.classes)?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for DatasetFacts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -126,7 +148,7 @@ impl JobSpec {
         }
         let architecture = match &self.model {
             ModelSource::Published { .. } => None,
-            ModelSource::Spec(model) => match shape_on(model, facts) {
+            ModelSource::Spec(model) => match facts.shape(model) {
                 Ok(architecture) => Some(architecture),
                 Err(error) => {
                     violations.add("model", format!("does not fit {facts}: {error}"));
@@ -210,15 +232,6 @@ impl From<JobSpec> for JobDraft {
 }
 
 /// The shape of a model on a data set.
-fn shape_on(model: &ModelSpec, facts: DatasetFacts) -> Result<Architecture, ModelError> {
-    let architecture = model.architecture(facts.features, facts.classes)?;
-    architecture.check_targets(facts.has_targets)?;
-    if facts.is_text {
-        architecture.check_tokens(facts.classes)?;
-    }
-    Ok(architecture)
-}
-
 fn canonical_json(draft: &JobDraft) -> Vec<u8> {
     serde_json::to_vec(draft).expect("a draft has only text keys, which JSON can hold")
 }

@@ -140,6 +140,27 @@ impl Architecture {
         self.loss
     }
 
+    /// Checks that the model takes rows of `features` numbers and tells `classes` apart.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Context`], [`ModelError::Features`] and [`ModelError::Classes`].
+    pub fn check_widths(&self, features: usize, classes: usize) -> Result<(), ModelError> {
+        let (takes, given) = (self.inputs, features);
+        match self.layers.first() {
+            _ if takes == given => {}
+            Some(Layer::Embedding { .. }) => return Err(ModelError::Context { takes, given }),
+            _ => return Err(ModelError::Features { takes, given }),
+        }
+        if self.loss != Loss::Regression && self.outputs != classes {
+            return Err(ModelError::Classes {
+                yields: self.outputs,
+                given: classes,
+            });
+        }
+        Ok(())
+    }
+
     /// Checks that what the model yields is what rows hold: one number each, or a label.
     ///
     /// # Errors

@@ -14,6 +14,14 @@ pub struct StopRule {
     pub patience: Option<NonZeroU32>,
 }
 
+impl StopRule {
+    /// Whether it depends on what evaluations measure.
+    #[must_use]
+    pub fn looks_at_metrics(&self) -> bool {
+        self.target.is_some() || self.patience.is_some()
+    }
+}
+
 /// A metric and the value from which on a run may stop.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

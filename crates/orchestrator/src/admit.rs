@@ -18,11 +18,12 @@ use telemetry::trace::Span;
 
 use crate::checkpoint::{self, Manifest, ModelFile};
 use crate::datasets::{self, ExamplesRef, shards};
+use crate::evaluate::Evaluator;
 use crate::metrics::rounds::Shown;
 use crate::problem::Problem;
 use crate::store::{OpenRound, RunRow};
 use crate::study::Study;
-use crate::writing::Writing;
+use crate::writing::{Unmeasured, Writing, Written};
 
 /// Rounds read at once.
 const PAGE: u32 = 1000;
@@ -35,7 +36,7 @@ pub struct Work {
     /// What to do.
     pub spec: JobSpec,
     /// On which data.
-    pub dataset: datasets::Manifest,
+    pub dataset: Arc<datasets::Manifest>,
     /// Each client's rows.
     pub shards: Vec<ExamplesRef>,
     /// The last model that stands, written or not.
@@ -46,7 +47,9 @@ pub struct Work {
     pub is_lost: bool,
     /// Whether the initial checkpoint could not be written, and is to be once more.
     pub is_unwritten: bool,
-    /// The metrics of each round whose model stands.
+    /// The last model that stands, if it could not be measured, and is to be once more.
+    pub unmeasured: Option<Box<Unmeasured>>,
+    /// The metrics of each round whose model stands, where a stop rule looks at them.
     pub history: Vec<RoundMetrics>,
     /// The round that has not ended.
     pub round: Option<Round>,
@@ -89,12 +92,13 @@ pub async fn admit(study: &Arc<Study>, row: &RunRow) -> Result<Work, Problem> {
         run: row.run,
         history: history(study, row.run).await?,
         spec,
-        dataset,
+        dataset: Arc::new(dataset),
         shards,
         writing: is_new.then(|| Writing::begin_initial(study, checkpoint.clone())),
         checkpoint,
         is_lost: false,
         is_unwritten: false,
+        unmeasured: None,
         round: None,
         folded: None,
         to_dispatch: Vec::new(),
@@ -123,22 +127,68 @@ impl Work {
     ///
     /// # Errors
     ///
-    /// [`Problem`]; then the run is to be admitted again, but for the initial checkpoint, which the
-    /// next call has written once more: the first round goes on meanwhile.
+    /// [`Problem`]; then the run is to be admitted again. But the next call has a model measured once
+    /// more that could not be, and the initial checkpoint written: the first round goes on meanwhile.
     pub async fn written(&mut self, study: &Arc<Study>) -> Result<bool, Problem> {
         if std::mem::take(&mut self.is_unwritten) {
             self.writing = Some(Writing::begin_initial(study, self.checkpoint.clone()));
         }
+        if let Some(unmeasured) = self.unmeasured.take() {
+            self.writing = Some(Writing::again(study, *unmeasured));
+        }
         let Some(writing) = &mut self.writing else {
             return Ok(!self.is_lost);
         };
-        let ended = writing.ended().await;
+        let written = writing.result().await;
         self.writing = None;
-        match &ended {
-            Err(Problem::Stalled { .. }) if self.checkpoint.round == 0 => self.is_unwritten = true,
-            ended => self.is_lost = !matches!(ended, Ok(true)),
+        match written {
+            Ok(Written::Committed(outcome)) => {
+                if let Some(outcome) = outcome {
+                    self.shown.model(outcome.accuracy, outcome.loss);
+                    self.checkpoint.outcome = Some(*outcome);
+                }
+                Ok(true)
+            }
+            Ok(Written::Superseded) => {
+                self.is_lost = true;
+                Ok(false)
+            }
+            Ok(Written::Unmeasured(unmeasured, problem)) => {
+                self.unmeasured = Some(unmeasured);
+                Err(problem)
+            }
+            Err(problem) => {
+                match &problem {
+                    Problem::Stalled { .. } if self.checkpoint.round == 0 => {
+                        self.is_unwritten = true;
+                    }
+                    _ => self.is_lost = true,
+                }
+                Err(problem)
+            }
         }
-        ended
+    }
+
+    /// Whether it can be heard what became of the checkpoint that was being written.
+    #[must_use]
+    pub fn has_written(&self) -> bool {
+        let ended = |writing: &Writing| writing.ended().is_cancelled();
+        self.writing.as_ref().is_some_and(ended)
+    }
+
+    /// Whether the model that stands could not be measured.
+    #[must_use]
+    pub fn is_unmeasured(&self) -> bool {
+        self.unmeasured.is_some()
+    }
+
+    /// What its models are measured on.
+    #[must_use]
+    pub fn evaluator(&self) -> Evaluator {
+        Evaluator {
+            dataset: Arc::clone(&self.dataset),
+            kernel_class: self.spec.kernel_class,
+        }
     }
 
     /// Shows where the run is.

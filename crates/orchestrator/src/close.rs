@@ -16,15 +16,16 @@ use crate::admit::Work;
 use crate::aggregate::{AggregateError, aggregate};
 use crate::checkpoint::{self, Manifest, ModelFile, UpdateEntry};
 use crate::collect::look;
-use crate::evaluate::evaluate;
 use crate::metrics::rounds::word_of;
 use crate::problem::Problem;
 use crate::store::Receipt;
 use crate::study::Study;
 use crate::trace::attempt;
-use crate::writing::Writing;
+use crate::writing::{Standing, Writing};
 
-/// Brings a closed round to a model that stands, and has it written while the next round trains.
+/// Brings a closed round to a model that stands, and has it measured and written while the next round
+/// trains. Where the run may stop for what is measured, that comes first.
+///
 /// Every step can be repeated: the same updates give the same model. A damaged update reopens the
 /// round instead.
 ///
@@ -35,8 +36,7 @@ pub async fn close_round(study: &Arc<Study>, work: &mut Work) -> Result<(), Prob
     let Some(round) = &work.round else {
         return Ok(());
     };
-    let (number, opened_at) = (round.number(), round.plan().opened_at);
-    let mut receipts = study.store.receipts(work.run, number).await?;
+    let mut receipts = study.store.receipts(work.run, round.number()).await?;
     let reports = receipts.len();
     receipts.retain(|receipt| receipt.accepted);
     let model = match &work.folded {
@@ -46,30 +46,31 @@ pub async fn close_round(study: &Arc<Study>, work: &mut Work) -> Result<(), Prob
             Folded::Reopened => return Ok(()),
         },
     };
-    let evaluation = measure(study, work, &model).await?;
-    let now = study.now();
-    let refused = reports - receipts.len();
-    let outcome = RoundOutcome {
-        round: number,
-        accepted: u32::try_from(receipts.len()).unwrap_or(u32::MAX),
-        refused: u32::try_from(refused).unwrap_or(u32::MAX),
-        num_examples: receipts.iter().map(|receipt| receipt.num_examples).sum(),
-        accuracy: evaluation.accuracy,
-        loss: evaluation.loss,
-        train_loss: mean_loss(&receipts),
-        update_bytes: receipts.iter().map(|receipt| receipt.bytes).sum(),
-        model_digest: model.digest,
-        duration_ms: u64::try_from(now.since(opened_at).as_millis()).unwrap_or(u64::MAX),
+    // What decides whether there is a next round is known before it.
+    let evaluation = match work.spec.stop.looks_at_metrics() {
+        true => Some(evaluate(study, work, &model).await?),
+        false => None,
     };
-    if !outcome.loss.is_finite() {
-        let message = format!("round {number}: the loss on the test rows is not finite");
-        return Err(Problem::Fatal { message });
-    }
+    let standing = standing(study, work, model, &receipts, reports - receipts.len());
+    let outcome = evaluation.map(|evaluation| standing.outcome(&evaluation));
+    let outcome = outcome.transpose()?;
     // Rounds are written one after the other.
     if work.written(study).await? {
-        stand(study, work, model, &receipts, &outcome);
+        go_on(study, work, standing, outcome);
     }
     Ok(())
+}
+
+async fn evaluate(
+    study: &Study,
+    work: &Work,
+    model: &ModelFile,
+) -> Result<EvaluateResponse, Problem> {
+    let number = work.round.as_ref().map_or(0, Round::number);
+    let evaluator = work.evaluator();
+    Ok(evaluator
+        .measure(study, number, work.architecture(), model)
+        .await?)
 }
 
 /// What came of a fold.
@@ -118,54 +119,61 @@ async fn fold(study: &Study, work: &mut Work, receipts: &[Receipt]) -> Result<Fo
     Ok(Folded::Model(Box::new(model.clone())))
 }
 
-/// Evaluates the new model on the test rows.
-async fn measure(
+/// The round's model, and all that is known of it before it is measured.
+fn standing(
     study: &Study,
-    work: &Work,
-    model: &ModelFile,
-) -> Result<EvaluateResponse, Problem> {
-    let number = work.round.as_ref().map_or(0, Round::number);
-    let span = telemetry::span!("evaluate", "round" = number);
-    let phase = study.metrics.rounds.seconds.of("evaluating").start();
-    let evaluation = attempt(&span, evaluate(study, work, model)).await?;
-    phase.stop();
-    span.set("loss", evaluation.loss);
-    evaluation
-        .accuracy
-        .inspect(|share| span.set("accuracy", *share));
-    Ok(evaluation)
-}
-
-/// Goes on from the new model, and has it written.
-fn stand(
-    study: &Arc<Study>,
     work: &mut Work,
     model: ModelFile,
     receipts: &[Receipt],
-    outcome: &RoundOutcome,
-) {
-    let manifest = Manifest {
-        round: outcome.round,
-        parent: Some(work.checkpoint.model.digest),
-        updates: receipts.iter().map(entry).collect(),
-        kernel_classes: receipts
-            .iter()
-            .filter_map(|receipt| receipt.kernel_class)
-            .collect(),
-        outcome: Some(outcome.clone()),
-        model,
-        ..work.checkpoint.clone()
-    };
-    let cohort = work.round.take().map_or(0, |round| round.cohort().len());
-    let span = std::mem::replace(&mut work.span, Span::none());
-    work.writing = Some(Writing::begin(study, manifest.clone(), cohort, span));
-    work.shown.model(outcome.accuracy, outcome.loss);
-    work.history.push(RoundMetrics {
-        round: outcome.round,
-        loss: outcome.loss,
-        accuracy: outcome.accuracy,
+    refused: usize,
+) -> Standing {
+    let round = work.round.as_ref();
+    let (number, opened_at) = round.map_or((0, study.now()), |round| {
+        (round.number(), round.plan().opened_at)
     });
-    work.checkpoint = manifest;
+    let duration = study.now().since(opened_at).as_millis();
+    Standing {
+        accepted: u32::try_from(receipts.len()).unwrap_or(u32::MAX),
+        refused: u32::try_from(refused).unwrap_or(u32::MAX),
+        num_examples: receipts.iter().map(|receipt| receipt.num_examples).sum(),
+        train_loss: mean_loss(receipts),
+        update_bytes: receipts.iter().map(|receipt| receipt.bytes).sum(),
+        duration_ms: u64::try_from(duration).unwrap_or(u64::MAX),
+        cohort: round.map_or(0, |round| round.cohort().len()),
+        manifest: Manifest {
+            round: number,
+            parent: Some(work.checkpoint.model.digest),
+            updates: receipts.iter().map(entry).collect(),
+            kernel_classes: receipts
+                .iter()
+                .filter_map(|receipt| receipt.kernel_class)
+                .collect(),
+            outcome: None,
+            model,
+            ..work.checkpoint.clone()
+        },
+    }
+}
+
+/// Goes on from the new model, and has it measured, if it was not, and written.
+fn go_on(study: &Arc<Study>, work: &mut Work, standing: Standing, outcome: Option<RoundOutcome>) {
+    if let Some(outcome) = &outcome {
+        work.history.push(RoundMetrics {
+            round: outcome.round,
+            loss: outcome.loss,
+            accuracy: outcome.accuracy,
+        });
+    }
+    let span = std::mem::replace(&mut work.span, Span::none());
+    work.checkpoint = standing.manifest.clone();
+    work.writing = Some(Writing::begin(
+        study,
+        work.evaluator(),
+        standing,
+        outcome,
+        span,
+    ));
+    work.round = None;
     work.folded = None;
     work.dispatching = None;
 }

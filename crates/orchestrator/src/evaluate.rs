@@ -1,32 +1,68 @@
 //! From a model to its metrics on the test rows.
 
+use std::sync::Arc;
+
 use artifacts::{ArtifactStore, BlobError, BlobRef, BlobStore, verified};
+use federation::KernelClass;
+use federation::model::Architecture;
 use proto::engine::{EngineError, Input, Inputs, Loading, Pieces, Unloaded};
 use proto::v1::{Body, EvaluateResponse};
 
-use crate::admit::Work;
 use crate::checkpoint::ModelFile;
+use crate::datasets;
 use crate::study::Study;
+use crate::trace::attempt;
 
-/// Measures a model of the run.
-///
-/// # Errors
-///
-/// [`EngineError`].
-pub async fn evaluate(
-    study: &Study,
-    work: &Work,
-    model: &ModelFile,
-) -> Result<EvaluateResponse, EngineError> {
-    let architecture = work.architecture();
-    let parameters = model.body(architecture);
-    let examples = work.dataset.test.body(work.dataset.layout());
-    let inputs = Inputs {
-        parameters: current(&study.blobs, &parameters, model),
-        examples: stored(&study.blobs, &examples, &work.dataset.test.blob),
-    };
-    let engine = study.engine.with_kernels(work.spec.kernel_class);
-    engine.evaluate(architecture, inputs).await
+/// What the models of a run are measured on, and with.
+#[derive(Debug, Clone)]
+pub struct Evaluator {
+    /// The data set, of which the test rows are used.
+    pub dataset: Arc<datasets::Manifest>,
+    /// The kernels, if the run is pinned to a class of them.
+    pub kernel_class: Option<KernelClass>,
+}
+
+impl Evaluator {
+    /// Measures the model of a round.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`].
+    pub async fn measure(
+        &self,
+        study: &Study,
+        round: u32,
+        architecture: &Architecture,
+        model: &ModelFile,
+    ) -> Result<EvaluateResponse, EngineError> {
+        let span = telemetry::span!("evaluate", "round" = round);
+        let phase = study.metrics.rounds.seconds.of("evaluating").start();
+        let evaluating = self.evaluate(study, architecture, model);
+        let evaluation = attempt(&span, evaluating).await?;
+        phase.stop();
+        span.set("loss", evaluation.loss);
+        evaluation
+            .accuracy
+            .inspect(|share| span.set("accuracy", *share));
+        Ok(evaluation)
+    }
+
+    async fn evaluate(
+        &self,
+        study: &Study,
+        architecture: &Architecture,
+        model: &ModelFile,
+    ) -> Result<EvaluateResponse, EngineError> {
+        let parameters = model.body(architecture);
+        let test = &self.dataset.test;
+        let examples = test.body(self.dataset.layout());
+        let inputs = Inputs {
+            parameters: current(&study.blobs, &parameters, model),
+            examples: stored(&study.blobs, &examples, &test.blob),
+        };
+        let engine = study.engine.with_kernels(self.kernel_class);
+        engine.evaluate(architecture, inputs).await
+    }
 }
 
 /// The parameters of a model that was mostly just made, so that its file need not be hashed again.

@@ -130,24 +130,13 @@ async fn published(
     }
     let architecture = model.manifest.architecture;
     let facts = dataset.facts();
-    if (architecture.inputs(), architecture.outputs()) != (facts.features, facts.classes) {
-        let message = format!(
-            "{name}@{} takes {} features to {} classes; data set {:?} has {} and {}",
-            model.version,
-            architecture.inputs(),
-            architecture.outputs(),
-            dataset.name,
-            facts.features,
-            facts.classes,
-        );
-        return Err(wrong("model", message));
-    }
-    let misfit = architecture.check_targets(facts.has_targets);
-    misfit.map_err(|error| wrong("model", format!("does not fit {facts}: {error}")))?;
-    if facts.is_text {
-        let misfit = architecture.check_tokens(facts.classes);
-        misfit.map_err(|error| wrong("model", format!("does not fit {facts}: {error}")))?;
-    }
+    facts.check(&architecture).map_err(|error| {
+        let version = model.version;
+        wrong(
+            "model",
+            format!("{name}@{version} does not fit {facts}: {error}"),
+        )
+    })?;
     Ok(architecture)
 }
 

@@ -1,4 +1,4 @@
-//! A checkpoint on its way to the disk, while the next round trains.
+//! A model on its way to its figures and its checkpoint to the disk, while the next round trains.
 //!
 //! The next round starts from parameters that stand in the directory; that they are lost with power
 //! until they are on the disk costs no more than making them again, to the same bytes. A round is
@@ -10,42 +10,133 @@ use std::time::Duration;
 use artifacts::{BlobStore, Key};
 use federation::RunId;
 use federation::event::RoundOutcome;
+use proto::v1::EvaluateResponse;
 use telemetry::trace::{Span, Traced};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use crate::checkpoint::{self, Manifest};
+use crate::evaluate::Evaluator;
 use crate::problem::Problem;
 use crate::retention;
 use crate::study::Study;
 use crate::trace::attempt;
 
-/// A round whose checkpoint is being written. Dropped, it is not written on.
+/// The model of a round that has closed, and what is known of the round but how good the model is.
+#[derive(Debug)]
+pub struct Standing {
+    /// The model, without an outcome.
+    pub manifest: Manifest,
+    /// How many clients were asked.
+    pub cohort: usize,
+    /// Updates that count.
+    pub accepted: u32,
+    /// Updates that do not.
+    pub refused: u32,
+    /// Loss terms behind the accepted updates.
+    pub num_examples: u64,
+    /// Their mean.
+    pub train_loss: f64,
+    /// Bytes of the accepted updates.
+    pub update_bytes: u64,
+    /// From the opening of the round to its model.
+    pub duration_ms: u64,
+}
+
+impl Standing {
+    /// What the round achieved with a model that is as good as this.
+    ///
+    /// # Errors
+    ///
+    /// [`Problem::Fatal`] when the loss is not finite.
+    pub fn outcome(&self, evaluation: &EvaluateResponse) -> Result<RoundOutcome, Problem> {
+        let round = self.manifest.round;
+        if !evaluation.loss.is_finite() {
+            let message = format!("round {round}: the loss on the test rows is not finite");
+            return Err(Problem::Fatal { message });
+        }
+        Ok(RoundOutcome {
+            round,
+            accepted: self.accepted,
+            refused: self.refused,
+            num_examples: self.num_examples,
+            accuracy: evaluation.accuracy,
+            loss: evaluation.loss,
+            train_loss: self.train_loss,
+            update_bytes: self.update_bytes,
+            model_digest: self.manifest.model.digest,
+            duration_ms: self.duration_ms,
+        })
+    }
+}
+
+/// What became of a checkpoint.
+#[derive(Debug)]
+pub enum Written {
+    /// It is committed; the initial one has no outcome.
+    Committed(Option<Box<RoundOutcome>>),
+    /// A person paused or ended the run in the meantime.
+    Superseded,
+    /// Its model could not be measured now, and nothing was written.
+    Unmeasured(Box<Unmeasured>, Problem),
+}
+
+/// A round whose model is yet to be measured.
+#[derive(Debug)]
+pub struct Unmeasured {
+    standing: Standing,
+    evaluator: Evaluator,
+    span: Span,
+}
+
+/// A round whose model is being measured, if it was not, and whose checkpoint is being written.
+/// Dropped, it is not written on.
 #[derive(Debug)]
 pub struct Writing {
-    task: AbortOnDropHandle<Result<bool, Problem>>,
-    failed: CancellationToken,
+    task: AbortOnDropHandle<Result<Written, Problem>>,
+    ended: CancellationToken,
 }
 
 impl Writing {
-    /// Writes the checkpoint of a round with so many clients, which goes on in `span`.
-    pub fn begin(study: &Arc<Study>, manifest: Manifest, cohort: usize, span: Span) -> Self {
-        let study = Arc::clone(study);
-        let place = span.scope();
+    /// Has the model of a round measured, unless its `outcome` is known, and writes its checkpoint;
+    /// the round goes on in `span`.
+    pub fn begin(
+        study: &Arc<Study>,
+        evaluator: Evaluator,
+        standing: Standing,
+        outcome: Option<RoundOutcome>,
+        span: Span,
+    ) -> Self {
+        let (study, place) = (Arc::clone(study), span.scope());
         let writing = async move {
-            let (run, round) = (manifest.run, manifest.round);
-            let Some(outcome) = write(&study, manifest).await? else {
-                return Ok(false);
+            let outcome = match outcome {
+                Some(outcome) => outcome,
+                None => match measure(&study, &evaluator, &standing).await {
+                    Err(problem @ Problem::Stalled { .. }) => {
+                        let unmeasured = Unmeasured {
+                            standing,
+                            evaluator,
+                            span,
+                        };
+                        return Ok(Written::Unmeasured(Box::new(unmeasured), problem));
+                    }
+                    measured => measured?,
+                },
             };
-            tell(&study, run, &outcome, cohort, &span);
-            // What was needed until now may go.
-            drop(span);
-            forget_updates(&study, run, round).await;
-            retention::after_commit(&study).await;
-            Ok(true)
+            commit(&study, standing, outcome, span).await
         };
         Self::of(writing.in_scope(place))
+    }
+
+    /// Goes on with what could not be measured.
+    pub fn again(study: &Arc<Study>, unmeasured: Unmeasured) -> Self {
+        let Unmeasured {
+            standing,
+            evaluator,
+            span,
+        } = unmeasured;
+        Self::begin(study, evaluator, standing, None, span)
     }
 
     /// Writes the checkpoint of the initial model, of which no row tells.
@@ -55,42 +146,76 @@ impl Writing {
         Self::of(async move {
             let committing = Box::pin(checkpoint::commit(&study.blobs, manifest));
             attempt(&span, committing).await?;
-            Ok(true)
+            Ok(Written::Committed(None))
         })
     }
 
-    fn of(writing: impl Future<Output = Result<bool, Problem>> + Send + 'static) -> Self {
-        let failed = CancellationToken::new();
-        let telling = failed.clone();
+    fn of(writing: impl Future<Output = Result<Written, Problem>> + Send + 'static) -> Self {
+        let ended = CancellationToken::new();
+        let telling = ended.clone();
         let told = async move {
-            let written = writing.await;
-            if !matches!(written, Ok(true)) {
-                telling.cancel();
-            }
-            written
+            let _told = telling.drop_guard();
+            writing.await
         };
         Self {
             task: AbortOnDropHandle::new(tokio::spawn(told)),
-            failed,
+            ended,
         }
     }
 
-    /// Is cancelled when it is known that the round will not be committed.
+    /// Is cancelled when it is known what became of it.
     #[must_use]
-    pub fn failed(&self) -> &CancellationToken {
-        &self.failed
+    pub fn ended(&self) -> &CancellationToken {
+        &self.ended
     }
 
-    /// Returns when it has come to its end: whether the round is committed. It is not, when a person
-    /// paused or ended the run in the meantime.
+    /// Returns when it has come to its end.
     ///
     /// # Errors
     ///
     /// [`Problem`]; then the run is to be admitted again, which finds what was written.
-    pub async fn ended(&mut self) -> Result<bool, Problem> {
+    pub async fn result(&mut self) -> Result<Written, Problem> {
         let ended = (&mut self.task).await;
         ended.map_err(Problem::fatal("checkpoint"))?
     }
+}
+
+async fn measure(
+    study: &Study,
+    evaluator: &Evaluator,
+    standing: &Standing,
+) -> Result<RoundOutcome, Problem> {
+    let Manifest {
+        round,
+        architecture,
+        model,
+        ..
+    } = &standing.manifest;
+    let measuring = evaluator.measure(study, *round, architecture, model);
+    standing.outcome(&measuring.await?)
+}
+
+/// Has the round committed and told, and what it needed until now deleted.
+async fn commit(
+    study: &Study,
+    standing: Standing,
+    outcome: RoundOutcome,
+    span: Span,
+) -> Result<Written, Problem> {
+    let manifest = Manifest {
+        outcome: Some(outcome),
+        ..standing.manifest
+    };
+    let (run, round) = (manifest.run, manifest.round);
+    let Some(outcome) = write(study, manifest).await? else {
+        return Ok(Written::Superseded);
+    };
+    tell(study, run, &outcome, standing.cohort, &span);
+    // What was needed until now may go.
+    drop(span);
+    forget_updates(study, run, round).await;
+    retention::after_commit(study).await;
+    Ok(Written::Committed(Some(Box::new(outcome))))
 }
 
 /// Makes the round durable: its model, its manifest, the pointer, its row. Says what it achieved, if

@@ -113,21 +113,8 @@ impl ModelSpec {
             Self::Layers { layers: own } => layers.clone_from(own),
         }
         let architecture = Architecture::new(layers)?;
-        let (takes, yields) = (architecture.inputs(), architecture.outputs());
-        if takes != features {
-            return Err(ModelError::Features {
-                takes,
-                given: features,
-            });
-        }
-        match architecture.loss() {
-            super::Loss::Regression => Ok(architecture),
-            _ if yields == classes => Ok(architecture),
-            _ => Err(ModelError::Classes {
-                yields,
-                given: classes,
-            }),
-        }
+        architecture.check_widths(features, classes)?;
+        Ok(architecture)
     }
 }
 

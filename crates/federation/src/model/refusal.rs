@@ -108,6 +108,17 @@ pub enum ModelError {
         /// What there is.
         given: usize,
     },
+    /// Sequences of another length.
+    #[error(
+        "the rows are sequences of {given} tokens, and the model's context is {takes}; import the \
+         text with `--context {takes}`, or choose a model whose context is {given}"
+    )]
+    Context {
+        /// The model's context.
+        takes: usize,
+        /// How long the sequences are.
+        given: usize,
+    },
     /// Labels of another number.
     #[error("the model yields {yields} logits, but there are {given} classes")]
     Classes {

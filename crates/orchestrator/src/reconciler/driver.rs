@@ -162,16 +162,13 @@ impl Driver {
                 self.ended(state, row.finished_at);
                 Ok(Next::Ended)
             }
-            _ if self
-                .failed_writing()
-                .is_some_and(|failed| failed.is_cancelled()) =>
-            {
-                self.write_all().await?;
-                Ok(Next::Step)
-            }
+            _ if self.work.as_ref().is_some_and(Work::has_written) => self.write_all_of(row).await,
             RunState::Paused => {
                 self.turn = None;
                 Ok(Next::Wait)
+            }
+            _ if self.work.as_ref().is_some_and(Work::is_unmeasured) => {
+                self.write_all_of(row).await
             }
             _ if self.turn.is_none() && !self.take_turn() => Ok(Next::WaitForTurn),
             RunState::Pending => {

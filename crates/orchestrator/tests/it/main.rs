@@ -9,7 +9,9 @@ mod relay;
 mod worker;
 mod world;
 
+mod behind;
 mod capacity;
+
 mod facts;
 mod garbage;
 mod leading;

@@ -60,6 +60,8 @@ pub(crate) struct Rules {
     pub(crate) interval: Duration,
     /// Who hears what the artifacts are asked for.
     pub(crate) artifacts: Seams,
+    /// Who hears what compute-core is asked for.
+    pub(crate) calls: Seams,
     /// Bytes that the orchestrator's compute-core may use.
     pub(crate) memory_bytes: u64,
 }
@@ -74,6 +76,7 @@ impl Default for Rules {
             clock: Arc::new(SystemClock::default()),
             interval: Duration::from_secs(3600),
             artifacts: Seams::default(),
+            calls: Seams::default(),
             memory_bytes: 1 << 40,
         }
     }
@@ -141,7 +144,7 @@ impl World {
             blobs: ArtifactStore::local(blobs),
             spool: dir.path().join("spool"),
             queue: Counted::new(queue, Arc::clone(&rules.clock), metrics.queue.clone()),
-            engine: Engine::over(channel(&compute)),
+            engine: Engine::over(channel(&compute).through(rules.calls.clone())),
             fleet: Fleet::new(Duration::from_secs(2)),
             clock: Arc::clone(&rules.clock),
             telemetry,

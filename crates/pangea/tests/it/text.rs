@@ -298,8 +298,9 @@ async fn a_model_that_does_not_fit_a_text_is_refused_by_submit_and_validate_alik
                   }, { kind: tied_head }] }";
     assert_eq!(
         desk.refused_job(&changed(JOB, &[(gpt, layers)])).await,
-        "error: model: does not fit a text of context 24 and 26 characters: the model takes rows \
-         of 32 features, but there are 24 (INVALID_JOB)\n"
+        "error: model: does not fit a text of context 24 and 26 characters: the rows are \
+         sequences of 24 tokens, and the model's context is 32; import the text with `--context \
+         32`, or choose a model whose context is 24 (INVALID_JOB)\n"
     );
     let large = "{ kind: gpt, blocks: 80, width: 4096 }";
     assert_eq!(
@@ -325,5 +326,22 @@ async fn a_model_that_does_not_fit_a_text_is_refused_by_submit_and_validate_alik
         told,
         "error: model: words@2 and data set \"other\" are not of the same characters: the model \
          alone knows \".\", the data set alone has \"!\" (INVALID_JOB)\n"
+    );
+
+    // And with sequences of its context.
+    let longer = ["--context", "48", "--name", "longer"];
+    desk.json(&[&["dataset", "import", GRAMMAR, "--text"], &longer[..]].concat())
+        .await;
+    let told = desk
+        .refused_job(&changed(
+            &further,
+            &[("name: words, part", "name: longer, part")],
+        ))
+        .await;
+    assert_eq!(
+        told,
+        "error: model: words@2 does not fit a text of context 48 and 26 characters: the rows are \
+         sequences of 48 tokens, and the model's context is 24; import the text with `--context \
+         24`, or choose a model whose context is 48 (INVALID_JOB)\n"
     );
 }

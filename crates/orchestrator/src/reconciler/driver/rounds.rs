@@ -50,10 +50,20 @@ impl Driver {
         written
     }
 
-    /// Is cancelled when the checkpoint that is being written will not be.
-    pub(super) fn failed_writing(&self) -> Option<CancellationToken> {
+    /// The same, as a step of its own.
+    pub(super) async fn write_all_of(&mut self, row: RunRow) -> Result<Next, Problem> {
+        self.has_changed = false;
+        self.write_all().await?;
+        if !self.has_changed {
+            self.row = Some(row);
+        }
+        Ok(Next::Step)
+    }
+
+    /// Is cancelled when it is known what became of the checkpoint that is being written.
+    pub(super) fn end_of_writing(&self) -> Option<CancellationToken> {
         let writing = self.work.as_ref()?.writing.as_ref()?;
-        Some(writing.failed().clone())
+        Some(writing.ended().clone())
     }
 
     /// Lets go of what is known of a run whose checkpoint could not be written. It is admitted

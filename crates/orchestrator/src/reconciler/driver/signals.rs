@@ -20,10 +20,10 @@ impl Driver {
     pub(super) async fn wait(&mut self, span: Duration, for_turn: bool) {
         let clock = Arc::clone(&self.study.clock);
         let turns = Arc::clone(&self.turns);
-        let failed = self.failed_writing();
-        let failed = async {
-            match failed {
-                Some(failed) => failed.cancelled().await,
+        let ended = self.end_of_writing();
+        let ended = async {
+            match ended {
+                Some(ended) => ended.cancelled().await,
                 None => std::future::pending().await,
             }
         };
@@ -36,7 +36,7 @@ impl Driver {
                 None
             }
             () = self.sessions.rung() => None,
-            () = failed => None,
+            () = ended => None,
             () = clock.sleep(span) => {
                 self.idle = true;
                 self.row = None;

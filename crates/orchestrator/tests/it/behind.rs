@@ -1,0 +1,252 @@
+//! What is done behind a round that trains: the last model is measured, and its checkpoint written.
+
+use std::future::ready;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use federation::job::JobDraft;
+use federation::run::RunState;
+use federation::stop::{Metric, Target};
+use orchestrator::checkpoint::{self, Manifest};
+use seams::{Call, Listener, Passage, Seams, Waiting};
+use tokio::sync::Semaphore;
+
+use crate::commits::committed;
+use crate::worker::Worker;
+use crate::world::{Rules, World, job};
+
+/// The call in which a checkpoint comes to the disk.
+const SETTLE: &str = "settle";
+
+/// The call in which a model is measured.
+const EVALUATE: &str = "/pangea.v1.Compute/Evaluate";
+
+/// Lets so many calls of an operation through, and the others when it is opened.
+#[derive(Debug)]
+struct Gate {
+    operation: &'static str,
+    free: AtomicU32,
+    opened: Semaphore,
+}
+
+impl Gate {
+    fn after(free: u32, operation: &'static str) -> Arc<Self> {
+        Arc::new(Self {
+            operation,
+            free: AtomicU32::new(free),
+            opened: Semaphore::new(0),
+        })
+    }
+
+    fn open(&self) {
+        self.opened.close();
+    }
+}
+
+/// A gate, as those hear of it who are to wait at it.
+#[derive(Debug)]
+struct At(Arc<Gate>);
+
+impl Listener for At {
+    fn hear(&self, call: Call<'_>) -> Option<Waiting> {
+        let gate = Arc::clone(&self.0);
+        if call.operation != gate.operation || take(&gate.free) {
+            return None;
+        }
+        Some(Box::pin(async move {
+            // It has no permits, and is closed some day.
+            drop(gate.opened.acquire().await);
+            Passage::Free
+        }))
+    }
+}
+
+/// Refuses so many calls of an operation.
+#[derive(Debug)]
+struct Refused {
+    operation: &'static str,
+    left: AtomicU32,
+}
+
+impl Refused {
+    fn times(left: u32, operation: &'static str) -> Seams {
+        let left = AtomicU32::new(left);
+        Seams::heard_by(Arc::new(Self { operation, left }))
+    }
+}
+
+impl Listener for Refused {
+    fn hear(&self, call: Call<'_>) -> Option<Waiting> {
+        let refuses = call.operation == self.operation && take(&self.left);
+        refuses.then(|| -> Waiting { Box::pin(ready(Passage::Refused)) })
+    }
+}
+
+/// Takes one of what is left, if anything is.
+fn take(left: &AtomicU32) -> bool {
+    let taken = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+        left.checked_sub(1)
+    });
+    taken.is_ok()
+}
+
+fn at(gate: &Arc<Gate>) -> Seams {
+    Seams::heard_by(Arc::new(At(Arc::clone(gate))))
+}
+
+async fn manifest(world: &World, run: federation::RunId, round: u32) -> Option<Manifest> {
+    let manifest = checkpoint::manifest(&world.study.blobs, run, round);
+    manifest.await.unwrap()
+}
+
+/// The digests of a run's models, one after the other.
+async fn models(job: JobDraft, rounds: u32, tasks: usize) -> Vec<federation::Digest> {
+    let world = World::new(Rules::default()).await;
+    let mut worker = Worker::connect(&world, "w").await;
+    let run = world.submit(job).await;
+    worker.work_on(tasks).await;
+    world.until_state(run, RunState::Completed).await;
+    let mut digests = Vec::new();
+    for round in 0..=rounds {
+        digests.push(committed(&world.study, run, round).await.model.digest);
+    }
+    digests
+}
+
+#[tokio::test]
+async fn the_first_round_trains_while_the_initial_checkpoint_is_written() {
+    let gate = Gate::after(0, SETTLE);
+    let rules = Rules {
+        artifacts: at(&gate),
+        ..Rules::default()
+    };
+    let world = World::new(rules).await;
+    let mut worker = Worker::connect(&world, "w").await;
+    let run = world.submit(job(1, 1)).await;
+    worker.work_on(1).await;
+    assert_eq!(manifest(&world, run, 0).await, None, "it is not written");
+    gate.open();
+    world.until_state(run, RunState::Completed).await;
+    let first = committed(&world.study, run, 1).await;
+    let initial = committed(&world.study, run, 0).await;
+    assert_eq!(first.parent, Some(initial.model.digest));
+}
+
+#[tokio::test]
+async fn a_round_trains_while_the_last_one_is_written() {
+    let gate = Gate::after(1, SETTLE);
+    let rules = Rules {
+        artifacts: at(&gate),
+        ..Rules::default()
+    };
+    let world = World::new(rules).await;
+    let mut worker = Worker::connect(&world, "w").await;
+    let run = world.submit(job(1, 3)).await;
+    let leased = worker.work_on(2).await;
+    assert_eq!(leased[1].id.round, 2);
+    assert_eq!(manifest(&world, run, 1).await, None, "it is not written");
+    assert!(worker.lease_now().await.is_none(), "one round is ahead");
+    gate.open();
+    worker.work_on(1).await;
+    world.until_state(run, RunState::Completed).await;
+    committed(&world.study, run, 3).await;
+}
+
+#[tokio::test]
+async fn a_round_trains_while_the_last_model_is_measured() {
+    let gate = Gate::after(0, EVALUATE);
+    let rules = Rules {
+        calls: at(&gate),
+        ..Rules::default()
+    };
+    let world = World::new(rules).await;
+    let mut worker = Worker::connect(&world, "w").await;
+    let run = world.submit(job(1, 2)).await;
+    let leased = worker.work_on(2).await;
+    assert_eq!(leased[1].id.round, 2);
+    assert_eq!(manifest(&world, run, 1).await, None, "it is not measured");
+    gate.open();
+    world.until_state(run, RunState::Completed).await;
+    let manifest = committed(&world.study, run, 2).await;
+    let outcome = manifest.outcome.unwrap();
+    let shown = format!(
+        "federated_model_accuracy{{run=\"{run}\"}} {}",
+        outcome.accuracy.unwrap()
+    );
+    world.until_shown(&[&shown]).await;
+}
+
+#[tokio::test]
+async fn no_round_begins_before_it_is_known_whether_the_run_stops() {
+    let gate = Gate::after(0, EVALUATE);
+    let rules = Rules {
+        calls: at(&gate),
+        ..Rules::default()
+    };
+    let world = World::new(rules).await;
+    let mut worker = Worker::connect(&world, "w").await;
+    let mut job = job(1, 2);
+    job.stop.target = Some(Target {
+        metric: Metric::Loss,
+        value: 1e9,
+    });
+    let run = world.submit(job).await;
+    worker.work_on(1).await;
+    assert!(worker.lease_now().await.is_none());
+    gate.open();
+    let row = world.until_state(run, RunState::Completed).await;
+    assert_eq!(row.rounds_committed, 1, "{}", row.reason);
+    assert!(worker.lease_now().await.is_none());
+}
+
+#[tokio::test]
+async fn an_initial_checkpoint_is_tried_again_and_no_task_is_sent_twice_for_it() {
+    let rules = Rules {
+        artifacts: Refused::times(3, SETTLE),
+        ..Rules::default()
+    };
+    let world = World::new(rules).await;
+    let mut worker = Worker::connect(&world, "w").await;
+    let run = world.submit(job(2, 1)).await;
+    let stalls = "pangea_stalls_total{waiting_for=\"artifacts\"} 1";
+    world.until_shown(&[stalls]).await;
+    worker.work_on(2).await;
+    world.until_state(run, RunState::Completed).await;
+    assert!(worker.lease_now().await.is_none());
+    let receipts = world.receipts(run, 1).await;
+    assert_eq!(receipts.len(), 2, "{receipts:#?}");
+}
+
+#[tokio::test]
+async fn a_model_that_cannot_be_measured_now_is_measured_later_and_no_task_is_sent_twice_for_it() {
+    let rules = Rules {
+        calls: Refused::times(3, EVALUATE),
+        ..Rules::default()
+    };
+    let world = World::new(rules).await;
+    let mut worker = Worker::connect(&world, "w").await;
+    let run = world.submit(job(2, 2)).await;
+    worker.work_on(2).await;
+    let stalls = "pangea_stalls_total{waiting_for=\"compute-core\"} 3";
+    world.until_shown(&[stalls]).await;
+    worker.work_on(2).await;
+    world.until_state(run, RunState::Completed).await;
+    for round in [1, 2] {
+        let receipts = world.receipts(run, round).await;
+        assert_eq!(receipts.len(), 2, "{receipts:#?}");
+    }
+    assert!(worker.lease_now().await.is_none());
+}
+
+#[tokio::test]
+async fn models_are_the_same_whether_rounds_wait_for_what_is_measured_or_not() {
+    let mut waiting = job(2, 3);
+    // Never reached.
+    waiting.stop.target = Some(Target {
+        metric: Metric::Loss,
+        value: -1.0,
+    });
+    let behind = models(job(2, 3), 3, 6).await;
+    let waited = models(waiting, 3, 6).await;
+    assert_eq!(behind, waited);
+}
