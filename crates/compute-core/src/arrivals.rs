@@ -14,7 +14,17 @@ const BYTES_PER_SECOND: f64 = 250e6;
 /// How long anybody is waited for at least.
 const PATIENCE: Duration = Duration::from_millis(10);
 
-type Turns = HashMap<Digest, Arc<tokio::sync::Mutex<()>>>;
+/// How long anybody is waited for at most by who only asks.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+
+type Turns = HashMap<Digest, OnItsWay>;
+
+/// A body that somebody brings.
+#[derive(Debug, Clone, Default)]
+struct OnItsWay {
+    lock: Arc<tokio::sync::Mutex<()>>,
+    len: u64,
+}
 
 /// Who brings what.
 #[derive(Debug, Clone, Default)]
@@ -33,7 +43,12 @@ impl Arrivals {
     /// Waits while somebody else brings this body of `len` bytes, for no longer than that takes on a
     /// fast line: whoever is behind a slow one keeps nobody waiting. It may be there after that.
     pub(crate) async fn turn(&self, digest: Digest, len: u64) -> Turn {
-        let lock = Arc::clone(self.turns().entry(digest).or_default());
+        let lock = {
+            let mut turns = self.turns();
+            let coming = turns.entry(digest).or_default();
+            coming.len = len;
+            Arc::clone(&coming.lock)
+        };
         #[expect(
             clippy::cast_precision_loss,
             reason = "it is a time to the microsecond"
@@ -49,6 +64,15 @@ impl Arrivals {
         turn
     }
 
+    /// Waits likewise while somebody brings this body, if anybody does, but not so long that who asks
+    /// would think that nobody answers.
+    pub(crate) async fn settled(&self, digest: Digest) {
+        let coming = self.turns().get(&digest).map(|coming| coming.len);
+        if let Some(len) = coming {
+            drop(timeout(ANSWERED_WITHIN, self.turn(digest, len)).await);
+        }
+    }
+
     fn turns(&self) -> MutexGuard<'_, Turns> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -58,7 +82,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         drop(self.guard.take());
         let mut turns = self.arrivals.turns();
-        let is_last = |lock: &Arc<_>| Arc::strong_count(lock) == 1;
+        let is_last = |coming: &OnItsWay| Arc::strong_count(&coming.lock) == 1;
         if turns.get(&self.digest).is_some_and(is_last) {
             turns.remove(&self.digest);
         }
@@ -82,6 +106,20 @@ mod tests {
         let (second, ()) = tokio::join!(arrivals.turn(digest, 6), async { drop(first) });
         assert!(second.guard.is_some());
         drop((late, other, second));
+        assert!(arrivals.turns().is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_a_body_that_somebody_brings_is_answered_when_it_is_there() {
+        let arrivals = Arrivals::default();
+        let digest = Digest::of(b"pangea");
+        arrivals.settled(digest).await;
+        // So large that it is waited for until it is there.
+        let bringing = arrivals.turn(digest, 1 << 40).await;
+        let mut asking = Box::pin(arrivals.settled(digest));
+        assert!(futures::poll!(&mut asking).is_pending());
+        drop(bringing);
+        asking.await;
         assert!(arrivals.turns().is_empty());
     }
 }

@@ -141,23 +141,26 @@ impl Service {
         Ok(chunks(body::parameters_header(&model, &bytes), bytes))
     }
 
-    fn missing(&self, mut digests: Vec<String>) -> Result<Vec<String>, Status> {
+    /// Which of the digests are not held. What somebody brings just now is waited for.
+    async fn missing(&self, digests: Vec<String>) -> Result<Vec<String>, Status> {
         let timer = self.metrics.processing.of("has").start();
-        let mut invalid = None;
-        digests.retain(|digest| match fault::digest("digests", digest) {
-            Ok(digest) => !self.cache.holds(&digest),
-            Err(status) => {
-                invalid = Some(status);
-                false
+        let mut missing = Vec::with_capacity(digests.len());
+        for digest in digests {
+            if !self.will_hold("digests", &digest).await? {
+                missing.push(digest);
             }
-        });
-        if let Some(status) = invalid {
-            return Err(status);
         }
-        let misses = self.metrics.cache_misses.of("memory");
-        misses.inc_by(digests.len() as u64);
         timer.stop();
-        Ok(digests)
+        Ok(missing)
+    }
+
+    /// Whether the body that a field names is held, or is as soon as it is whose bytes come just now.
+    async fn will_hold(&self, field: &str, digest: &str) -> Result<bool, Status> {
+        let digest = fault::digest(field, digest)?;
+        if !self.cache.holds(&digest) {
+            self.arrivals.settled(digest).await;
+        }
+        Ok(self.cache.holds(&digest))
     }
 
     async fn hold(&self, mut chunks: Streaming<BodyChunk>) -> Result<String, Status> {
@@ -170,6 +173,7 @@ impl Service {
         if !self.cache.holds(&digest) {
             let bytes = body::receive_rest(&header, chunks).await;
             let bytes = bytes.map_err(fault::body)?;
+            self.metrics.cache_misses.of("memory").inc();
             self.count_bytes("put", bytes.len());
             let tensors = header.tensors;
             let evicted = self.cache.put(digest, Held { tensors, bytes });
@@ -284,7 +288,7 @@ impl Compute for Service {
     }
 
     async fn has(&self, request: Request<HasRequest>) -> Result<Response<HasResponse>, Status> {
-        let missing = self.missing(request.into_inner().digests);
+        let missing = self.missing(request.into_inner().digests).await;
         let missing = self.metrics.counted(missing)?;
         Ok(Response::new(HasResponse { missing }))
     }
@@ -304,7 +308,8 @@ impl Compute for Service {
         &self,
         request: Request<TrainRequest>,
     ) -> Result<Response<Self::TrainStream>, Status> {
-        let training = self.metrics.counted(self.plan(request.into_inner()))?;
+        let planned = self.plan(request.into_inner()).await;
+        let training = self.metrics.counted(planned)?;
         let (replies, stream) = mpsc::channel(REPLIES);
         let service = self.clone();
         let trained = async move { service.train_in_turn(training, replies).await };

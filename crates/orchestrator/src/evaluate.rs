@@ -61,6 +61,8 @@ impl Evaluator {
             examples: stored(&study.blobs, &examples, &test.blob),
         };
         let engine = study.engine.with_kernels(self.kernel_class);
+        // The next round's trainings are about to ask for the model there too.
+        engine.bring(&inputs.parameters).await?;
         engine.evaluate(architecture, inputs).await
     }
 }

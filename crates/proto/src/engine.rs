@@ -369,11 +369,21 @@ impl Engine {
             .missing;
         for input in inputs {
             if missing.contains(&input.body.digest) {
-                let pieces = (input.load)().await.map_err(EngineError::Load)?;
-                self.put(input.body.clone(), pieces).await?;
+                self.bring(input).await?;
             }
         }
         Ok(())
+    }
+
+    /// Gives compute-core an input without asking whether it holds it: one that is new to everybody.
+    /// Who asks for it meanwhile waits for it there.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`].
+    pub async fn bring(&self, input: &Input<'_>) -> Result<(), EngineError> {
+        let pieces = (input.load)().await.map_err(EngineError::Load)?;
+        self.put(input.body.clone(), pieces).await
     }
 
     async fn put(&self, body: Body, pieces: Pieces) -> Result<(), EngineError> {
