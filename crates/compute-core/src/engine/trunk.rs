@@ -10,12 +10,14 @@ mod attention;
 mod block_work;
 mod convolution;
 mod held;
+mod im2col;
 mod norm;
 mod op;
 mod panels;
 mod plan;
 mod update;
 mod window;
+mod winograd;
 
 pub(super) use block_work::token_index;
 pub(super) use held::{Held, Known, Slopes};

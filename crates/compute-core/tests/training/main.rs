@@ -253,7 +253,7 @@ fn only_complete_passes_are_epochs() {
 /// A small convolutional model of rows of 300 numbers.
 fn cnn() -> Architecture {
     let spec = ModelSpec::Cnn {
-        channels: vec![16, 24],
+        channels: vec![16, 32],
         kernel: 3,
         hidden: vec![64],
         image: Some([3, 10, 10]),

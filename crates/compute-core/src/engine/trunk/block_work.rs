@@ -10,7 +10,7 @@ use super::op::Flow;
 use super::panels::{self, transpose};
 use super::window::Window;
 
-/// A convolution of every image of a block; `kept` is one stretch for each.
+/// A convolution of every image of a block, group by group; `kept` is one stretch for each image.
 pub(super) fn convolve(
     convolution: &Convolution,
     input: &[f32],
@@ -20,12 +20,15 @@ pub(super) fn convolve(
     kept: &mut [f32],
 ) {
     let (bias, _) = own.split_at(convolution.outputs);
-    let images = input.chunks_exact(convolution.in_len());
-    let outs = output.chunks_exact_mut(convolution.out_len());
-    let mut kept = each(kept, images.len());
+    let (group, count) = (convolution.group(), input.len() / convolution.in_len());
+    let images = input.chunks(group * convolution.in_len());
+    let outs = output.chunks_mut(group * convolution.out_len());
+    let kept_len = kept.len() / count.max(1);
+    let mut kept = kept.chunks_mut((group * kept_len).max(1));
     let mut bench = convolution.bench(bench);
-    for (image, out) in images.zip(outs) {
-        convolution.forward(image, (bias, prepared), &mut bench, out, kept());
+    for (images, out) in images.zip(outs) {
+        let kept = kept.next().unwrap_or_default();
+        convolution.forward(images, (bias, prepared), &mut bench, out, kept);
     }
 }
 

@@ -199,7 +199,7 @@ impl<'a> Known<'a> {
     }
 
     /// What each block summed for a layer, in the order of blocks.
-    pub(super) fn sums(&self, op: &'a Op) -> impl Iterator<Item = &'a [f32]> {
+    pub(super) fn sums(&self, op: &'a Op) -> impl Iterator<Item = &'a [f32]> + Clone {
         let blocks = self.rows.div_ceil(Trunk::block(self.rows));
         let all = self.slopes.sums.chunks(self.trunk.sums_len.max(1));
         all.take(blocks)

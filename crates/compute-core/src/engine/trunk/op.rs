@@ -329,17 +329,18 @@ impl Op {
             Flow::None => None,
             Flow::Fresh | Flow::Added => block.slots[self.input],
         };
-        for row in 0..rows {
-            let image = &block.values.get(self.input)[row * in_len..][..in_len];
-            let kept = &kept[row * kept_len..][..kept_len];
+        for row in (0..rows).step_by(convolution.group()) {
+            let count = convolution.group().min(rows - row);
+            let images = &block.values.get(self.input)[row * in_len..][..count * in_len];
+            let kept = &kept[row * kept_len..][..count * kept_len];
             let seen = match convolution.curve.keeps_input() {
                 true => kept,
-                false => &output[row * out_len..][..out_len],
+                false => &output[row * out_len..][..count * out_len],
             };
             let (gradient, below) = match target {
                 Some(slot) => {
                     let (gradient, below) = block.gradients.pair_mut(own_slot, slot);
-                    let below = &mut below[row * in_len..][..in_len];
+                    let below = &mut below[row * in_len..][..count * in_len];
                     if self.flow == Flow::Fresh {
                         below.fill(0.0);
                     }
@@ -347,9 +348,9 @@ impl Op {
                 }
                 None => (block.gradients.get_mut(own_slot), None),
             };
-            let gradient = &mut gradient[row * out_len..][..out_len];
+            let gradient = &mut gradient[row * out_len..][..count * out_len];
             convolution.backward(
-                image,
+                images,
                 prepared,
                 &mut bench,
                 (gradient, seen, kept),

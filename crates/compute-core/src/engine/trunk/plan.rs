@@ -217,15 +217,15 @@ impl Plan {
             curve: Curve::default(),
             pool: None,
         };
-        let weight = convolution.window() * outputs;
+        let weight = convolution.weight_len();
         self.trunk.products += out_height * out_width * weight;
-        let (own, bench) = (outputs + weight, convolution.bench_len());
+        let (laid_out, bench) = (convolution.laid_out_len(), convolution.bench_len());
         self.push(
             Kind::Convolution(convolution),
             shape,
-            own,
-            2 * weight,
-            own,
+            outputs + weight,
+            2 * laid_out,
+            outputs + laid_out,
             bench,
         );
     }

@@ -99,10 +99,10 @@ impl Update<'_> {
                 bias.fill(0.0);
                 weight.fill(0.0);
                 for sums in known.sums(op) {
-                    let (bias_sums, weight_sums) = sums.split_at(convolution.outputs);
-                    add(bias_sums, bias);
-                    convolution.restore(weight_sums, weight);
+                    add(&sums[..convolution.outputs], bias);
                 }
+                let sums = known.sums(op);
+                convolution.restore(sums.map(|sums| &sums[convolution.outputs..]), weight);
             }
             Kind::Norm { .. } => {
                 rest.gradient.fill(0.0);
