@@ -49,7 +49,8 @@ def training(lines):
              f"{line['samples_per_second_2']:,.0f}", spread(line, "share_of_gemm"), spread(line, "ratio_2_to_1"))
             for line in lines]
     columns = ["model", "batch", "samples/s, 1 thread", "2 threads", "share of sgemm, 1 thread", "2 threads ÷ 1"]
-    targets = f"Aims: {TARGETS['share of sgemm, 1 thread']}; 2 threads ÷ 1 {TARGETS['2 threads ÷ 1']}."
+    targets = (f"Aims: {TARGETS['share of sgemm, 1 thread']}; 2 threads ÷ 1 {TARGETS['2 threads ÷ 1']}. A convolution "
+               "counts with the arithmetic of its windows, of which tiles take less than half.")
     return table("Training", columns, rows, targets)
 
 
@@ -133,11 +134,15 @@ FLOWER = {("digits-2", "grpc"): 8, ("digits-8", "grpc"): 8, ("digits-2", "deploy
           ("params-10m", "grpc"): 12, ("params-50m", "grpc"): 15, ("clients-2000", "simulation"): 50}
 
 
-def beside_flower(lines):
+def beside_flower(heading):
+    return lambda lines: rounds_beside_flower(heading, lines)
+
+
+def rounds_beside_flower(heading, lines):
     rows = [(line["case"], line["mode"], around(line["ours"], 4), around(line["theirs"], 4),
              around(inverse(line["ours_per_theirs"]), 1), f"≥ {FLOWER[line['case'], line['mode']]}") for line in lines]
     columns = ["case", "Flower's mode", "ours, s", "Flower, s", "Flower ÷ ours", "aim"]
-    return table("A round beside Flower", columns, rows)
+    return table(heading, columns, rows)
 
 
 def inverse(ratio):
@@ -155,7 +160,9 @@ SECTIONS = {
     "engine.native": beside_native,
     "engine.peers": beside_pytorch,
     "rounds.floor": floors,
-    "rounds.peers": beside_flower,
+    "rounds.peers": beside_flower("A round beside Flower"),
+    "rounds.peers_large": beside_flower("A round of 50 M parameters beside Flower"),
+    "rounds.peers_deployed": beside_flower("A round beside Flower as it is deployed"),
     "rounds.memory": memory,
     "backends.localstack": through_localstack,
     "parts.fold": folding,

@@ -135,10 +135,23 @@ def memory():
 
 
 def peers():
-    """Beside Flower's fastest mode, its deployed one, and its simulation."""
-    for mode, case in [("grpc", "digits-2"), ("grpc", "digits-8"), ("grpc", "params-1m"),
-                       ("grpc", "params-10m"), ("simulation", "clients-2000"), ("grpc", "params-50m"),
-                       ("deployed", "digits-2")]:
+    """Beside Flower's fastest mode, and its simulation where that is meant for it."""
+    return beside_flower([("grpc", "digits-2"), ("grpc", "digits-8"), ("grpc", "params-1m"),
+                          ("grpc", "params-10m"), ("simulation", "clients-2000")])
+
+
+def peers_large():
+    """The same with a model that takes Flower seconds."""
+    return beside_flower([("grpc", "params-50m")])
+
+
+def peers_deployed():
+    """Beside Flower as it is deployed."""
+    return beside_flower([("deployed", "digits-2")])
+
+
+def beside_flower(cases):
+    for mode, case in cases:
         turns = alternate.in_turns(
             lambda: measure(case, "processes")["seconds"],
             lambda: alternate.peer("flower_rounds.py", mode, case)[0]["seconds_per_round"],

@@ -27,7 +27,8 @@ from house import ROOT
 # What is measured, in the order of the page: the module that does it, and whether it needs peers.
 MEASURES = [(engine.limits, False), (engine.native, False), (parts.fold, False), (parts.digest, False), (parts.stream, False), (parts.start, False),
             (parts.sizes, False), (rounds.floor, False), (rounds.memory, False), (backends.localstack, False),
-            (engine.peers, True), (rounds.peers, True), (parts.fold_peers, True)]
+            (engine.peers, True), (rounds.peers, True), (rounds.peers_large, True), (rounds.peers_deployed, True),
+            (parts.fold_peers, True)]
 
 
 def where():
