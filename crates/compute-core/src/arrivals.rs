@@ -14,8 +14,8 @@ const BYTES_PER_SECOND: f64 = 250e6;
 /// How long anybody is waited for at least.
 const PATIENCE: Duration = Duration::from_millis(10);
 
-/// How long anybody is waited for at most by who only asks.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+/// How long anybody is waited for at most by who only asks, and hears nothing meanwhile.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(500);
 
 type Turns = HashMap<Digest, OnItsWay>;
 
@@ -64,13 +64,18 @@ impl Arrivals {
         turn
     }
 
-    /// Waits likewise while somebody brings this body, if anybody does, but not so long that who asks
-    /// would think that nobody answers.
-    pub(crate) async fn settled(&self, digest: Digest) {
-        let coming = self.turns().get(&digest).map(|coming| coming.len);
-        if let Some(len) = coming {
-            drop(timeout(ANSWERED_WITHIN, self.turn(digest, len)).await);
-        }
+    /// Waits likewise while somebody brings any of these bodies, but not so long that who asks would
+    /// think that nobody answers.
+    pub(crate) async fn settled(&self, digests: &[Digest]) {
+        let settled = async {
+            for digest in digests {
+                let coming = self.turns().get(digest).map(|coming| coming.len);
+                if let Some(len) = coming {
+                    drop(self.turn(*digest, len).await);
+                }
+            }
+        };
+        drop(timeout(ANSWERED_WITHIN, settled).await);
     }
 
     fn turns(&self) -> MutexGuard<'_, Turns> {
@@ -113,10 +118,11 @@ mod tests {
     async fn who_asks_for_a_body_that_somebody_brings_is_answered_when_it_is_there() {
         let arrivals = Arrivals::default();
         let digest = Digest::of(b"pangea");
-        arrivals.settled(digest).await;
+        arrivals.settled(&[digest]).await;
+        let digests = [digest];
         // So large that it is waited for until it is there.
         let bringing = arrivals.turn(digest, 1 << 40).await;
-        let mut asking = Box::pin(arrivals.settled(digest));
+        let mut asking = Box::pin(arrivals.settled(&digests));
         assert!(futures::poll!(&mut asking).is_pending());
         drop(bringing);
         asking.await;

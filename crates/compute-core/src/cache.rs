@@ -36,7 +36,7 @@ struct Inner {
 struct Entry {
     held: Arc<Held>,
     last_use: u64,
-    /// Whether nobody has used it yet: who put it was told that it was missing.
+    /// Whether nobody has used it yet: it had to be brought for that.
     is_new: bool,
 }
 

@@ -50,7 +50,7 @@ telemetry::metrics! {
         /// Bodies that a call used and that were held before; the first use of one that had to be sent
         /// is none of them.
         pub cache_hits: Each<IntCounter> = "cache_hits_total" {tier in TIERS}, rows: "S3-20";
-        /// Bodies that a caller was about to use and that had to be sent.
+        /// Bodies that were sent because they were not held.
         pub cache_misses: Each<IntCounter> = "cache_misses_total" {tier in TIERS}, rows: "S3-21";
         /// Bodies that were let go of to make room for others.
         pub cache_evictions: Each<IntCounter> = "cache_evictions_total" {tier in TIERS};

@@ -144,23 +144,25 @@ impl Service {
     /// Which of the digests are not held. What somebody brings just now is waited for.
     async fn missing(&self, digests: Vec<String>) -> Result<Vec<String>, Status> {
         let timer = self.metrics.processing.of("has").start();
-        let mut missing = Vec::with_capacity(digests.len());
-        for digest in digests {
-            if !self.will_hold("digests", &digest).await? {
-                missing.push(digest);
-            }
-        }
+        self.settle("digests", &digests).await?;
+        let mut missing = digests;
+        missing.retain(|digest| {
+            let digest = digest.parse();
+            !digest.is_ok_and(|digest| self.cache.holds(&digest))
+        });
         timer.stop();
         Ok(missing)
     }
 
-    /// Whether the body that a field names is held, or is as soon as it is whose bytes come just now.
-    async fn will_hold(&self, field: &str, digest: &str) -> Result<bool, Status> {
-        let digest = fault::digest(field, digest)?;
-        if !self.cache.holds(&digest) {
-            self.arrivals.settled(digest).await;
+    /// Waits for those of the bodies of a field that are not held and that somebody brings just now.
+    async fn settle(&self, field: &str, digests: &[String]) -> Result<(), Status> {
+        let mut wanted = Vec::with_capacity(digests.len());
+        for digest in digests {
+            wanted.push(fault::digest(field, digest)?);
         }
-        Ok(self.cache.holds(&digest))
+        wanted.retain(|digest| !self.cache.holds(digest));
+        self.arrivals.settled(&wanted).await;
+        Ok(())
     }
 
     async fn hold(&self, mut chunks: Streaming<BodyChunk>) -> Result<String, Status> {
@@ -308,7 +310,7 @@ impl Compute for Service {
         &self,
         request: Request<TrainRequest>,
     ) -> Result<Response<Self::TrainStream>, Status> {
-        let planned = self.plan(request.into_inner()).await;
+        let planned = self.prepare_training(request.into_inner()).await;
         let training = self.metrics.counted(planned)?;
         let (replies, stream) = mpsc::channel(REPLIES);
         let service = self.clone();

@@ -115,6 +115,6 @@ pub struct RoundOutcome {
     pub update_bytes: u64,
     /// Of the checkpoint's safetensors file.
     pub model_digest: Digest,
-    /// From opening the round to its commit.
+    /// From opening the round to its model, before that is measured and committed.
     pub duration_ms: u64,
 }

@@ -231,7 +231,6 @@ impl From<JobSpec> for JobDraft {
     }
 }
 
-/// The shape of a model on a data set.
 fn canonical_json(draft: &JobDraft) -> Vec<u8> {
     serde_json::to_vec(draft).expect("a draft has only text keys, which JSON can hold")
 }

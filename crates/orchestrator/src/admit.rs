@@ -23,7 +23,7 @@ use crate::metrics::rounds::Shown;
 use crate::problem::Problem;
 use crate::store::{OpenRound, RunRow};
 use crate::study::Study;
-use crate::writing::{Unmeasured, Writing, Written};
+use crate::writing::{Writing, Written};
 
 /// Rounds read at once.
 const PAGE: u32 = 1000;
@@ -47,8 +47,6 @@ pub struct Work {
     pub is_lost: bool,
     /// Whether the initial checkpoint could not be written, and is to be once more.
     pub is_unwritten: bool,
-    /// The last model that stands, if it could not be measured, and is to be once more.
-    pub unmeasured: Option<Box<Unmeasured>>,
     /// The metrics of each round whose model stands, where a stop rule looks at them.
     pub history: Vec<RoundMetrics>,
     /// The round that has not ended.
@@ -90,7 +88,10 @@ pub async fn admit(study: &Arc<Study>, row: &RunRow) -> Result<Work, Problem> {
         .await?;
     let mut work = Work {
         run: row.run,
-        history: history(study, row.run).await?,
+        history: match spec.stop.looks_at_metrics() {
+            true => history(study, row.run).await?,
+            false => Vec::new(),
+        },
         spec,
         dataset: Arc::new(dataset),
         shards,
@@ -98,7 +99,6 @@ pub async fn admit(study: &Arc<Study>, row: &RunRow) -> Result<Work, Problem> {
         checkpoint,
         is_lost: false,
         is_unwritten: false,
-        unmeasured: None,
         round: None,
         folded: None,
         to_dispatch: Vec::new(),
@@ -127,19 +127,19 @@ impl Work {
     ///
     /// # Errors
     ///
-    /// [`Problem`]; then the run is to be admitted again. But the next call has a model measured once
-    /// more that could not be, and the initial checkpoint written: the first round goes on meanwhile.
+    /// [`Problem`]; then the run is to be admitted again. But a model that cannot be measured now is tried
+    /// on and on, and the next call has the initial checkpoint written once more.
     pub async fn written(&mut self, study: &Arc<Study>) -> Result<bool, Problem> {
         if std::mem::take(&mut self.is_unwritten) {
             self.writing = Some(Writing::begin_initial(study, self.checkpoint.clone()));
-        }
-        if let Some(unmeasured) = self.unmeasured.take() {
-            self.writing = Some(Writing::again(study, *unmeasured));
         }
         let Some(writing) = &mut self.writing else {
             return Ok(!self.is_lost);
         };
         let written = writing.result().await;
+        if let Ok(Written::Waiting(problem)) = written {
+            return Err(problem);
+        }
         self.writing = None;
         match written {
             Ok(Written::Committed(outcome)) => {
@@ -149,13 +149,9 @@ impl Work {
                 }
                 Ok(true)
             }
-            Ok(Written::Superseded) => {
+            Ok(Written::Superseded | Written::Waiting(_)) => {
                 self.is_lost = true;
                 Ok(false)
-            }
-            Ok(Written::Unmeasured(unmeasured, problem)) => {
-                self.unmeasured = Some(unmeasured);
-                Err(problem)
             }
             Err(problem) => {
                 match &problem {
@@ -174,12 +170,6 @@ impl Work {
     pub fn has_written(&self) -> bool {
         let ended = |writing: &Writing| writing.ended().is_cancelled();
         self.writing.as_ref().is_some_and(ended)
-    }
-
-    /// Whether the model that stands could not be measured.
-    #[must_use]
-    pub fn is_unmeasured(&self) -> bool {
-        self.unmeasured.is_some()
     }
 
     /// What its models are measured on.

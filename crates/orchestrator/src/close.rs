@@ -46,12 +46,12 @@ pub async fn close_round(study: &Arc<Study>, work: &mut Work) -> Result<(), Prob
             Folded::Reopened => return Ok(()),
         },
     };
+    let standing = standing(study, work, model, &receipts, reports - receipts.len());
     // What decides whether there is a next round is known before it.
     let evaluation = match work.spec.stop.looks_at_metrics() {
-        true => Some(evaluate(study, work, &model).await?),
+        true => Some(evaluate(study, work, &standing.manifest.model).await?),
         false => None,
     };
-    let standing = standing(study, work, model, &receipts, reports - receipts.len());
     let outcome = evaluation.map(|evaluation| standing.outcome(&evaluation));
     let outcome = outcome.transpose()?;
     // Rounds are written one after the other.

@@ -47,6 +47,22 @@ impl Evaluator {
         Ok(evaluation)
     }
 
+    /// Gives compute-core a model that is new to everybody.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`].
+    pub async fn bring(
+        &self,
+        study: &Study,
+        architecture: &Architecture,
+        model: &ModelFile,
+    ) -> Result<(), EngineError> {
+        let parameters = model.body(architecture);
+        let input = current(&study.blobs, &parameters, model);
+        study.engine.bring(&input).await
+    }
+
     async fn evaluate(
         &self,
         study: &Study,
@@ -61,8 +77,6 @@ impl Evaluator {
             examples: stored(&study.blobs, &examples, &test.blob),
         };
         let engine = study.engine.with_kernels(self.kernel_class);
-        // The next round's trainings are about to ask for the model there too.
-        engine.bring(&inputs.parameters).await?;
         engine.evaluate(architecture, inputs).await
     }
 }

@@ -1,6 +1,7 @@
 //! What can stand in the way of a run, told apart by what to do about it.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use artifacts::{BlobError, OpenError};
 use proto::engine::EngineError;
@@ -12,6 +13,10 @@ use crate::datasets::examples::ExamplesError;
 use crate::datasets::shards::ShardsError;
 use crate::publish::PublishError;
 use crate::store::StoreError;
+
+/// Waits after a stalled step, doubling from the first to the longest.
+pub(crate) const STALL_FIRST: Duration = Duration::from_millis(50);
+pub(crate) const STALL_LONGEST: Duration = Duration::from_secs(2);
 
 /// Why a step of a run was not taken.
 #[derive(Debug, Error)]

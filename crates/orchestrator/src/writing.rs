@@ -12,13 +12,14 @@ use federation::RunId;
 use federation::event::RoundOutcome;
 use proto::v1::EvaluateResponse;
 use telemetry::trace::{Span, Traced};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use crate::checkpoint::{self, Manifest};
 use crate::evaluate::Evaluator;
-use crate::problem::Problem;
+use crate::problem::{Problem, STALL_FIRST, STALL_LONGEST};
 use crate::retention;
 use crate::study::Study;
 use crate::trace::attempt;
@@ -40,7 +41,7 @@ pub struct Standing {
     pub train_loss: f64,
     /// Bytes of the accepted updates.
     pub update_bytes: u64,
-    /// From the opening of the round to its model.
+    /// From the opening of the round to its model, before that is measured.
     pub duration_ms: u64,
 }
 
@@ -78,17 +79,12 @@ pub enum Written {
     Committed(Option<Box<RoundOutcome>>),
     /// A person paused or ended the run in the meantime.
     Superseded,
-    /// Its model could not be measured now, and nothing was written.
-    Unmeasured(Box<Unmeasured>, Problem),
+    /// Its model cannot be measured now, which is tried on and on.
+    Waiting(Problem),
 }
 
-/// A round whose model is yet to be measured.
-#[derive(Debug)]
-pub struct Unmeasured {
-    standing: Standing,
-    evaluator: Evaluator,
-    span: Span,
-}
+/// Who is not there to measure a model, and what is said of that.
+type Trouble = Option<(&'static str, String)>;
 
 /// A round whose model is being measured, if it was not, and whose checkpoint is being written.
 /// Dropped, it is not written on.
@@ -96,6 +92,7 @@ pub struct Unmeasured {
 pub struct Writing {
     task: AbortOnDropHandle<Result<Written, Problem>>,
     ended: CancellationToken,
+    trouble: watch::Receiver<Trouble>,
 }
 
 impl Writing {
@@ -109,48 +106,36 @@ impl Writing {
         span: Span,
     ) -> Self {
         let (study, place) = (Arc::clone(study), span.scope());
-        let writing = async move {
-            let outcome = match outcome {
-                Some(outcome) => outcome,
-                None => match measure(&study, &evaluator, &standing).await {
-                    Err(problem @ Problem::Stalled { .. }) => {
-                        let unmeasured = Unmeasured {
-                            standing,
-                            evaluator,
-                            span,
-                        };
-                        return Ok(Written::Unmeasured(Box::new(unmeasured), problem));
-                    }
-                    measured => measured?,
-                },
+        Self::of(|trouble| {
+            let writing = async move {
+                let outcome = match outcome {
+                    Some(outcome) => Ok(outcome),
+                    None => measure(&study, &evaluator, &standing, &trouble).await,
+                };
+                let outcome = outcome.inspect_err(|problem| span.fail(problem))?;
+                commit(&study, standing, outcome, span).await
             };
-            commit(&study, standing, outcome, span).await
-        };
-        Self::of(writing.in_scope(place))
-    }
-
-    /// Goes on with what could not be measured.
-    pub fn again(study: &Arc<Study>, unmeasured: Unmeasured) -> Self {
-        let Unmeasured {
-            standing,
-            evaluator,
-            span,
-        } = unmeasured;
-        Self::begin(study, evaluator, standing, None, span)
+            writing.in_scope(place)
+        })
     }
 
     /// Writes the checkpoint of the initial model, of which no row tells.
     pub fn begin_initial(study: &Arc<Study>, manifest: Manifest) -> Self {
         let study = Arc::clone(study);
         let span = telemetry::span!("checkpoint", "round" = manifest.round);
-        Self::of(async move {
+        Self::of(|_trouble| async move {
             let committing = Box::pin(checkpoint::commit(&study.blobs, manifest));
             attempt(&span, committing).await?;
             Ok(Written::Committed(None))
         })
     }
 
-    fn of(writing: impl Future<Output = Result<Written, Problem>> + Send + 'static) -> Self {
+    fn of<W>(writing: impl FnOnce(watch::Sender<Trouble>) -> W) -> Self
+    where
+        W: Future<Output = Result<Written, Problem>> + Send + 'static,
+    {
+        let (troubled, trouble) = watch::channel(None);
+        let writing = writing(troubled);
         let ended = CancellationToken::new();
         let telling = ended.clone();
         let told = async move {
@@ -160,6 +145,7 @@ impl Writing {
         Self {
             task: AbortOnDropHandle::new(tokio::spawn(told)),
             ended,
+            trouble,
         }
     }
 
@@ -169,30 +155,73 @@ impl Writing {
         &self.ended
     }
 
-    /// Returns when it has come to its end.
+    /// Returns when it has come to its end, or cannot go on just now.
     ///
     /// # Errors
     ///
     /// [`Problem`]; then the run is to be admitted again, which finds what was written.
     pub async fn result(&mut self) -> Result<Written, Problem> {
-        let ended = (&mut self.task).await;
-        ended.map_err(Problem::fatal("checkpoint"))?
+        let mut trouble = self.trouble.clone();
+        let troubled = async move {
+            let trouble = trouble.wait_for(Option::is_some).await;
+            trouble.map_or(None, |trouble| trouble.clone())
+        };
+        tokio::select! {
+            biased;
+            ended = &mut self.task => ended.map_err(Problem::fatal("the last round"))?,
+            Some((waiting_for, message)) = troubled => {
+                Ok(Written::Waiting(Problem::Stalled { waiting_for, message }))
+            }
+        }
     }
 }
 
+/// Measures a model, however long it takes until somebody is there to do it.
 async fn measure(
     study: &Study,
     evaluator: &Evaluator,
     standing: &Standing,
+    trouble: &watch::Sender<Trouble>,
 ) -> Result<RoundOutcome, Problem> {
     let Manifest {
+        run,
         round,
         architecture,
         model,
         ..
     } = &standing.manifest;
-    let measuring = evaluator.measure(study, *round, architecture, model);
-    standing.outcome(&measuring.await?)
+    // The next round's trainings are about to ask for it; whether it could be brought shows below.
+    drop(evaluator.bring(study, architecture, model).await);
+    let (mut pause, mut tries) = (STALL_FIRST, 0_u32);
+    loop {
+        let measuring = evaluator.measure(study, *round, architecture, model);
+        // Of the tries the first ones, and then ever fewer, are kept in the trace.
+        let measured = match tries == 0 || tries.is_power_of_two() {
+            true => measuring.await,
+            false => {
+                let aside = study.telemetry.tracer.aside("evaluate", None);
+                measuring.in_scope(Some(aside)).await
+            }
+        };
+        let (waiting_for, message) = match measured.map_err(Problem::from) {
+            Ok(evaluation) => {
+                trouble.send_replace(None);
+                return standing.outcome(&evaluation);
+            }
+            Err(Problem::Stalled {
+                waiting_for,
+                message,
+            }) => (waiting_for, message),
+            Err(fatal) => return Err(fatal),
+        };
+        if tries == 0 {
+            warn!(%run, round, waiting_for, message, "the model is not measured yet");
+        }
+        trouble.send_replace(Some((waiting_for, message)));
+        study.clock.sleep(pause).await;
+        pause = (pause * 2).min(STALL_LONGEST);
+        tries = tries.saturating_add(1);
+    }
 }
 
 /// Has the round committed and told, and what it needed until now deleted.

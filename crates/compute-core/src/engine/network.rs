@@ -152,6 +152,11 @@ impl Network {
         own.saturating_mul(rows).saturating_add(trunk)
     }
 
+    /// Numbers of the trunk's weights as products read them.
+    pub(super) fn prepared_len(&self) -> usize {
+        self.trunk.as_ref().map_or(0, |trunk| trunk.prepared_len)
+    }
+
     /// Length of the largest weight of a linear layer.
     pub(super) fn weight_max(&self) -> usize {
         let own = self.stages.iter().map(Stage::weight_len).max();

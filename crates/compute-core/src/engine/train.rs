@@ -214,8 +214,8 @@ impl Trainer {
         })
     }
 
-    /// Bytes that such a training holds: the parameters as they were and as they become, their
-    /// gradient, the optimizer's memory, and what stands between the layers.
+    /// Bytes that such a training holds at least: the parameters as they were, as they become and as
+    /// products read them, their gradient, the optimizer's memory, and what stands between the layers.
     ///
     /// # Errors
     ///
@@ -228,7 +228,9 @@ impl Trainer {
         let network = Network::new(architecture);
         let batch_size = plan_batch(&network, training, rows_max)?;
         let vectors = 3 + slots(training.optimizer);
-        let numbers = network.num_parameters * vectors + network.num_values(batch_size);
+        let numbers = network.num_parameters * vectors
+            + network.prepared_len()
+            + network.num_values(batch_size);
         Ok((numbers * size_of::<f32>()) as u64)
     }
 

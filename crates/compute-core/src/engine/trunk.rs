@@ -43,10 +43,10 @@ pub(super) struct Trunk {
     /// Length of the trunk's parameters, which are the model's first.
     pub(super) num_parameters: usize,
     /// Length of the weights as products read them.
-    prepared_len: usize,
+    pub(super) prepared_len: usize,
     /// Length of what a block sums.
     sums_len: usize,
-    /// Length of what a block needs for one row.
+    /// Length of what a block needs for one row, or for as many as a layer takes together.
     bench_len: usize,
     /// Multiplications of a forward pass of one row.
     pub(super) products: usize,

@@ -19,6 +19,20 @@ fn service() -> Service {
     )
 }
 
+fn local() -> LocalTraining {
+    LocalTraining {
+        duration: LocalDuration::Steps(1),
+        batch_size: 1,
+        schedule: Schedule::Constant,
+        clip_norm: None,
+        optimizer: Optimizer::Sgd {
+            learning_rate: 0.1,
+            momentum: 0.0,
+            weight_decay: 0.0,
+        },
+    }
+}
+
 #[tokio::test]
 async fn a_computation_whose_caller_left_keeps_its_turn_until_it_ends() {
     let service = service();
@@ -59,24 +73,12 @@ async fn a_training_whose_caller_left_waits_for_no_turn() {
         tensor("features", proto::v1::Dtype::F32, &[1, 1]),
     ];
     let examples = numbers(rows, &[0; 12]);
-    let local = LocalTraining {
-        duration: LocalDuration::Steps(1),
-        batch_size: 1,
-        schedule: Schedule::Constant,
-        clip_norm: None,
-        optimizer: Optimizer::Sgd {
-            learning_rate: 0.1,
-            momentum: 0.0,
-            weight_decay: 0.0,
-        },
-    };
-
     let _taken = service.turn().await.unwrap();
     let request = TrainRequest {
         model: Some((&model).into()),
         parameters_digest: parameters.to_string(),
         examples_digest: examples.to_string(),
-        local: Some((&local).into()),
+        local: Some((&local()).into()),
         seed: 1,
         client: String::new(),
         kernel_class: String::new(),
@@ -96,4 +98,36 @@ async fn a_training_whose_caller_left_waits_for_no_turn() {
     };
     let let_go = tokio::time::timeout(Duration::from_secs(30), let_go).await;
     assert!(let_go.is_ok(), "it still waits for its turn");
+}
+
+#[tokio::test]
+async fn who_asks_for_a_body_that_somebody_brings_hears_when_it_is_there() {
+    let service = service();
+    let model = ModelSpec::SoftmaxRegression.architecture(1, 2).unwrap();
+    let bytes = Bytes::from_static(&[0; 16]);
+    let digest = federation::Digest::of(&bytes);
+    // So large that it is waited for.
+    let bringing = service.arrivals.turn(digest, 1 << 40).await;
+    let mut has = Box::pin(service.missing(vec![digest.to_string()]));
+    let request = TrainRequest {
+        model: Some((&model).into()),
+        parameters_digest: digest.to_string(),
+        examples_digest: federation::Digest::of(b"others").to_string(),
+        local: Some((&local()).into()),
+        ..TrainRequest::default()
+    };
+    let mut train = Box::pin(service.prepare_training(request));
+    assert!(futures::poll!(&mut has).is_pending());
+    assert!(futures::poll!(&mut train).is_pending());
+    let tensors = body::parameter_tensors(&model);
+    service.cache.put(digest, Held { tensors, bytes });
+    drop(bringing);
+    assert_eq!(has.await.unwrap(), [""; 0]);
+    let refused = train.await.err().unwrap();
+    assert!(
+        refused
+            .message()
+            .contains(&federation::Digest::of(b"others").to_string()),
+        "of what it needs, only what nobody brings is missing: {refused}"
+    );
 }

@@ -64,11 +64,11 @@ impl Service {
     }
 
     /// A training of what is held. Parameters that somebody brings just now are waited for.
-    pub(super) async fn plan(&self, request: TrainRequest) -> Result<Training, Status> {
+    pub(super) async fn prepare_training(&self, request: TrainRequest) -> Result<Training, Status> {
         let model = fault::architecture(request.model.as_ref())?;
         let local = fault::local(request.local.as_ref())?;
-        let parameters = &request.parameters_digest;
-        self.will_hold("parameters_digest", parameters).await?;
+        let parameters = std::slice::from_ref(&request.parameters_digest);
+        self.settle("parameters_digest", parameters).await?;
         let both = (
             &*request.parameters_digest,
             "examples_digest",

@@ -258,9 +258,9 @@ fn a_text_takes_a_model_that_reads_as_many_tokens_as_it_has_characters() {
     );
     assert_eq!(
         check(&layers(28, 32)).unwrap_err(),
-        "model: does not fit a text of context 64 and 28 characters: the rows are sequences of 64 \
-         tokens, and the model's context is 32; import the text with `--context 32`, or choose a \
-         model whose context is 64"
+        "model: does not fit a text of context 64 and 28 characters: the rows have 64 tokens, \
+         and the model's context is 32; choose a model whose context is 64, or import the text with \
+         `--context 32`"
     );
 }
 

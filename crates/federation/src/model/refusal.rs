@@ -110,8 +110,8 @@ pub enum ModelError {
     },
     /// Sequences of another length.
     #[error(
-        "the rows are sequences of {given} tokens, and the model's context is {takes}; import the \
-         text with `--context {takes}`, or choose a model whose context is {given}"
+        "the rows have {given} tokens, and the model's context is {takes}; choose a model whose \
+         context is {given}, or import the text with `--context {takes}`"
     )]
     Context {
         /// The model's context.

@@ -83,7 +83,7 @@ telemetry::metrics! {
         /// the run's end.
         pub divergence: LivingGauge = "federation_parameter_divergence" {run}, rows: "S1-9";
         /// Time of the parts of a round, in seconds. Training ends when the round first closes; total
-        /// is from opening a round to its commit, and is counted once for each committed round.
+        /// is from opening a round to its model, and is counted once for each committed round.
         pub seconds: Each<Histogram> = "federated_round_duration_seconds" {phase in PHASES},
             buckets: ROUND_BUCKETS;
         /// Share of a committed round's cohort whose updates are not in its model.

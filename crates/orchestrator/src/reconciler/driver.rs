@@ -19,14 +19,10 @@ use super::Signal;
 use crate::admit::{Work, admit};
 use crate::close::close_round;
 use crate::dispatch::dispatch;
-use crate::problem::Problem;
+use crate::problem::{Problem, STALL_LONGEST};
 use crate::store::RunRow;
 use crate::study::Study;
 use crate::trace::{RunTrace, attempt};
-
-/// Waits after a stalled step, doubling from the first to the longest.
-const STALL_FIRST: Duration = Duration::from_millis(50);
-const STALL_LONGEST: Duration = Duration::from_secs(2);
 
 /// Drives one run.
 pub(super) struct Driver {
@@ -144,6 +140,10 @@ impl Driver {
     }
 
     async fn step(&mut self) -> Result<Next, Problem> {
+        if self.work.as_ref().is_some_and(Work::has_written) {
+            self.write_all().await?;
+            return Ok(Next::Step);
+        }
         let row = match self.row.take() {
             Some(row) => row,
             None => match self.study.store.run(self.run).await? {
@@ -162,13 +162,9 @@ impl Driver {
                 self.ended(state, row.finished_at);
                 Ok(Next::Ended)
             }
-            _ if self.work.as_ref().is_some_and(Work::has_written) => self.write_all_of(row).await,
             RunState::Paused => {
                 self.turn = None;
                 Ok(Next::Wait)
-            }
-            _ if self.work.as_ref().is_some_and(Work::is_unmeasured) => {
-                self.write_all_of(row).await
             }
             _ if self.turn.is_none() && !self.take_turn() => Ok(Next::WaitForTurn),
             RunState::Pending => {

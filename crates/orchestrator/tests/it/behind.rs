@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use federation::job::JobDraft;
-use federation::run::RunState;
+use federation::run::{Command, RunState};
 use federation::stop::{Metric, Target};
 use orchestrator::checkpoint::{self, Manifest};
 use seams::{Call, Listener, Passage, Seams, Waiting};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::commits::committed;
 use crate::worker::Worker;
-use crate::world::{Rules, World, job};
+use crate::world::{PATIENCE, Rules, World, job};
 
 /// The call in which a checkpoint comes to the disk.
 const SETTLE: &str = "settle";
@@ -69,9 +70,13 @@ struct Refused {
 }
 
 impl Refused {
-    fn times(left: u32, operation: &'static str) -> Seams {
+    fn new(left: u32, operation: &'static str) -> Self {
         let left = AtomicU32::new(left);
-        Seams::heard_by(Arc::new(Self { operation, left }))
+        Self { operation, left }
+    }
+
+    fn times(left: u32, operation: &'static str) -> Seams {
+        Seams::heard_by(Arc::new(Self::new(left, operation)))
     }
 }
 
@@ -218,24 +223,58 @@ async fn an_initial_checkpoint_is_tried_again_and_no_task_is_sent_twice_for_it()
 }
 
 #[tokio::test]
-async fn a_model_that_cannot_be_measured_now_is_measured_later_and_no_task_is_sent_twice_for_it() {
+async fn a_round_trains_while_nobody_can_measure_the_last_model_and_nothing_is_done_twice() {
+    let refused = Arc::new(Refused::new(u32::MAX, EVALUATE));
     let rules = Rules {
-        calls: Refused::times(3, EVALUATE),
+        calls: Seams::heard_by(Arc::clone(&refused) as _),
         ..Rules::default()
     };
     let world = World::new(rules).await;
     let mut worker = Worker::connect(&world, "w").await;
-    let run = world.submit(job(2, 2)).await;
-    worker.work_on(2).await;
+    let mut job = job(2, 2);
+    job.publish_as = Some("m".to_owned());
+    let run = world.submit(job).await;
+    let leased = worker.work_on(4).await;
+    assert_eq!(leased[3].id.round, 2, "the second trains meanwhile");
     let stalls = "pangea_stalls_total{waiting_for=\"compute-core\"} 3";
     world.until_shown(&[stalls]).await;
-    worker.work_on(2).await;
+    assert_eq!(manifest(&world, run, 1).await, None, "it is not measured");
+    refused.left.store(0, Ordering::Relaxed);
     world.until_state(run, RunState::Completed).await;
     for round in [1, 2] {
         let receipts = world.receipts(run, round).await;
         assert_eq!(receipts.len(), 2, "{receipts:#?}");
     }
     assert!(worker.lease_now().await.is_none());
+    let published = world.study.store.model("m", None).await.unwrap();
+    assert!(published.unwrap().manifest.accuracy.is_some());
+}
+
+#[tokio::test]
+async fn a_run_whose_last_model_cannot_be_measured_is_paused_and_goes_on() {
+    let rules = Rules {
+        calls: Refused::times(5, EVALUATE),
+        ..Rules::default()
+    };
+    let world = World::new(rules).await;
+    let mut worker = Worker::connect(&world, "w").await;
+    let run = world.submit(job(1, 2)).await;
+    worker.work_on(1).await;
+    world.command(run, Command::Pause).await;
+    world.until_state(run, RunState::Paused).await;
+    world.command(run, Command::Resume).await;
+    // A task may come again: nobody knows what of the second round stood before the pause.
+    let working = async {
+        while world.row(run).await.state != RunState::Completed {
+            if let Some(leased) = worker.lease_now().await {
+                let done = worker.train(&leased).await;
+                worker.report(done).await;
+                worker.acknowledge(&leased).await;
+            }
+        }
+    };
+    timeout(PATIENCE, working).await.expect("the run ends");
+    assert_eq!(committed(&world.study, run, 2).await.round, 2);
 }
 
 #[tokio::test]

@@ -298,9 +298,9 @@ async fn a_model_that_does_not_fit_a_text_is_refused_by_submit_and_validate_alik
                   }, { kind: tied_head }] }";
     assert_eq!(
         desk.refused_job(&changed(JOB, &[(gpt, layers)])).await,
-        "error: model: does not fit a text of context 24 and 26 characters: the rows are \
-         sequences of 24 tokens, and the model's context is 32; import the text with `--context \
-         32`, or choose a model whose context is 24 (INVALID_JOB)\n"
+        "error: model: does not fit a text of context 24 and 26 characters: the rows have \
+         24 tokens, and the model's context is 32; choose a model whose context is 24, or import \
+         the text with `--context 32` (INVALID_JOB)\n"
     );
     let large = "{ kind: gpt, blocks: 80, width: 4096 }";
     assert_eq!(
@@ -340,8 +340,8 @@ async fn a_model_that_does_not_fit_a_text_is_refused_by_submit_and_validate_alik
         .await;
     assert_eq!(
         told,
-        "error: model: words@2 does not fit a text of context 48 and 26 characters: the rows are \
-         sequences of 48 tokens, and the model's context is 24; import the text with `--context \
-         24`, or choose a model whose context is 48 (INVALID_JOB)\n"
+        "error: model: words@2 does not fit a text of context 48 and 26 characters: the rows have \
+         48 tokens, and the model's context is 24; choose a model whose context is 48, or import \
+         the text with `--context 24` (INVALID_JOB)\n"
     );
 }

@@ -1106,7 +1106,8 @@ pub mod compute_client {
     /// The engine room: numbers in, numbers out. It keeps nothing that could be lost.
     ///
     /// Parameters and examples are named by digest. A digest that is not held is NOT_FOUND with reason
-    /// BODY_NOT_HELD naming it; the caller puts the body and asks again.
+    /// BODY_NOT_HELD naming it; the caller puts the body and asks again. Has and Train wait a while, up
+    /// to half a second, for a body that somebody puts just now.
     #[derive(Debug, Clone)]
     pub struct ComputeClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -1466,7 +1467,8 @@ pub mod compute_server {
     /// The engine room: numbers in, numbers out. It keeps nothing that could be lost.
     ///
     /// Parameters and examples are named by digest. A digest that is not held is NOT_FOUND with reason
-    /// BODY_NOT_HELD naming it; the caller puts the body and asks again.
+    /// BODY_NOT_HELD naming it; the caller puts the body and asks again. Has and Train wait a while, up
+    /// to half a second, for a body that somebody puts just now.
     #[derive(Debug)]
     pub struct ComputeServer<T> {
         inner: Arc<T>,

@@ -11,7 +11,7 @@ pub(in super::super) struct Held {
     values: Sheets,
     /// What layers leave for the backward pass.
     kept: Sheets,
-    /// Memory for one row, for each block.
+    /// Memory for each block, as long as its trunk says.
     bench: Vec<f32>,
     /// The weights as products read them.
     prepared: Vec<f32>,

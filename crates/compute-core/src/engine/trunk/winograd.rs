@@ -46,11 +46,12 @@ const AREA: usize = 9;
 const GROUP_BYTES: usize = 640 * 1024;
 
 impl Convolution {
-    /// Whether it is done by tiles.
+    /// Whether it is done by tiles: where they take fewer products, and an image has more than one.
     pub(super) fn is_tiled(&self) -> bool {
         let fills_lanes = |channels: usize| channels > 0 && channels.is_multiple_of(LANES);
         let fits = fills_lanes(self.inputs) && fills_lanes(self.outputs);
-        fits && self.kernel == 3 && self.stride == 1
+        let spares = POINTS * self.tiles() < AREA * self.places() && self.tiles() > 1;
+        fits && spares && self.kernel == 3 && self.stride == 1
     }
 
     /// Numbers of the weight for all points.
@@ -336,5 +337,148 @@ impl Convolution {
                 place.write(both!(of_output, square, [0 1] => [0 1 2 3]), to);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::curve::Curve;
+    use super::super::block_work::convolve;
+    use super::*;
+
+    fn numbers(count: usize, seed: usize) -> Vec<f32> {
+        let number = |i: usize| ((i * 37 + seed * 11) % 101) as f32 / 101.0 - 0.5;
+        (0..count).map(number).collect()
+    }
+
+    fn convolution(
+        (inputs, outputs): (usize, usize),
+        (height, width): (usize, usize),
+        padding: usize,
+    ) -> Convolution {
+        Convolution {
+            inputs,
+            outputs,
+            kernel: 3,
+            stride: 1,
+            padding,
+            height,
+            width,
+            out_height: height + 2 * padding - 2,
+            out_width: width + 2 * padding - 2,
+            curve: Curve::default(),
+            pool: None,
+        }
+    }
+
+    /// Sums of so many terms round off as far as that.
+    fn assert_close(what: &str, terms: usize, tiles: &[f32], windows: &[f32]) {
+        let near = 2e-7 * terms as f32;
+        assert_eq!(tiles.len(), windows.len());
+        for (tiled, plain) in tiles.iter().zip(windows) {
+            let error = (tiled - plain).abs();
+            assert!(
+                error < near * plain.abs().max(1.0),
+                "{what}: {tiled} is not {plain}"
+            );
+        }
+    }
+
+    /// What tiles and what windows make of so many images: outputs, the gradient of the weight, and
+    /// those of the images.
+    fn compare(convolution: &Convolution, images: usize) {
+        let what = format!("{convolution:?}, {images} images");
+        let window = convolution.window();
+        let weight = numbers(convolution.weight_len(), 1);
+        let input = numbers(images * convolution.in_len(), 2);
+        let slopes = numbers(images * convolution.out_len(), 3);
+
+        let mut prepared = vec![f32::NAN; 2 * convolution.laid_out_len()];
+        convolution.prepare(&weight, &mut prepared);
+        let own = vec![0.0; convolution.outputs + weight.len()];
+        let mut bench = vec![f32::NAN; convolution.bench_len()];
+        let mut out = vec![f32::NAN; slopes.len()];
+        let weights = (&own[..], &prepared[..]);
+        convolve(convolution, &input, weights, &mut bench, &mut out, &mut []);
+        let mut sums = vec![0.0; convolution.outputs + convolution.laid_out_len()];
+        let mut below = vec![0.0; input.len()];
+        let (in_len, out_len) = (convolution.in_len(), convolution.out_len());
+        for first in (0..images).step_by(convolution.group()) {
+            let count = convolution.group().min(images - first);
+            let mut gradient = slopes[first * out_len..][..count * out_len].to_vec();
+            convolution.backward(
+                &input[first * in_len..][..count * in_len],
+                &prepared,
+                &mut convolution.bench(&mut bench),
+                (&mut gradient, &[], &[]),
+                &mut sums,
+                Some(&mut below[first * in_len..][..count * in_len]),
+            );
+        }
+        let mut moved = vec![0.0; weight.len()];
+        let blocks = [&sums[convolution.outputs..]; 2];
+        convolution.restore(blocks.into_iter(), &mut moved);
+
+        let mut laid_out = vec![f32::NAN; 2 * weight.len()];
+        convolution.prepare_windows(&weight, &mut laid_out);
+        let mut windows = vec![f32::NAN; convolution.windows_len()];
+        let mut plain_sums = vec![0.0; weight.len()];
+        for image in 0..images {
+            let input = &input[image * in_len..][..in_len];
+            let slopes = &slopes[image * out_len..][..out_len];
+            let mut plain = vec![f32::NAN; out_len];
+            convolution.multiply_windows(input, &laid_out, &mut windows, &mut plain);
+            assert_close(&what, window, &out[image * out_len..][..out_len], &plain);
+            let mut plain = vec![0.0; in_len];
+            convolution.multiply_windows_back(
+                input,
+                &laid_out,
+                &mut windows,
+                slopes,
+                &mut plain_sums,
+                Some(&mut plain),
+            );
+            assert_close(&what, window, &below[image * in_len..][..in_len], &plain);
+        }
+        let mut plain = vec![0.0; weight.len()];
+        convolution.restore_windows(&plain_sums, &mut plain);
+        convolution.restore_windows(&plain_sums, &mut plain);
+        let places = blocks.len() * images * convolution.places();
+        assert_close(&what, window.max(places), &moved, &plain);
+    }
+
+    #[test]
+    fn tiles_give_what_windows_give() {
+        let mut tiled = 0;
+        for channels in [(16, 16), (16, 32), (32, 16)] {
+            for (height, width) in [(1, 2), (2, 3), (3, 3), (4, 6), (5, 4), (14, 14)] {
+                for padding in [0, 1, 2] {
+                    if height.min(width) + 2 * padding < 3 {
+                        continue;
+                    }
+                    let convolution = convolution(channels, (height, width), padding);
+                    if convolution.is_tiled() {
+                        tiled += 1;
+                        for images in [1, convolution.group() + 1] {
+                            compare(&convolution, images);
+                        }
+                    }
+                }
+            }
+        }
+        assert!(tiled > 20, "{tiled} shapes are tiled");
+    }
+
+    #[test]
+    fn few_places_and_odd_channels_are_left_to_windows() {
+        let is_tiled = |channels, sides| convolution(channels, sides, 1).is_tiled();
+        assert!(is_tiled((16, 32), (14, 14)));
+        assert!(!is_tiled((16, 24), (14, 14)));
+        assert!(!is_tiled((1, 32), (14, 14)));
+        assert!(
+            !is_tiled((16, 16), (1, 1)),
+            "a tile would take more products"
+        );
+        assert!(!is_tiled((16, 16), (2, 2)), "there is one tile");
     }
 }

@@ -46,18 +46,11 @@ impl Driver {
             return Ok(false);
         };
         let written = work.written(&study).await;
-        self.give_up_lost();
-        written
-    }
-
-    /// The same, as a step of its own.
-    pub(super) async fn write_all_of(&mut self, row: RunRow) -> Result<Next, Problem> {
-        self.has_changed = false;
-        self.write_all().await?;
-        if !self.has_changed {
-            self.row = Some(row);
+        // A run that fails is still told of.
+        if !matches!(written, Err(Problem::Fatal { .. })) {
+            self.give_up_lost();
         }
-        Ok(Next::Step)
+        written
     }
 
     /// Is cancelled when it is known what became of the checkpoint that is being written.

@@ -8,7 +8,8 @@ use federation::event::Event;
 use federation::run::RunState;
 use tracing::warn;
 
-use super::{Driver, STALL_FIRST, STALL_LONGEST, Stall};
+use super::{Driver, Stall};
+use crate::problem::{STALL_FIRST, STALL_LONGEST};
 use crate::reconciler::{count_end, failed};
 
 impl Driver {

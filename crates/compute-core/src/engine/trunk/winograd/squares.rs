@@ -7,7 +7,7 @@ pub(super) type Lane = [f32; LANES];
 
 pub(super) const ZERO: Lane = [0.0; LANES];
 
-/// Numbers, lane by lane. There are as many channels as lanes hold.
+/// Numbers, lane by lane. The channels fill lanes.
 #[inline(always)]
 pub(super) fn lanes(numbers: &[f32]) -> &[Lane] {
     numbers.as_chunks().0
