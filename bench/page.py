@@ -1,5 +1,7 @@
 """docs/benchmarks.md, written from what was found, and from bench/causes.md, which people write."""
 
+from functools import partial
+
 from house import ROOT
 
 CAUSES = ROOT / "bench/causes.md"
@@ -134,11 +136,7 @@ FLOWER = {("digits-2", "grpc"): 8, ("digits-8", "grpc"): 8, ("digits-2", "deploy
           ("params-10m", "grpc"): 12, ("params-50m", "grpc"): 15, ("clients-2000", "simulation"): 50}
 
 
-def beside_flower(heading):
-    return lambda lines: rounds_beside_flower(heading, lines)
-
-
-def rounds_beside_flower(heading, lines):
+def beside_flower(heading, lines):
     rows = [(line["case"], line["mode"], around(line["ours"], 4), around(line["theirs"], 4),
              around(inverse(line["ours_per_theirs"]), 1), f"≥ {FLOWER[line['case'], line['mode']]}") for line in lines]
     columns = ["case", "Flower's mode", "ours, s", "Flower, s", "Flower ÷ ours", "aim"]
@@ -160,9 +158,9 @@ SECTIONS = {
     "engine.native": beside_native,
     "engine.peers": beside_pytorch,
     "rounds.floor": floors,
-    "rounds.peers": beside_flower("A round beside Flower"),
-    "rounds.peers_large": beside_flower("A round of 50 M parameters beside Flower"),
-    "rounds.peers_deployed": beside_flower("A round beside Flower as it is deployed"),
+    "rounds.peers": partial(beside_flower, "A round beside Flower"),
+    "rounds.peers_large": partial(beside_flower, "A round of 50 M parameters beside Flower"),
+    "rounds.peers_deployed": partial(beside_flower, "A round beside Flower as it is deployed"),
     "rounds.memory": memory,
     "backends.localstack": through_localstack,
     "parts.fold": folding,

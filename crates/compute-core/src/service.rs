@@ -143,8 +143,8 @@ impl Service {
 
     /// Which of the digests are not held. What somebody brings just now is waited for.
     async fn missing(&self, digests: Vec<String>) -> Result<Vec<String>, Status> {
-        let timer = self.metrics.processing.of("has").start();
         self.settle("digests", &digests).await?;
+        let timer = self.metrics.processing.of("has").start();
         let mut missing = digests;
         missing.retain(|digest| {
             let digest = digest.parse();

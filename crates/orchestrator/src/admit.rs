@@ -137,10 +137,9 @@ impl Work {
             return Ok(!self.is_lost);
         };
         let written = writing.result().await;
-        if let Ok(Written::Waiting(problem)) = written {
-            return Err(problem);
+        if !matches!(written, Ok(Written::Waiting(_))) {
+            self.writing = None;
         }
-        self.writing = None;
         match written {
             Ok(Written::Committed(outcome)) => {
                 if let Some(outcome) = outcome {
@@ -149,10 +148,11 @@ impl Work {
                 }
                 Ok(true)
             }
-            Ok(Written::Superseded | Written::Waiting(_)) => {
+            Ok(Written::Superseded) => {
                 self.is_lost = true;
                 Ok(false)
             }
+            Ok(Written::Waiting(problem)) => Err(problem),
             Err(problem) => {
                 match &problem {
                     Problem::Stalled { .. } if self.checkpoint.round == 0 => {

@@ -8,7 +8,6 @@ use federation::acceptance::Refusal;
 use federation::event::RoundOutcome;
 use federation::round::{Effect, Round};
 use federation::stop::RoundMetrics;
-use proto::v1::EvaluateResponse;
 use telemetry::trace::Span;
 use tracing::warn;
 
@@ -49,7 +48,7 @@ pub async fn close_round(study: &Arc<Study>, work: &mut Work) -> Result<(), Prob
     let standing = standing(study, work, model, &receipts, reports - receipts.len());
     // What decides whether there is a next round is known before it.
     let evaluation = match work.spec.stop.looks_at_metrics() {
-        true => Some(evaluate(study, work, &standing.manifest.model).await?),
+        true => Some(work.evaluator().measure(study, &standing.manifest).await?),
         false => None,
     };
     let outcome = evaluation.map(|evaluation| standing.outcome(&evaluation));
@@ -59,18 +58,6 @@ pub async fn close_round(study: &Arc<Study>, work: &mut Work) -> Result<(), Prob
         go_on(study, work, standing, outcome);
     }
     Ok(())
-}
-
-async fn evaluate(
-    study: &Study,
-    work: &Work,
-    model: &ModelFile,
-) -> Result<EvaluateResponse, Problem> {
-    let number = work.round.as_ref().map_or(0, Round::number);
-    let evaluator = work.evaluator();
-    Ok(evaluator
-        .measure(study, number, work.architecture(), model)
-        .await?)
 }
 
 /// What came of a fold.

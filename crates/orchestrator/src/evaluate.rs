@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use artifacts::{ArtifactStore, BlobError, BlobRef, BlobStore, verified};
 use federation::KernelClass;
-use federation::model::Architecture;
 use proto::engine::{EngineError, Input, Inputs, Loading, Pieces, Unloaded};
 use proto::v1::{Body, EvaluateResponse};
 
-use crate::checkpoint::ModelFile;
+use crate::checkpoint::{Manifest, ModelFile};
 use crate::datasets;
 use crate::study::Study;
 use crate::trace::attempt;
@@ -31,14 +30,11 @@ impl Evaluator {
     pub async fn measure(
         &self,
         study: &Study,
-        round: u32,
-        architecture: &Architecture,
-        model: &ModelFile,
+        manifest: &Manifest,
     ) -> Result<EvaluateResponse, EngineError> {
-        let span = telemetry::span!("evaluate", "round" = round);
+        let span = telemetry::span!("evaluate", "round" = manifest.round);
         let phase = study.metrics.rounds.seconds.of("evaluating").start();
-        let evaluating = self.evaluate(study, architecture, model);
-        let evaluation = attempt(&span, evaluating).await?;
+        let evaluation = attempt(&span, self.evaluate(study, manifest)).await?;
         phase.stop();
         span.set("loss", evaluation.loss);
         evaluation
@@ -47,28 +43,16 @@ impl Evaluator {
         Ok(evaluation)
     }
 
-    /// Gives compute-core a model that is new to everybody.
-    ///
-    /// # Errors
-    ///
-    /// [`EngineError`].
-    pub async fn bring(
-        &self,
-        study: &Study,
-        architecture: &Architecture,
-        model: &ModelFile,
-    ) -> Result<(), EngineError> {
-        let parameters = model.body(architecture);
-        let input = current(&study.blobs, &parameters, model);
-        study.engine.bring(&input).await
-    }
-
     async fn evaluate(
         &self,
         study: &Study,
-        architecture: &Architecture,
-        model: &ModelFile,
+        manifest: &Manifest,
     ) -> Result<EvaluateResponse, EngineError> {
+        let Manifest {
+            architecture,
+            model,
+            ..
+        } = manifest;
         let parameters = model.body(architecture);
         let test = &self.dataset.test;
         let examples = test.body(self.dataset.layout());
@@ -79,6 +63,18 @@ impl Evaluator {
         let engine = study.engine.with_kernels(self.kernel_class);
         engine.evaluate(architecture, inputs).await
     }
+}
+
+/// Gives compute-core the model of a round, which is new to everybody.
+///
+/// # Errors
+///
+/// [`EngineError`].
+pub async fn bring(study: &Study, manifest: &Manifest) -> Result<(), EngineError> {
+    let model = &manifest.model;
+    let parameters = model.body(&manifest.architecture);
+    let input = current(&study.blobs, &parameters, model);
+    study.engine.bring(&input).await
 }
 
 /// The parameters of a model that was mostly just made, so that its file need not be hashed again.

@@ -18,7 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use crate::checkpoint::{self, Manifest};
-use crate::evaluate::Evaluator;
+use crate::evaluate::{Evaluator, bring};
 use crate::problem::{Problem, STALL_FIRST, STALL_LONGEST};
 use crate::retention;
 use crate::study::Study;
@@ -183,18 +183,12 @@ async fn measure(
     standing: &Standing,
     trouble: &watch::Sender<Trouble>,
 ) -> Result<RoundOutcome, Problem> {
-    let Manifest {
-        run,
-        round,
-        architecture,
-        model,
-        ..
-    } = &standing.manifest;
+    let manifest = &standing.manifest;
     // The next round's trainings are about to ask for it; whether it could be brought shows below.
-    drop(evaluator.bring(study, architecture, model).await);
+    drop(bring(study, manifest).await);
     let (mut pause, mut tries) = (STALL_FIRST, 0_u32);
     loop {
-        let measuring = evaluator.measure(study, *round, architecture, model);
+        let measuring = evaluator.measure(study, manifest);
         // Of the tries the first ones, and then ever fewer, are kept in the trace.
         let measured = match tries == 0 || tries.is_power_of_two() {
             true => measuring.await,
@@ -215,6 +209,7 @@ async fn measure(
             Err(fatal) => return Err(fatal),
         };
         if tries == 0 {
+            let Manifest { run, round, .. } = manifest;
             warn!(%run, round, waiting_for, message, "the model is not measured yet");
         }
         trouble.send_replace(Some((waiting_for, message)));

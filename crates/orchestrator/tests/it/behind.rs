@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use federation::job::JobDraft;
 use federation::run::{Command, RunState};
 use federation::stop::{Metric, Target};
+use federation::{Digest, RunId};
 use orchestrator::checkpoint::{self, Manifest};
 use seams::{Call, Listener, Passage, Seams, Waiting};
 use tokio::sync::Semaphore;
@@ -99,16 +100,22 @@ fn at(gate: &Arc<Gate>) -> Seams {
     Seams::heard_by(Arc::new(At(Arc::clone(gate))))
 }
 
-async fn manifest(world: &World, run: federation::RunId, round: u32) -> Option<Manifest> {
+/// A run that has begun, and a worker for it.
+async fn begin(rules: Rules, job: JobDraft) -> (World, Worker, RunId) {
+    let world = World::new(rules).await;
+    let worker = Worker::connect(&world, "w").await;
+    let run = world.submit(job).await;
+    (world, worker, run)
+}
+
+async fn manifest(world: &World, run: RunId, round: u32) -> Option<Manifest> {
     let manifest = checkpoint::manifest(&world.study.blobs, run, round);
     manifest.await.unwrap()
 }
 
 /// The digests of a run's models, one after the other.
-async fn models(job: JobDraft, rounds: u32, tasks: usize) -> Vec<federation::Digest> {
-    let world = World::new(Rules::default()).await;
-    let mut worker = Worker::connect(&world, "w").await;
-    let run = world.submit(job).await;
+async fn models(job: JobDraft, rounds: u32, tasks: usize) -> Vec<Digest> {
+    let (world, mut worker, run) = begin(Rules::default(), job).await;
     worker.work_on(tasks).await;
     world.until_state(run, RunState::Completed).await;
     let mut digests = Vec::new();
@@ -125,9 +132,7 @@ async fn the_first_round_trains_while_the_initial_checkpoint_is_written() {
         artifacts: at(&gate),
         ..Rules::default()
     };
-    let world = World::new(rules).await;
-    let mut worker = Worker::connect(&world, "w").await;
-    let run = world.submit(job(1, 1)).await;
+    let (world, mut worker, run) = begin(rules, job(1, 1)).await;
     worker.work_on(1).await;
     assert_eq!(manifest(&world, run, 0).await, None, "it is not written");
     gate.open();
@@ -144,9 +149,7 @@ async fn a_round_trains_while_the_last_one_is_written() {
         artifacts: at(&gate),
         ..Rules::default()
     };
-    let world = World::new(rules).await;
-    let mut worker = Worker::connect(&world, "w").await;
-    let run = world.submit(job(1, 3)).await;
+    let (world, mut worker, run) = begin(rules, job(1, 3)).await;
     let leased = worker.work_on(2).await;
     assert_eq!(leased[1].id.round, 2);
     assert_eq!(manifest(&world, run, 1).await, None, "it is not written");
@@ -164,9 +167,7 @@ async fn a_round_trains_while_the_last_model_is_measured() {
         calls: at(&gate),
         ..Rules::default()
     };
-    let world = World::new(rules).await;
-    let mut worker = Worker::connect(&world, "w").await;
-    let run = world.submit(job(1, 2)).await;
+    let (world, mut worker, run) = begin(rules, job(1, 2)).await;
     let leased = worker.work_on(2).await;
     assert_eq!(leased[1].id.round, 2);
     assert_eq!(manifest(&world, run, 1).await, None, "it is not measured");
@@ -188,14 +189,12 @@ async fn no_round_begins_before_it_is_known_whether_the_run_stops() {
         calls: at(&gate),
         ..Rules::default()
     };
-    let world = World::new(rules).await;
-    let mut worker = Worker::connect(&world, "w").await;
     let mut job = job(1, 2);
     job.stop.target = Some(Target {
         metric: Metric::Loss,
         value: 1e9,
     });
-    let run = world.submit(job).await;
+    let (world, mut worker, run) = begin(rules, job).await;
     worker.work_on(1).await;
     assert!(worker.lease_now().await.is_none());
     gate.open();
@@ -210,9 +209,7 @@ async fn an_initial_checkpoint_is_tried_again_and_no_task_is_sent_twice_for_it()
         artifacts: Refused::times(3, SETTLE),
         ..Rules::default()
     };
-    let world = World::new(rules).await;
-    let mut worker = Worker::connect(&world, "w").await;
-    let run = world.submit(job(2, 1)).await;
+    let (world, mut worker, run) = begin(rules, job(2, 1)).await;
     let stalls = "pangea_stalls_total{waiting_for=\"artifacts\"} 1";
     world.until_shown(&[stalls]).await;
     worker.work_on(2).await;
@@ -229,11 +226,9 @@ async fn a_round_trains_while_nobody_can_measure_the_last_model_and_nothing_is_d
         calls: Seams::heard_by(Arc::clone(&refused) as _),
         ..Rules::default()
     };
-    let world = World::new(rules).await;
-    let mut worker = Worker::connect(&world, "w").await;
     let mut job = job(2, 2);
     job.publish_as = Some("m".to_owned());
-    let run = world.submit(job).await;
+    let (world, mut worker, run) = begin(rules, job).await;
     let leased = worker.work_on(4).await;
     assert_eq!(leased[3].id.round, 2, "the second trains meanwhile");
     let stalls = "pangea_stalls_total{waiting_for=\"compute-core\"} 3";
@@ -256,9 +251,7 @@ async fn a_run_whose_last_model_cannot_be_measured_is_paused_and_goes_on() {
         calls: Refused::times(5, EVALUATE),
         ..Rules::default()
     };
-    let world = World::new(rules).await;
-    let mut worker = Worker::connect(&world, "w").await;
-    let run = world.submit(job(1, 2)).await;
+    let (world, mut worker, run) = begin(rules, job(1, 2)).await;
     worker.work_on(1).await;
     world.command(run, Command::Pause).await;
     world.until_state(run, RunState::Paused).await;
