@@ -278,7 +278,7 @@ async fn models_are_the_same_whether_rounds_wait_for_what_is_measured_or_not() {
         metric: Metric::Loss,
         value: -1.0,
     });
-    let behind = models(job(2, 3), 3, 6).await;
-    let waited = models(waiting, 3, 6).await;
+    let behind = Box::pin(models(job(2, 3), 3, 6)).await;
+    let waited = Box::pin(models(waiting, 3, 6)).await;
     assert_eq!(behind, waited);
 }
