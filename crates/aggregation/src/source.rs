@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 /// A vector of numbers that can be read piece by piece, from several threads.
 pub trait TensorSource: Send + Sync {
@@ -39,7 +40,7 @@ impl TensorSource for SliceSource<'_> {
 #[derive(Debug)]
 pub struct FileSource {
     /// The file, which may hold other things before and after.
-    pub file: File,
+    pub file: Arc<File>,
     /// Where the first number begins, in bytes.
     pub byte_offset: u64,
 }
@@ -87,7 +88,7 @@ mod tests {
             file.write_all(&number.to_le_bytes()).unwrap();
         }
         FileSource {
-            file,
+            file: Arc::new(file),
             byte_offset: skip as u64,
         }
     }

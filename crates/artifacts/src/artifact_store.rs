@@ -6,7 +6,8 @@
 //!   directory too; a checkpoint when it is settled, and until then in the directory;
 //! - an update is in the directory when its write returns, and goes up in the background: it can be
 //!   trained again, so no round waits for S3 because of it. While S3 is away updates wait, on the
-//!   disk; what waits when the process dies goes up after the next start;
+//!   disk; what waits when the process dies goes up after the next start. Small updates are written
+//!   one behind the other into a bundle, which goes up when it is closed;
 //! - an upload arrives in the directory, where it resumes at the byte and is verified, and goes up
 //!   as a whole;
 //! - a read is answered from the directory, to which the whole object is brought first where it is
@@ -177,6 +178,44 @@ impl ArtifactStore {
             }),
             Some(_) => Ok(()),
         }
+    }
+
+    /// Writes `parts`, updates, behind those that the bundle of `key` holds, and says where the first of
+    /// them begins. The bundle is in the directory alone until it is [closed](Self::close_bundle).
+    ///
+    /// # Errors
+    ///
+    /// [`BlobError::Io`].
+    pub async fn append(&self, key: &Key, parts: &[Bytes]) -> Result<u64, BlobError> {
+        self.local.append(key, parts).await
+    }
+
+    /// Has a bundle to which nothing is appended any more go up in the background. One that nobody
+    /// closes does after the next start.
+    pub fn close_bundle(&self, key: &Key) {
+        if let Some(behind) = &self.behind {
+            behind.sending.add(key);
+        }
+    }
+
+    /// The digests of the `parts` of an object, each from a byte for so many; none of one that is not
+    /// there. Each is read.
+    ///
+    /// # Errors
+    ///
+    /// [`BlobError::Io`] and [`BlobError::Unavailable`].
+    pub async fn look_within(
+        &self,
+        key: &Key,
+        parts: Vec<(u64, u64)>,
+    ) -> Result<Vec<Option<Digest>>, BlobError> {
+        if let Some(behind) = &self.behind {
+            match Box::pin(behind.bring(key)).await {
+                Err(BlobError::NotFound { .. }) => return Ok(vec![None; parts.len()]),
+                brought => brought?,
+            }
+        }
+        self.local.look_within(key, parts).await
     }
 
     /// Resumes the upload that goes on at `offset`; none, when there is no such upload, or another

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use federation::{ClientId, Digest, RunId};
+use federation::{Digest, RunId, TaskId};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -59,25 +59,33 @@ impl Key {
     /// `runs/<run>/rounds/00001/updates/client-0007-1-1`: what one delivery of a task gave, by the
     /// task's attempt and the delivery's epoch; so nobody overwrites what another one stored.
     #[must_use]
-    pub fn update(run: RunId, round: u32, client: ClientId, attempt: u32, epoch: u32) -> Self {
-        let prefix = Self::round_prefix(run, round);
-        Self(format!("{prefix}updates/{client}-{attempt}-{epoch}"))
+    pub fn update(task: &TaskId, epoch: u32) -> Self {
+        let prefix = Self::round_prefix(task.run, task.round);
+        Self(format!("{prefix}/updates/{}", delivery(task, epoch)))
     }
 
-    /// `runs/<run>/checkpoints/00001/<hex>.safetensors`: the model's file by its digest, so that no
+    /// `runs/<run>/rounds/00001.client-0007-1-1.bundle`: small updates of a round, one behind the
+    /// other, by the delivery that gave the first of them.
+    #[must_use]
+    pub fn bundle(first: &TaskId, epoch: u32) -> Self {
+        let prefix = Self::round_prefix(first.run, first.round);
+        Self(format!("{prefix}.{}.bundle", delivery(first, epoch)))
+    }
+
+    /// `runs/<run>/checkpoints/00001.<hex>.safetensors`: the model's file by its digest, so that no
     /// late writer puts another model in the place of one that a manifest names.
     #[must_use]
     pub fn checkpoint_model(run: RunId, round: u32, digest: &Digest) -> Self {
         let hex = digest.hex();
         Self(format!(
-            "runs/{run}/checkpoints/{round:05}/{hex}.safetensors"
+            "runs/{run}/checkpoints/{round:05}.{hex}.safetensors"
         ))
     }
 
-    /// `runs/<run>/checkpoints/00001/manifest.json`: the commit point of a round.
+    /// `runs/<run>/checkpoints/00001.json`: the manifest, the commit point of a round.
     #[must_use]
     pub fn checkpoint_manifest(run: RunId, round: u32) -> Self {
-        Self(format!("runs/{run}/checkpoints/{round:05}/manifest.json"))
+        Self(format!("runs/{run}/checkpoints/{round:05}.json"))
     }
 
     /// `runs/<run>/checkpoints/latest.json`: which checkpoint is the newest.
@@ -92,18 +100,31 @@ impl Key {
         format!("runs/{run}/rounds/")
     }
 
-    /// What the keys of a round's updates begin with.
+    /// What the keys of a round's updates begin with, and perhaps those of [others](Self::round).
     #[must_use]
     pub fn round_prefix(run: RunId, round: u32) -> String {
-        format!("{}{round:05}/", Self::rounds_prefix(run))
+        format!("{}{round:05}", Self::rounds_prefix(run))
     }
 
-    /// The round of an update's key.
+    /// The round of an update's key, or of a bundle's.
     #[must_use]
     pub fn round(&self) -> Option<u32> {
+        self.number_in("rounds")
+    }
+
+    /// The round of the key of a checkpoint's model.
+    #[must_use]
+    pub fn model_round(&self) -> Option<u32> {
+        let is_model = self.0.ends_with(".safetensors");
+        self.number_in("checkpoints").filter(|_| is_model)
+    }
+
+    /// The round that a name under this place of a run begins with.
+    fn number_in(&self, place: &str) -> Option<u32> {
         let mut segments = self.0.split('/');
-        let is_update = segments.next() == Some("runs") && segments.nth(1) == Some("rounds");
-        segments.next().filter(|_| is_update)?.parse().ok()
+        let is_there = segments.next() == Some("runs") && segments.nth(1) == Some(place);
+        let number = segments.next().filter(|_| is_there)?.split('.').next()?;
+        number.parse().ok()
     }
 
     /// What the keys of all updates of this update's run begin with.
@@ -116,6 +137,12 @@ impl Key {
     #[must_use]
     pub fn is_update(&self) -> bool {
         self.round().is_some()
+    }
+
+    /// Whether this is the key of a bundle of updates.
+    #[must_use]
+    pub fn is_bundle(&self) -> bool {
+        self.is_update() && self.0.ends_with(".bundle")
     }
 
     /// The key as text.
@@ -137,6 +164,14 @@ impl FromStr for Key {
             .map_err(|reason| invalid(text, reason))?;
         Ok(Self(text.to_owned()))
     }
+}
+
+/// What names one delivery of a task within its round.
+fn delivery(task: &TaskId, epoch: u32) -> String {
+    let TaskId {
+        client, attempt, ..
+    } = task;
+    format!("{client}-{attempt}-{epoch}")
 }
 
 fn check_segment(segment: &str) -> Result<(), &'static str> {
@@ -183,11 +218,18 @@ impl TryFrom<String> for Key {
 
 #[cfg(test)]
 mod tests {
+    use federation::ClientId;
     use uuid::Uuid;
 
     use super::*;
 
     const RUN: RunId = RunId(Uuid::from_u128(7));
+    const TASK: TaskId = TaskId {
+        run: RUN,
+        round: 1,
+        client: ClientId(7),
+        attempt: 2,
+    };
 
     #[test]
     fn two_models_of_one_round_lie_side_by_side() {
@@ -203,7 +245,8 @@ mod tests {
             Key::content(Kind::Dataset, &digest),
             Key::content(Kind::Shard, &digest),
             Key::content(Kind::Model, &digest),
-            Key::update(RUN, 1, ClientId(7), 2, 1),
+            Key::update(&TASK, 1),
+            Key::bundle(&TASK, 1),
             Key::checkpoint_model(RUN, u32::MAX, &digest),
             Key::checkpoint_manifest(RUN, 1),
             Key::checkpoint_pointer(RUN),
@@ -215,11 +258,24 @@ mod tests {
 
     #[test]
     fn an_update_says_whose_it_is() {
-        let key = Key::update(RUN, 1, ClientId(7), 2, 3);
+        let key = Key::update(&TASK, 3);
         let rest = key.as_str().strip_prefix(&Key::rounds_prefix(RUN)).unwrap();
         assert_eq!(rest, "00001/updates/client-0007-2-3");
         assert_eq!(key.round(), Some(1));
+        let bundle = Key::bundle(&TASK, 3);
+        let rest = bundle.as_str().strip_prefix(&Key::rounds_prefix(RUN));
+        assert_eq!(rest, Some("00001.client-0007-2-3.bundle"));
+        assert_eq!((key.is_bundle(), bundle.is_bundle()), (false, true));
+        assert_eq!(bundle.round(), Some(1));
         assert_eq!(Key::checkpoint_manifest(RUN, 1).round(), None);
+    }
+
+    #[test]
+    fn a_model_says_which_round_made_it() {
+        let model = Key::checkpoint_model(RUN, 12, &Digest::of(b"m"));
+        assert_eq!((model.model_round(), model.round()), (Some(12), None));
+        assert_eq!(Key::checkpoint_manifest(RUN, 12).model_round(), None);
+        assert_eq!(Key::checkpoint_pointer(RUN).model_round(), None);
     }
 
     #[test]

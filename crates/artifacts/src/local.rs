@@ -135,6 +135,46 @@ impl LocalStore {
             })
     }
 
+    /// Writes `parts` behind what the object of `key` holds, which it makes where there is none; says
+    /// where the first of them begins. They are seen by all who look, and a power cut may take them.
+    /// What a failure left half written is no part.
+    ///
+    /// # Errors
+    ///
+    /// [`BlobError::Io`].
+    pub async fn append(&self, key: &Key, parts: &[Bytes]) -> Result<u64, BlobError> {
+        let (place, path) = (self.place(), self.path_of(key));
+        let (said, bytes) = ((key, parts), parts.concat());
+        let len = bytes.len();
+        let appending = blocking(move || files::append(&place.root, &path, &bytes));
+        let appended = self.0.meter.count("append", &said, appending).await;
+        let offset = appended.map_err(self.0.failed(key))?;
+        self.0.meter.count_bytes("append", len);
+        Ok(offset)
+    }
+
+    /// The digests of the `parts` of an object, each from a byte for so many; none of one that is not
+    /// there. Each is read.
+    ///
+    /// # Errors
+    ///
+    /// [`BlobError::Io`].
+    pub async fn look_within(
+        &self,
+        key: &Key,
+        parts: Vec<(u64, u64)>,
+    ) -> Result<Vec<Option<Digest>>, BlobError> {
+        let path = self.path_of(key);
+        let looking = move || {
+            let Some((file, len)) = open_object(&path)? else {
+                return Ok(vec![None; parts.len()]);
+            };
+            let digest = |(offset, part)| files::digest_within(&file, len, offset, part);
+            parts.into_iter().map(digest).collect()
+        };
+        blocking(looking).await.map_err(io_error(key))
+    }
+
     /// Makes the finished file at `path`, which has this digest, the object of `key`, without copying
     /// it. The file must be on the same file system. It may be lost with power until it is
     /// [settled](Self::settle).

@@ -12,12 +12,13 @@ const STORES: [&str; 2] = ["local", "s3"];
 
 /// What a store is asked for: a get and an upload begin, and go on with reads and writes of up to
 /// a chunk in a directory, of up to a part on S3.
-const OPERATIONS: [&str; 11] = [
-    "put", "upload", "write", "finish", "adopt", "settle", "get", "read", "head", "delete", "list",
+const OPERATIONS: [&str; 12] = [
+    "put", "upload", "write", "finish", "append", "adopt", "settle", "get", "read", "head",
+    "delete", "list",
 ];
 
 /// The operations that move bytes.
-const MOVING: [&str; 3] = ["put", "write", "read"];
+const MOVING: [&str; 4] = ["put", "write", "append", "read"];
 
 /// Seconds of one operation: from a look into the page cache to a flush on a disk that is busy.
 const BUCKETS: [f64; 9] = [0.0001, 0.0005, 0.0025, 0.01, 0.05, 0.2, 0.5, 2.5, 10.0];

@@ -51,6 +51,8 @@ pub struct Work {
     pub history: Vec<RoundMetrics>,
     /// The round that has not ended.
     pub round: Option<Round>,
+    /// Where the round's small updates go, once there is one.
+    pub bundle: Option<Key>,
     /// Whether receipts may be stored that the round does not know of: the store did not say
     /// whether it kept one.
     pub is_behind: bool,
@@ -103,6 +105,7 @@ pub async fn admit(study: &Arc<Study>, row: &RunRow) -> Result<Work, Problem> {
         folded: None,
         to_dispatch: Vec::new(),
         losses: study.queue.losses(),
+        bundle: None,
         is_behind: false,
         dispatching: None,
         span: Span::none(),

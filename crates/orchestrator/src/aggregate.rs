@@ -2,15 +2,17 @@
 
 mod measured;
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aggregation::{Contribution, FileSource, FoldError, TensorSource, fold};
 use artifacts::{BlobError, BlobRef, Key};
-use federation::RunId;
 use federation::digest::Digester;
+use federation::{ClientId, RunId};
 use proto::body;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +24,7 @@ use crate::study::Study;
 use crate::trace::block;
 use measured::Measured;
 
-/// Updates whose files are kept open while they are folded. A process may often open no more than
+/// Files of updates that are kept open while they are folded. A process may often open no more than
 /// 1,024 files, and has others open too.
 const OPEN_FILES_MAX: usize = 256;
 
@@ -99,17 +101,30 @@ pub async fn fold_into(
     stop: &CancellationToken,
 ) -> Result<Aggregated, AggregateError> {
     let mut updates = Vec::with_capacity(receipts.len());
+    let mut paths: HashMap<Key, Arc<Path>> = HashMap::new();
     for receipt in receipts {
-        let file = study.blobs.local_copy(&receipt.key.parse()?).await?;
-        updates.push((receipt.client, receipt.weight, file));
+        let update = receipt.update()?;
+        let path = match paths.get(&update.key) {
+            Some(path) => Arc::clone(path),
+            None => {
+                let path: Arc<Path> = study.blobs.local_copy(&update.key).await?.into();
+                paths.insert(update.key, Arc::clone(&path));
+                path
+            }
+        };
+        let place = Place {
+            path,
+            offset: update.offset,
+        };
+        updates.push((receipt.client, receipt.weight, place));
     }
     let parameters = &base.model.parameters;
     let fold = Folding {
         run: base.run,
         round,
         header: checkpoint::header(&base.architecture)?,
-        base: Base {
-            path: study.blobs.local_copy(&parameters.key).await?,
+        base: Place {
+            path: study.blobs.local_copy(&parameters.key).await?.into(),
             offset: parameters.offset,
         },
         updates,
@@ -122,17 +137,33 @@ pub async fn fold_into(
     folded.map_err(|panicked| at(output, io::Error::other(panicked)))?
 }
 
-struct Base {
-    path: PathBuf,
+/// Numbers in a file.
+struct Place {
+    path: Arc<Path>,
+    /// In bytes.
     offset: u64,
+}
+
+impl Place {
+    fn open(&self) -> io::Result<Arc<File>> {
+        File::open(&self.path).map(Arc::new)
+    }
+
+    /// In the file, which is open.
+    fn source(&self, file: Arc<File>) -> FileSource {
+        FileSource {
+            file,
+            byte_offset: self.offset,
+        }
+    }
 }
 
 struct Folding {
     run: RunId,
     round: u32,
     header: bytes::Bytes,
-    base: Base,
-    updates: Vec<(federation::ClientId, f64, PathBuf)>,
+    base: Place,
+    updates: Vec<(ClientId, f64, Place)>,
     parameters: usize,
     threads: NonZeroUsize,
     output: PathBuf,
@@ -141,26 +172,12 @@ struct Folding {
 
 impl Folding {
     fn run(self) -> Result<Aggregated, AggregateError> {
-        let base = FileSource {
-            file: open(&self.base.path)?,
-            byte_offset: self.base.offset,
-        };
-        let mut contributions = Vec::with_capacity(self.updates.len());
-        for (client, weight, path) in &self.updates {
-            let source = if self.updates.len() > OPEN_FILES_MAX {
-                Update::Closed(path.clone())
-            } else {
-                Update::Open(FileSource {
-                    file: open(path)?,
-                    byte_offset: 0,
-                })
-            };
-            contributions.push(Contribution {
-                client: *client,
-                weight: *weight,
-                source: Measured::new(source),
-            });
-        }
+        let base = self
+            .base
+            .open()
+            .map_err(|error| at(&self.base.path, error))?;
+        let base = self.base.source(base);
+        let contributions = self.contributions()?;
         let file = File::create(&self.output).map_err(|error| at(&self.output, error))?;
         let mut out = Output {
             file: BufWriter::new(file),
@@ -208,24 +225,43 @@ impl Folding {
         };
         Ok(Aggregated { model, divergence })
     }
+
+    /// The updates, each file of which is open once, as far as that goes.
+    fn contributions(&self) -> Result<Vec<Contribution<Measured<Update<'_>>>>, AggregateError> {
+        let mut files: HashMap<&Path, Arc<File>> = HashMap::new();
+        let mut contributions = Vec::with_capacity(self.updates.len());
+        for (client, weight, place) in &self.updates {
+            let path = &*place.path;
+            if !files.contains_key(path) && files.len() < OPEN_FILES_MAX {
+                let file = place.open().map_err(|error| at(path, error))?;
+                files.insert(path, file);
+            }
+            let source = match files.get(path) {
+                Some(file) => Update::Open(place.source(Arc::clone(file))),
+                None => Update::Closed(place),
+            };
+            contributions.push(Contribution {
+                client: *client,
+                weight: *weight,
+                source: Measured::new(source),
+            });
+        }
+        Ok(contributions)
+    }
 }
 
 /// An update in the spool.
-enum Update {
+enum Update<'a> {
     Open(FileSource),
     // Opened for each tile.
-    Closed(PathBuf),
+    Closed(&'a Place),
 }
 
-impl TensorSource for Update {
+impl TensorSource for Update<'_> {
     fn read(&self, offset: usize, out: &mut [f32]) -> io::Result<()> {
         match self {
             Self::Open(source) => source.read(offset, out),
-            Self::Closed(path) => FileSource {
-                file: File::open(path)?,
-                byte_offset: 0,
-            }
-            .read(offset, out),
+            Self::Closed(place) => place.source(place.open()?).read(offset, out),
         }
     }
 }
@@ -240,10 +276,6 @@ impl Output {
         self.whole.update(bytes);
         self.file.write_all(bytes)
     }
-}
-
-fn open(path: &Path) -> Result<File, AggregateError> {
-    File::open(path).map_err(|error| at(path, error))
 }
 
 fn at(path: &Path, source: io::Error) -> AggregateError {

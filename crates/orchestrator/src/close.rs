@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use aggregation::FoldError;
-use artifacts::BlobRef;
 use federation::acceptance::Refusal;
 use federation::event::RoundOutcome;
 use federation::round::{Effect, Round};
@@ -14,12 +13,12 @@ use tracing::warn;
 use crate::admit::Work;
 use crate::aggregate::{AggregateError, aggregate};
 use crate::checkpoint::{self, Manifest, ModelFile, UpdateEntry};
-use crate::collect::look;
 use crate::metrics::rounds::word_of;
 use crate::problem::Problem;
 use crate::store::Receipt;
 use crate::study::Study;
 use crate::trace::attempt;
+use crate::updates::first_damaged;
 use crate::writing::{Standing, Writing};
 
 /// Brings a closed round to a model that stands, and has it measured and written while the next round
@@ -160,6 +159,9 @@ fn go_on(study: &Arc<Study>, work: &mut Work, standing: Standing, outcome: Optio
         outcome,
         span,
     ));
+    if let Some(bundle) = work.bundle.take() {
+        study.blobs.close_bundle(&bundle);
+    }
     work.round = None;
     work.folded = None;
     work.dispatching = None;
@@ -170,19 +172,13 @@ async fn find_damage<'a>(
     study: &Study,
     receipts: &'a [Receipt],
 ) -> Result<Option<(&'a Receipt, Refusal)>, Problem> {
-    for receipt in receipts {
-        let key = receipt.key.parse().map_err(Problem::fatal("update"))?;
-        let update = BlobRef {
-            key,
-            offset: 0,
-            len: receipt.bytes,
-            digest: receipt.digest,
-        };
-        if let Err(refusal) = look(&study.blobs, &update).await? {
-            return Ok(Some((receipt, refusal)));
-        }
-    }
-    Ok(None)
+    let updates = receipts
+        .iter()
+        .map(Receipt::update)
+        .collect::<Result<Vec<_>, _>>();
+    let updates = updates.map_err(Problem::fatal("update"))?;
+    let damaged = first_damaged(&study.blobs, &updates).await?;
+    Ok(damaged.map(|(number, refusal)| (&receipts[number], refusal)))
 }
 
 async fn reopen(

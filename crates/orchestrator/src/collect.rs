@@ -1,184 +1,22 @@
 //! From a worker's report to a receipt with its verdict.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::Path;
+mod incoming;
 
-use artifacts::{ArtifactStore, BlobError, BlobRef, BlobStore, Key};
+use artifacts::Key;
 use bytes::Bytes;
-use federation::acceptance::{Consequence, Refusal, Report, judge};
-use federation::job::{Strategy, Weighting};
+use federation::acceptance::{Consequence, Refusal, judge};
+use federation::job::Strategy;
 use federation::round::{Effect, Round};
-use federation::{ClientId, Digest, TaskId, WorkerId};
-use proto::body;
-use proto::convert::{InvalidMessage, maybe_kernel_class};
-use proto::v1::worker_message::Done;
+use federation::{ClientId, TaskId};
 
 use crate::admit::Work;
-use crate::metrics::fleet::FROM_WORKERS;
 use crate::problem::Problem;
-use crate::store::{Receipt, StoreError, Verdict};
+use crate::store::{Judgement, Receipt, StoreError, Verdict};
 use crate::study::Study;
 use crate::trace::attempt;
+use crate::updates::inspect;
 
-/// Bytes of an update that are looked at together; they stay in a core's cache.
-const BUFFER: usize = 256 * 1024;
-
-/// A report as it came in.
-#[derive(Debug, Clone)]
-pub struct Incoming {
-    /// Who reports.
-    pub worker: WorkerId,
-    /// What it says.
-    pub report: Report,
-    /// Where the update stands, or will.
-    pub update: BlobRef,
-    /// The update itself, if it came with the report and is not stored yet.
-    pub data: Bytes,
-    /// Why the update that came with the report is none.
-    pub damage: Option<String>,
-    /// Which delivery of the task.
-    pub lease_epoch: u32,
-    /// Optimiser steps behind it.
-    pub num_steps: u32,
-}
-
-impl Incoming {
-    /// Understands a worker's message.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidMessage`] names the field.
-    pub fn new(worker: WorkerId, done: Done) -> Result<Self, InvalidMessage> {
-        let invalid = |field: &'static str| {
-            move |error: &dyn std::fmt::Display| InvalidMessage::new(field, error)
-        };
-        let task: TaskId = done.task.parse().map_err(|error| invalid("task")(&error))?;
-        let update = done
-            .update
-            .as_ref()
-            .ok_or_else(|| InvalidMessage::missing("update"))?;
-        let body = update
-            .body
-            .as_ref()
-            .ok_or_else(|| InvalidMessage::missing("update.body"))?;
-        let digest = body
-            .digest
-            .parse()
-            .map_err(|error| invalid("update.body.digest")(&error))?;
-        let update = BlobRef {
-            key: update
-                .key
-                .parse()
-                .map_err(|error| invalid("update.key")(&error))?,
-            offset: update.offset_bytes,
-            len: body.length_bytes,
-            digest,
-        };
-        let report = Report {
-            task,
-            base: done
-                .base_digest
-                .parse()
-                .map_err(|error| invalid("base_digest")(&error))?,
-            digest,
-            bytes: body.length_bytes,
-            num_examples: done.num_examples,
-            mean_loss: done.mean_loss,
-            kernel_class: maybe_kernel_class(&done.kernel_class)?,
-        };
-        if done.data.len() > body::UPDATE_WITH_REPORT_MAX {
-            let problem = format!(
-                "has {} bytes; an update of more than {} is uploaded before it is reported",
-                done.data.len(),
-                body::UPDATE_WITH_REPORT_MAX
-            );
-            return Err(invalid("data")(&problem));
-        }
-        let (lease_epoch, num_steps) = (done.lease_epoch, done.num_steps);
-        Ok(Self {
-            worker,
-            report,
-            update,
-            data: done.data,
-            damage: None,
-            lease_epoch,
-            num_steps,
-        })
-    }
-
-    /// Stores the update that came with the report, if one did and says that it is in its place.
-    ///
-    /// # Errors
-    ///
-    /// [`BlobError`] when the store cannot take it now. Bytes that are not those announced are judged
-    /// with the report.
-    pub async fn store(&mut self, study: &Study) -> Result<(), BlobError> {
-        let data = std::mem::take(&mut self.data);
-        if data.is_empty() || self.update.key != self.place() {
-            return Ok(());
-        }
-        if data.len() as u64 != self.update.len {
-            let announced = self.update.len;
-            let problem = format!("{} bytes came where {announced} were announced", data.len());
-            self.damage = Some(problem);
-            return Ok(());
-        }
-        let received = study.metrics.fleet.bytes.of(FROM_WORKERS);
-        received.inc_by(data.len() as u64);
-        let BlobRef {
-            key, len, digest, ..
-        } = &self.update;
-        let span = telemetry::span!("store update", "bytes" = data.len());
-        let storing = async {
-            let mut upload = study.blobs.upload(key, *len, digest).await?;
-            upload.write(data).await?;
-            upload.finish().await
-        };
-        match attempt(&span, storing).await {
-            Err(error @ (BlobError::WrongLength { .. } | BlobError::DigestMismatch { .. })) => {
-                self.damage = Some(error.to_string());
-                Ok(())
-            }
-            stored => stored,
-        }
-    }
-
-    /// Where the update of this delivery belongs.
-    fn place(&self) -> Key {
-        let TaskId {
-            run,
-            round,
-            client,
-            attempt,
-        } = self.report.task;
-        Key::update(run, round, client, attempt, self.lease_epoch)
-    }
-
-    fn receipt(&self, study: &Study, strategy: Strategy) -> Receipt {
-        let Strategy::FedAvg { weighting } = strategy;
-        let task = &self.report.task;
-        Receipt {
-            round: task.round,
-            client: task.client,
-            attempt: task.attempt,
-            lease_epoch: self.lease_epoch,
-            worker: self.worker.clone(),
-            num_examples: self.report.num_examples,
-            num_steps: self.num_steps,
-            kernel_class: self.report.kernel_class,
-            weight: weight(self.report.num_examples, weighting),
-            mean_loss: self.report.mean_loss,
-            bytes: self.report.bytes,
-            digest: self.report.digest,
-            key: self.update.key.to_string(),
-            accepted: false,
-            reason: String::new(),
-            message: String::new(),
-            received_at: study.now(),
-        }
-    }
-}
+pub use incoming::Incoming;
 
 /// What became of a report.
 #[derive(Debug)]
@@ -234,17 +72,17 @@ pub async fn collect(
         }
         let round = next.as_mut();
         let effect = round.and_then(|round| apply(round, incoming, &verdict));
-        kept.push((
-            incoming.receipt(study, work.spec.strategy),
-            verdict.clone(),
-            again(effect.as_ref()).to_vec(),
-        ));
+        kept.push(Kept {
+            task: incoming.report.task,
+            receipt: incoming.receipt(study, work.spec.strategy),
+            data: incoming.data.clone(),
+            verdict: verdict.clone(),
+            again: again(effect.as_ref()).to_vec(),
+        });
         judged.push((Judged::first(verdict), effect));
     }
-    let rows: Vec<_> = kept
-        .iter()
-        .map(|(receipt, verdict, again)| (receipt, verdict, &again[..]))
-        .collect();
+    bundle(study, work, &mut kept).await?;
+    let rows: Vec<_> = kept.iter().map(Kept::row).collect();
     if !rows.is_empty() {
         work.is_behind = true;
         study.store.receive_all(work.run, &rows).await?;
@@ -255,6 +93,46 @@ pub async fn collect(
     }
     work.round = next;
     Ok(judged)
+}
+
+/// What is kept of a judged report.
+struct Kept {
+    task: TaskId,
+    receipt: Receipt,
+    /// The update, if it came with the report.
+    data: Bytes,
+    verdict: Verdict,
+    again: Vec<(ClientId, u32)>,
+}
+
+impl Kept {
+    fn row(&self) -> Judgement<'_> {
+        (&self.receipt, &self.verdict, &self.again)
+    }
+}
+
+/// Stores the updates that came with accepted reports, one behind the other in the round's bundle, and
+/// has their receipts say where.
+async fn bundle(study: &Study, work: &mut Work, kept: &mut [Kept]) -> Result<(), Problem> {
+    let mut small: Vec<_> = kept
+        .iter_mut()
+        .filter(|kept| kept.verdict.is_ok() && !kept.data.is_empty())
+        .collect();
+    let Some(first) = small.first() else {
+        return Ok(());
+    };
+    let new = || Key::bundle(&first.task, first.receipt.lease_epoch);
+    let key = work.bundle.get_or_insert_with(new);
+    let parts: Vec<_> = small.iter().map(|kept| kept.data.clone()).collect();
+    let bytes: usize = parts.iter().map(Bytes::len).sum();
+    let span = telemetry::span!("store updates", "updates" = parts.len(), "bytes" = bytes);
+    let mut offset = attempt(&span, study.blobs.append(key, &parts)).await?;
+    for kept in &mut small {
+        key.as_str().clone_into(&mut kept.receipt.key);
+        kept.receipt.offset = offset;
+        offset += kept.data.len() as u64;
+    }
+    Ok(())
 }
 
 /// Brings the round of a work that is behind to what the store knows of it. Otherwise an update that
@@ -322,10 +200,13 @@ async fn verdict(
         let problem = format!("it must be the object {place}, not {}", incoming.update.key);
         return Ok(Err(Refusal::Damaged { problem }));
     }
-    if let Some(problem) = incoming.damage.clone() {
-        return Ok(Err(Refusal::Damaged { problem }));
+    if let Some(refusal) = incoming.refusal.clone() {
+        return Ok(Err(refusal));
     }
-    inspect(&study.blobs, &incoming.update).await
+    match incoming.data.is_empty() {
+        true => inspect(&study.blobs, &incoming.update).await,
+        false => Ok(Ok(())),
+    }
 }
 
 fn apply(round: &mut Round, incoming: &Incoming, verdict: &Verdict) -> Option<Effect> {
@@ -368,75 +249,4 @@ async fn is_repeat(study: &Study, incoming: &Incoming) -> Result<bool, StoreErro
             && receipt.worker == incoming.worker
             && receipt.digest == incoming.report.digest
     }))
-}
-
-/// Looks at an update: it must be the bytes that were announced, and finite numbers.
-///
-/// # Errors
-///
-/// [`Problem::Stalled`] when the disk does not let it be read now.
-pub async fn inspect(blobs: &ArtifactStore, update: &BlobRef) -> Result<Verdict, Problem> {
-    let looked = blobs.look(&update.key, is_finite).await?;
-    Ok(match (is_announced(update, looked.as_ref()), looked) {
-        (Ok(()), Some((.., false))) => Err(Refusal::NotFinite {
-            what: "the update".to_owned(),
-        }),
-        (verdict, _) => verdict,
-    })
-}
-
-/// Looks whether an update is the bytes that were announced.
-///
-/// # Errors
-///
-/// As [`inspect`].
-pub async fn look(blobs: &ArtifactStore, update: &BlobRef) -> Result<Verdict, Problem> {
-    let looked = blobs.look(&update.key, |_| Ok(())).await?;
-    Ok(is_announced(update, looked.as_ref()))
-}
-
-fn is_announced<T>(update: &BlobRef, looked: Option<&(u64, Digest, T)>) -> Verdict {
-    let BlobRef {
-        key, len, digest, ..
-    } = update;
-    let problem = match looked {
-        None => BlobError::NotFound { key: key.clone() }.to_string(),
-        Some((actual, ..)) if actual != len => {
-            format!("object {key} has {actual} bytes where {len} were announced")
-        }
-        Some((_, actual, _)) if actual != digest => {
-            format!("object {key} has digest {actual} where {digest} was announced")
-        }
-        Some(_) => return Ok(()),
-    };
-    Err(Refusal::Damaged { problem })
-}
-
-/// Whether a file, whose length is that of a model, holds finite numbers alone.
-fn is_finite(path: &Path) -> io::Result<bool> {
-    let mut file = File::open(path)?;
-    let mut buffer = vec![0; BUFFER];
-    let mut rest = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
-    let mut finite = true;
-    while rest > 0 && finite {
-        let part = &mut buffer[..rest.min(BUFFER)];
-        file.read_exact(part)?;
-        // Without an exit from the loop, so that it is done by vectors.
-        finite = body::as_numbers::<f32>(part)
-            .iter()
-            .fold(true, |all, number| all & number.is_finite());
-        rest -= part.len();
-    }
-    Ok(finite)
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "counts of rows are far below 2^53"
-)]
-fn weight(num_examples: u64, weighting: Weighting) -> f64 {
-    match weighting {
-        Weighting::Examples => num_examples as f64,
-        Weighting::Uniform => 1.0,
-    }
 }

@@ -32,6 +32,7 @@ pub mod store;
 pub mod study;
 pub mod submit;
 pub mod trace;
+pub mod updates;
 pub mod writing;
 
 pub use app::{Orchestrator, Wiring};

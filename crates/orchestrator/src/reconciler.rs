@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
 use crate::collect::{self, Incoming, Judged};
+use crate::metrics::fleet::FROM_WORKERS;
 use crate::store::StoreError;
 use crate::study::Study;
 use driver::Driver;
@@ -206,8 +207,9 @@ impl Reconciler {
     pub async fn report(&self, mut incoming: Incoming) -> Result<Judged, NotKept> {
         let driver = self.drivers().get(&incoming.report.task.run).cloned();
         if let Some(driver) = driver {
-            let stored = incoming.store(&self.study).await;
-            stored.map_err(NotKept::because)?;
+            let received = self.study.metrics.fleet.bytes.of(FROM_WORKERS);
+            received.inc_by(incoming.data.len() as u64);
+            incoming.look();
             let (verdict, answer) = oneshot::channel();
             let signal = Signal::Report(Reported {
                 incoming: Box::new(incoming.clone()),

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use artifacts::{BlobError, BlobRef, BlobStore, InvalidKey, Key};
+use artifacts::{BlobError, BlobStore, InvalidKey, Key};
 use federation::acceptance::Refusal;
 use federation::{ClientId, Digest, RunId};
 use tempfile::NamedTempFile;
@@ -15,10 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::aggregate::{AggregateError, fold_into};
 use crate::checkpoint::{self, CheckpointError, Manifest};
-use crate::collect::inspect;
-use crate::problem::Problem;
 use crate::store::{Receipt, RunRow, StoreError};
 use crate::study::Study;
+use crate::updates::first_damaged;
 
 /// What came of a replay.
 #[derive(Debug, Clone)]
@@ -100,15 +99,12 @@ pub enum ReplayError {
     /// A checkpoint cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The objects cannot be listed.
+    /// The objects cannot be listed, or read now.
     #[error(transparent)]
     Blob(#[from] BlobError),
     /// A receipt has a key that is none.
     #[error(transparent)]
     Key(#[from] InvalidKey),
-    /// An update cannot be read now.
-    #[error(transparent)]
-    Unread(#[from] Problem),
     /// The spool takes no file.
     #[error("no file can be made in the spool: {0}")]
     Spool(std::io::Error),
@@ -165,9 +161,7 @@ async fn make(
     updates: &[Receipt],
 ) -> Result<Digest, ReplayError> {
     checkpoint::verify(&study.blobs, &base.model).await?;
-    for update in updates {
-        check(study, update).await?;
-    }
+    check(study, updates).await?;
     let output = NamedTempFile::new_in(&study.spool).map_err(ReplayError::Spool)?;
     let output = output.into_temp_path();
     let stop = CancellationToken::new();
@@ -177,19 +171,20 @@ async fn make(
     Ok(made.model.digest)
 }
 
-async fn check(study: &Study, update: &Receipt) -> Result<(), ReplayError> {
-    let blob = BlobRef {
-        key: update.key.parse()?,
-        offset: 0,
-        len: update.bytes,
-        digest: update.digest,
-    };
-    let verdict = inspect(&study.blobs, &blob).await?;
-    verdict.map_err(|refusal| ReplayError::Damaged {
-        round: update.round,
-        client: update.client,
-        refusal,
-    })
+/// Makes sure that all updates are still what was accepted.
+async fn check(study: &Study, receipts: &[Receipt]) -> Result<(), ReplayError> {
+    let updates = receipts
+        .iter()
+        .map(Receipt::update)
+        .collect::<Result<Vec<_>, _>>()?;
+    match first_damaged(&study.blobs, &updates).await? {
+        None => Ok(()),
+        Some((number, refusal)) => Err(ReplayError::Damaged {
+            round: receipts[number].round,
+            client: receipts[number].client,
+            refusal,
+        }),
+    }
 }
 
 async fn gone(

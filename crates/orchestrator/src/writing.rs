@@ -290,7 +290,8 @@ async fn forget_updates(study: &Study, run: RunId, round: u32) {
         return;
     };
     let forgotten = async {
-        let keys = study.blobs.list(&Key::round_prefix(run, forgotten)).await?;
+        let mut keys = study.blobs.list(&Key::round_prefix(run, forgotten)).await?;
+        keys.retain(|key| key.round() == Some(forgotten));
         study.blobs.delete_all(&keys).await
     };
     if let Err(error) = forgotten.await {

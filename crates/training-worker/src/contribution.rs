@@ -267,13 +267,7 @@ impl Workshop {
 
 /// Where the update of a delivery stands.
 fn place(task: &Task, delivery: &Delivery) -> Key {
-    let TaskId {
-        run,
-        round,
-        client,
-        attempt,
-    } = task.id;
-    Key::update(run, round, client, attempt, delivery.epoch)
+    Key::update(&task.id, delivery.epoch)
 }
 
 /// A training as compute-core tells of it: counted, shown, and passed on.

@@ -208,7 +208,7 @@ impl Sender {
 
 #[cfg(test)]
 mod tests {
-    use federation::{ClientId, RunId};
+    use federation::{ClientId, RunId, TaskId};
     use uuid::Uuid;
 
     use super::*;
@@ -216,7 +216,15 @@ mod tests {
     #[test]
     fn what_is_not_held_is_looked_for_and_not_forgotten() {
         let run = RunId(Uuid::from_u128(7));
-        let update = |client| Key::update(run, 1, ClientId(client), 1, 1);
+        let update = |client| {
+            let task = TaskId {
+                run,
+                round: 1,
+                client: ClientId(client),
+                attempt: 1,
+            };
+            Key::update(&task, 1)
+        };
         let mut waiting = Waiting {
             held: VecDeque::new(),
             under_way: 0,

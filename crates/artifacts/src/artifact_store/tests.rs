@@ -4,7 +4,7 @@ mod reading;
 
 use std::fs;
 
-use federation::{ClientId, Digest, RunId};
+use federation::{ClientId, Digest, RunId, TaskId};
 use futures::TryStreamExt;
 use futures::future::try_join_all;
 use telemetry::metrics::Registry;
@@ -78,8 +78,17 @@ fn over(dir: &TempDir, remote: &S3Store) -> ArtifactStore {
     ArtifactStore::on_s3(local, remote.clone())
 }
 
+fn task(client: u32) -> TaskId {
+    TaskId {
+        run: RUN,
+        round: 1,
+        client: ClientId(client),
+        attempt: 1,
+    }
+}
+
 fn update(client: u32) -> Key {
-    Key::update(RUN, 1, ClientId(client), 1, 1)
+    Key::update(&task(client), 1)
 }
 
 fn pointer() -> Key {
@@ -261,6 +270,42 @@ async fn what_waited_when_a_process_died_goes_up_after_the_next_start() {
     soon(store.drain()).await;
     assert_eq!(world.up(&update(2)).await, Some(3));
     assert_eq!(world.requests("put"), before + 1, "the other one was up");
+}
+
+#[tokio::test]
+async fn a_bundle_goes_up_when_it_is_closed_and_one_that_nobody_closed_after_the_next_start() {
+    let Some(world) = World::new().await else {
+        return;
+    };
+    let dir = dir();
+    let store = over(&dir, &world.remote);
+    soon(store.drain()).await;
+    let bundle = Key::bundle(&task(1), 1);
+    assert_eq!(store.append(&bundle, &[text("one")]).await.unwrap(), 0);
+    soon(store.drain()).await;
+    assert_eq!(world.up(&bundle).await, None);
+    assert_eq!(read(&store, &bundle).await, "one");
+    store.close_bundle(&bundle);
+    soon(store.drain()).await;
+    assert_eq!(world.up(&bundle).await, Some(3));
+
+    let parts = [text("two"), text("more")];
+    assert_eq!(store.append(&bundle, &parts).await.unwrap(), 3);
+    let other = Key::bundle(&task(2), 1);
+    store.append(&other, &[text("left")]).await.unwrap();
+    store.close_bundle(&bundle);
+    drop(store);
+    let store = over(&dir, &world.remote);
+    store.close_bundle(&bundle);
+    soon(store.drain()).await;
+    assert_eq!(world.up(&bundle).await, Some(10));
+    assert_eq!(world.up(&other).await, Some(4));
+
+    // Another process, whose directory is empty, finds the parts.
+    let empty = self::dir();
+    let elsewhere = over(&empty, &world.remote);
+    let found = elsewhere.look_within(&bundle, vec![(3, 3), (6, 5)]).await;
+    assert_eq!(found.unwrap(), [Some(Digest::of(b"two")), None]);
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 use std::fs::{self, DirEntry, File};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -187,6 +188,36 @@ pub(super) fn rename(root: &Path, from: &Path, path: &Path) -> io::Result<()> {
         }
         _ => moved,
     }
+}
+
+/// Writes behind what the file at `path` holds, which is made where there is none; says where.
+pub(super) fn append(root: &Path, path: &Path, bytes: &[u8]) -> io::Result<u64> {
+    let mut options = File::options();
+    options.append(true).create(true);
+    let mut file = match options.open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            fs::create_dir_all(path.parent().unwrap_or(root))?;
+            options.open(path)?
+        }
+        opened => opened?,
+    };
+    file.write_all(bytes)?;
+    Ok(file.stream_position()? - bytes.len() as u64)
+}
+
+/// The digest of the `part` bytes from `offset` of a file that has `len`, if there are so many.
+pub(super) fn digest_within(
+    file: &File,
+    len: u64,
+    offset: u64,
+    part: u64,
+) -> io::Result<Option<Digest>> {
+    if offset.checked_add(part).is_none_or(|end| end > len) {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; usize::try_from(part).unwrap_or(usize::MAX)];
+    file.read_exact_at(&mut bytes, offset)?;
+    Ok(Some(Digest::of(&bytes)))
 }
 
 /// Hashes the first `len` bytes of a file.

@@ -51,6 +51,29 @@ fn a_root_that_cannot_be_written_is_named() {
 }
 
 #[tokio::test]
+async fn what_is_appended_stands_behind_what_was_there() {
+    let (store, dir) = store();
+    let bundle = key("runs/r/rounds/00001.a.bundle");
+    let parts = ["one", "three"].map(Bytes::from);
+    assert_eq!(store.append(&bundle, &parts).await.unwrap(), 0);
+    assert_eq!(store.append(&bundle, &parts[..1]).await.unwrap(), 8);
+    // Whoever comes after a process that died half-way.
+    let path = store.path_of(&bundle);
+    let mut left = std::fs::read(&path).unwrap();
+    left.extend(b"ha");
+    std::fs::write(&path, left).unwrap();
+    let store = LocalStore::open(dir.path().join("artifacts")).unwrap();
+    assert_eq!(store.append(&bundle, &parts[1..]).await.unwrap(), 13);
+
+    let parts = vec![(0, 3), (3, 5), (8, 3), (13, 5), (17, 2), (u64::MAX, 2)];
+    let found = store.look_within(&bundle, parts).await.unwrap();
+    let [one, three] = [b"one".as_slice(), b"three"].map(|part| Some(Digest::of(part)));
+    assert_eq!(found, [one, three, one, three, None, None]);
+    let nowhere = store.look_within(&key("a"), vec![(0, 0)]).await.unwrap();
+    assert_eq!(nowhere, [None]);
+}
+
+#[tokio::test]
 async fn what_a_store_does_is_counted_by_operation() {
     let (store, _dir) = store();
     let registry = telemetry::metrics::Registry::new("test").unwrap();

@@ -155,7 +155,8 @@ mod tests {
         assert!(is_update(&update.parse().unwrap()));
         for other in [
             "models/ab/cd",
-            "runs/r/checkpoints/00001/abcd.safetensors",
+            "runs/r/rounds/00001.client-0001-1-1.bundle",
+            "runs/r/checkpoints/00001.abcd.safetensors",
             "runs/r",
         ] {
             assert!(!is_update(&other.parse().unwrap()), "{other}");

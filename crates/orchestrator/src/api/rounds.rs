@@ -137,6 +137,7 @@ fn answer(run: String, round: u32, replayed: &Replayed) -> ReplayResponse {
         bytes: receipt.bytes,
         digest: receipt.digest.to_string(),
         key: receipt.key.clone(),
+        offset_bytes: receipt.offset,
     };
     ReplayResponse {
         run,

@@ -247,9 +247,7 @@ pub(super) fn replay(error: ReplayError) -> Status {
         ReplayError::Store(error) => store(error),
         ReplayError::Checkpoint(error) => checkpoint(error),
         ReplayError::Blob(error) => blob(error),
-        ReplayError::Unread(_) | ReplayError::Spool(_) => {
-            status(Code::Unavailable, "ARTIFACTS_UNAVAILABLE", message, &[])
-        }
+        ReplayError::Spool(_) => status(Code::Unavailable, "ARTIFACTS_UNAVAILABLE", message, &[]),
         ReplayError::Aggregate(_) => status(Code::Internal, "AGGREGATION_FAILED", message, &[]),
     }
 }

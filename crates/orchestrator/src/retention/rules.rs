@@ -89,10 +89,6 @@ pub(super) enum Place {
     Other(Held),
 }
 
-fn is_model(file: &str) -> bool {
-    file.ends_with(".safetensors")
-}
-
 impl Place {
     pub(super) fn of(key: &Key) -> Self {
         let segments: Vec<_> = key.as_str().split('/').collect();
@@ -101,15 +97,14 @@ impl Place {
             Err(_not_ours) => Self::Other(Held::Other),
         };
         match segments[..] {
-            ["runs", run, "rounds", round, ..] => of_run(run, &|run| {
-                let round = round.parse().map(|round| Self::Update(run, round));
+            ["runs", run, "rounds", ..] => of_run(run, &|run| {
+                let round = key.round().map(|round| Self::Update(run, round));
                 round.unwrap_or(Self::Other(Held::Other))
             }),
-            ["runs", run, "checkpoints", round, file] if is_model(file) => of_run(run, &|run| {
-                let round = round.parse().map(|round| Self::Model(run, round));
-                round.unwrap_or(Self::Other(Held::Other))
+            ["runs", run, "checkpoints", ..] => of_run(run, &|run| {
+                let model = key.model_round().map(|round| Self::Model(run, round));
+                model.unwrap_or(Self::Record(run))
             }),
-            ["runs", run, "checkpoints", ..] => of_run(run, &Self::Record),
             ["datasets", ..] => Self::Other(Held::Datasets),
             ["models", ..] => Self::Other(Held::Models),
             ["shards", ..] => Self::Shard,
@@ -219,7 +214,7 @@ fn begun(run: RunId) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use federation::{ClientId, Digest};
+    use federation::{ClientId, Digest, TaskId};
     use uuid::Uuid;
 
     use super::*;
@@ -267,7 +262,15 @@ mod tests {
 
     #[test]
     fn the_updates_of_the_last_rounds_are_kept_and_of_the_open_one() {
-        let key = |run, round| Key::update(run, round, ClientId(1), 1, 1);
+        let key = |run, round| {
+            let task = TaskId {
+                run,
+                round,
+                client: ClientId(1),
+                attempt: 1,
+            };
+            Key::update(&task, 1)
+        };
         assert_eq!(rounds_kept(UNFINISHED, key), [8, 9, 10, 11, 12]);
         assert_eq!(rounds_kept(ENDED, key), [8, 9, 10]);
         assert_eq!(rounds_kept(JUST_ENDED, key), [8, 9, 10, 11, 12]);

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use artifacts::{BlobRef, InvalidKey};
 use federation::acceptance::Refusal;
 use federation::event::Event;
 use federation::{ClientId, Digest, KernelClass, RunId, Timestamp, WorkerId};
@@ -42,8 +43,10 @@ pub struct Receipt {
     pub bytes: u64,
     /// Of its bytes.
     pub digest: Digest,
-    /// Where it stands.
+    /// In which object it stands.
     pub key: String,
+    /// From which byte on.
+    pub offset: u64,
     /// Whether it counts.
     pub accepted: bool,
     /// Why not, in a word.
@@ -52,6 +55,22 @@ pub struct Receipt {
     pub message: String,
     /// When it came.
     pub received_at: Timestamp,
+}
+
+impl Receipt {
+    /// The bytes of the update.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidKey`].
+    pub fn update(&self) -> Result<BlobRef, InvalidKey> {
+        Ok(BlobRef {
+            key: self.key.parse()?,
+            offset: self.offset,
+            len: self.bytes,
+            digest: self.digest,
+        })
+    }
 }
 
 /// A report, its verdict, and the attempts that follow from it.
@@ -199,16 +218,16 @@ async fn insert(
     run: RunId,
     reports: &[Judgement<'_>],
 ) -> Result<HashSet<ClientId>, StoreError> {
-    let places = places(reports.len(), 18);
+    let places = places(reports.len(), 19);
     let statement = format!(
         "INSERT INTO receipts (run, round, client, position, attempt, lease_epoch, worker,
              num_examples, num_steps, weight, mean_loss, bytes, digest, object_key, accepted,
-             reason, message, received_at, kernel_class)
+             reason, message, received_at, kernel_class, object_offset)
          SELECT column1, column2, column3,
              (SELECT COUNT(*) FROM receipts
                  WHERE run = column1 AND round = column2 AND client = column3),
              column4, column5, column6, column7, column8, column9, column10, column11, column12,
-             column13, column14, column15, column16, column17, column18
+             column13, column14, column15, column16, column17, column18, column19
          FROM (VALUES {places}) AS new
          WHERE NOT EXISTS (SELECT position FROM receipts WHERE run = column1 AND round = column2
              AND client = column3 AND attempt = column4 AND lease_epoch = column5
@@ -253,6 +272,7 @@ fn bound<'q>(query: Query<'q>, run: RunId, receipt: &Receipt, verdict: &Verdict)
         .bind(message_of(verdict))
         .bind(stored(receipt.received_at.0))
         .bind(receipt.kernel_class.map_or("", KernelClass::as_str))
+        .bind(stored(receipt.offset))
 }
 
 /// Why not, for a person.
@@ -300,6 +320,7 @@ fn read(row: &AnyRow) -> Result<Receipt, StoreError> {
         bytes: count(row, "bytes")?,
         digest: text(row, "digest")?,
         key: row.try_get("object_key")?,
+        offset: count(row, "object_offset")?,
         accepted: row.try_get::<i64, _>("accepted")? == 1,
         reason: row.try_get("reason")?,
         message: row.try_get("message")?,

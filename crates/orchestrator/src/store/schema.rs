@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use sqlx::SqlStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
-const VERSIONS: [(&str, &str); 5] = [
+const VERSIONS: [(&str, &str); 6] = [
     ("first", include_str!("../../migrations/0001_first.sql")),
     ("trace", include_str!("../../migrations/0002_trace.sql")),
     ("leader", include_str!("../../migrations/0003_leader.sql")),
@@ -15,6 +15,7 @@ const VERSIONS: [(&str, &str); 5] = [
         include_str!("../../migrations/0004_unfinished.sql"),
     ),
     ("kernels", include_str!("../../migrations/0005_kernels.sql")),
+    ("bundles", include_str!("../../migrations/0006_bundles.sql")),
 ];
 
 /// Brings a store up to the version `last`, or to the newest.

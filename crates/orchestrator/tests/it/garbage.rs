@@ -6,7 +6,7 @@ use artifacts::{BlobStore, Key, Kind, fetch};
 use bytes::Bytes;
 use federation::job::JobDraft;
 use federation::run::{Command, RunState};
-use federation::{ClientId, Digest, RunId};
+use federation::{ClientId, Digest, RunId, TaskId};
 use orchestrator::replay::replay;
 use orchestrator::retention::{NoRoom, make_room};
 use orchestrator::submit::{SubmitError, submit};
@@ -91,9 +91,9 @@ async fn worn() -> Worn {
     let unknown = RunId(uuid::Uuid::from_u128(7));
     let stray = Bytes::from_static(b"stray");
     let strays = [
-        Key::update(ended, 1, ClientId(0), 1, 1),
-        Key::update(unknown, 1, ClientId(0), 1, 1),
-        Key::update(ended, 6, ClientId(0), 1, 1),
+        update(ended, 1),
+        update(unknown, 1),
+        update(ended, 6),
         Key::content(Kind::Shard, &Digest::of(&stray)),
     ];
     for key in &strays {
@@ -115,6 +115,17 @@ async fn there_are(world: &World, keys: &[Key]) -> usize {
         there += usize::from(world.study.blobs.head(key).await.unwrap().is_some());
     }
     there
+}
+
+/// The first client's update of a round.
+fn update(run: RunId, round: u32) -> Key {
+    let task = TaskId {
+        run,
+        round,
+        client: ClientId(0),
+        attempt: 1,
+    };
+    Key::update(&task, 1)
 }
 
 #[tokio::test]

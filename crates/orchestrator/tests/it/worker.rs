@@ -59,13 +59,7 @@ impl Leased {
 
     /// Where the update of this delivery goes.
     pub(crate) fn place(&self) -> Key {
-        let TaskId {
-            run,
-            round,
-            client,
-            attempt,
-        } = self.id;
-        Key::update(run, round, client, attempt, self.epoch)
+        Key::update(&self.id, self.epoch)
     }
 }
 

@@ -259,15 +259,16 @@ impl World {
 
     /// Where the model of a round lies in the directory.
     pub(crate) fn model_file(&self, run: RunId, round: u32) -> PathBuf {
-        let manifest = self
-            .study
-            .blobs
-            .path_of(&Key::checkpoint_manifest(run, round));
+        let manifest = Key::checkpoint_manifest(run, round);
+        let manifest = self.study.blobs.path_of(&manifest);
         let files = std::fs::read_dir(manifest.parent().unwrap()).unwrap();
+        let begins = format!("{round:05}.");
+        let is_it = |path: &PathBuf| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            name.starts_with(&begins) && path.extension().unwrap() == "safetensors"
+        };
         let mut paths = files.map(|file| file.unwrap().path());
-        paths
-            .find(|path| path.extension().is_some_and(|end| end == "safetensors"))
-            .unwrap()
+        paths.find(is_it).unwrap()
     }
 
     /// Waits until `look` finds something, looking after each commit of events.

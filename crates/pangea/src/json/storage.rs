@@ -24,6 +24,7 @@ struct ReplayedUpdate {
     bytes: u64,
     digest: String,
     key: String,
+    offset_bytes: u64,
 }
 
 impl From<&v1::ReplayResponse> for Replay {
@@ -35,6 +36,7 @@ impl From<&v1::ReplayResponse> for Replay {
             bytes: update.bytes,
             digest: update.digest.clone(),
             key: update.key.clone(),
+            offset_bytes: update.offset_bytes,
         };
         Self {
             run: answer.run.clone(),

@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 use client::v1;
 use client::v1::event::Kind;
 
-use crate::scene::{SHORT_JOB, Scene, change_to, commit_of, count, job};
+use crate::scene::{SHORT_JOB, Scene, change_to, commit_of, count, flip, job};
 
 fn tamper(path: &Path) {
-    let mut bytes = std::fs::read(path).expect("an object");
-    *bytes.last_mut().expect("a byte") ^= 1;
-    std::fs::write(path, bytes).expect("an object to write");
+    let len = std::fs::read(path).expect("an object").len();
+    flip(path, len - 1);
 }
 
 fn truncate(path: &Path) {
@@ -91,7 +90,7 @@ async fn a_damaged_checkpoint_fails_the_run_at_a_restart_and_is_named() {
     let round = read(&format!("{checkpoints}/latest.json"))["round"]
         .as_u64()
         .unwrap();
-    let manifest = read(&format!("{checkpoints}/{round:05}/manifest.json"));
+    let manifest = read(&format!("{checkpoints}/{round:05}.json"));
     let key = &manifest["model"]["parameters"]["key"];
     let key = key.as_str().unwrap().to_owned();
     tamper(&artifacts.join(&key));
@@ -125,9 +124,11 @@ async fn a_damaged_update_is_refused_and_trained_again_to_the_same_digest() {
     while count(&watching.seen, accepted) < 4 {
         watching.until(accepted).await;
     }
-    let key = |client: u32| format!("runs/{run}/rounds/00002/updates/client-{client:04}-1-1");
-    tamper(&scene.artifact(&key(1)));
-    truncate(&scene.artifact(&key(3)));
+    // The four lie one behind the other, in the order in which they came.
+    let bundle = bundle(&scene.artifact(&format!("runs/{run}/rounds")), "00002.");
+    let len = std::fs::read(&bundle).expect("a bundle").len();
+    flip(&bundle, len / 4);
+    truncate(&bundle);
     scene.client.resume(&run).await.unwrap();
 
     let events = watching.rest().await;
@@ -139,21 +140,37 @@ async fn a_damaged_update_is_refused_and_trained_again_to_the_same_digest() {
         (&first.reason[..], &second.reason[..]),
         ("damaged", "damaged")
     );
-    assert!(first.message.contains(&key(1)), "{}", first.message);
-    assert!(second.message.contains(&key(3)), "{}", second.message);
+    let name = bundle.file_name().and_then(|name| name.to_str()).unwrap();
+    for told in [&first.message, &second.message] {
+        assert!(told.contains(name), "{told}");
+    }
     assert_eq!(count(&events, change_to(v1::RunState::Completed)), 1);
     assert_eq!(scene.digest(&run).await, undisturbed);
     let rounds = scene.client.rounds(&run).await.unwrap();
-    let attempts = |client: usize| {
-        let name = format!("client-{client:04}");
+    for client in (0..4).map(|client| format!("client-{client:04}")) {
         let updates = rounds[1].updates.iter();
-        let of_client = updates.filter(|update| update.client == name);
-        of_client
+        let of_client = updates.filter(|update| update.client == client);
+        let attempts: Vec<_> = of_client
             .map(|update| (update.attempt, update.accepted))
-            .collect::<Vec<_>>()
+            .collect();
+        let is_damaged = [first, second].iter().any(|told| told.client == client);
+        match is_damaged {
+            true => assert_eq!(attempts, [(1, false), (2, true)], "{client}"),
+            false => assert_eq!(attempts, [(1, true)], "{client}"),
+        }
+    }
+}
+
+/// The file in this folder whose name begins so.
+fn bundle(folder: &Path, begins: &str) -> PathBuf {
+    let mut files = std::fs::read_dir(folder).expect("a folder");
+    let is_it = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with(begins))
     };
-    assert_eq!(attempts(0), [(1, true)]);
-    assert_eq!(attempts(1), [(1, false), (2, true)]);
+    files
+        .find_map(|entry| Some(entry.ok()?.path()).filter(is_it))
+        .expect("a bundle")
 }
 
 fn refusal(event: &v1::Event) -> Option<&v1::event::UpdateRefused> {

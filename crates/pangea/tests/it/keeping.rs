@@ -1,12 +1,10 @@
 //! What is kept of a run, as its users meet it: where a model comes from, a round made again, and
 //! what may go.
 
-use std::path::Path;
-
 use client::v1;
 use serde_json::Value;
 
-use crate::scene::{DIGITS_JOB, SHORT_JOB, Scene, change_to, commit_of, job};
+use crate::scene::{DIGITS_JOB, SHORT_JOB, Scene, change_to, commit_of, flip, job};
 use crate::shell::{Told, pangea};
 
 async fn run(scene: &Scene, arguments: &[&str]) -> Told {
@@ -83,15 +81,22 @@ async fn kept_rounds_are_replayed_and_others_are_refused_in_words() {
     assert!(gone.contains("runs.keep_rounds"), "{gone}");
 
     let run_id = latest(&scene).await;
-    let key = format!("runs/{run_id}/rounds/00003/updates/client-0001-1-1");
-    let path = scene.artifact(&key);
-    flip(&path, 0);
+    let answer = json(&scene, &["replay", "latest", "3"]).await;
+    let update = &answer["updates"][1];
+    assert_eq!(update["client"], "client-0001", "{answer}");
+    let key = update["key"].as_str().expect("a key").to_owned();
+    let offset = update["offset_bytes"].as_u64().expect("an offset");
+    let (path, byte) = (
+        scene.artifact(&key),
+        usize::try_from(offset).expect("a place"),
+    );
+    flip(&path, byte);
     let damaged = run(&scene, &["replay", "latest", "3"]).await.refusal();
     assert!(damaged.contains("client-0001"), "{damaged}");
     assert!(damaged.contains(&key), "{damaged}");
 
     // A manifest that tells of another model: the round comes to another one than that.
-    let manifest = scene.artifact(&format!("runs/{run_id}/checkpoints/00004/manifest.json"));
+    let manifest = scene.artifact(&format!("runs/{run_id}/checkpoints/00004.json"));
     let text = std::fs::read_to_string(&manifest).expect("a manifest");
     let other = before.replace(&before[10..14], "0000");
     std::fs::write(&manifest, text.replace(&before, &other)).expect("a manifest");
@@ -104,12 +109,6 @@ async fn kept_rounds_are_replayed_and_others_are_refused_in_words() {
 
 async fn latest(scene: &Scene) -> String {
     scene.client.find_run("latest").await.expect("a run").run
-}
-
-fn flip(path: &Path, byte: usize) {
-    let mut bytes = std::fs::read(path).expect("an object");
-    bytes[byte] ^= 1;
-    std::fs::write(path, bytes).expect("an object to write");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -250,3 +250,10 @@ pub(crate) fn count(events: &[v1::Event], such: impl Fn(&Kind) -> bool) -> usize
     let kinds = events.iter().filter_map(|event| event.kind.as_ref());
     kinds.filter(|kind| such(kind)).count()
 }
+
+/// Changes the byte of a file that has this number.
+pub(crate) fn flip(path: &Path, byte: usize) {
+    let mut bytes = std::fs::read(path).expect("an object");
+    bytes[byte] ^= 1;
+    std::fs::write(path, bytes).expect("an object to write");
+}

@@ -33,7 +33,7 @@ const HANDOVERS: [(&str, &str, &str, &str); 4] = [
 
 /// What belongs to the way of a job, besides.
 const ON_THE_WAY: [&str; 8] = [
-    "store update",
+    "store updates",
     "pangea.v1.Jobs/Submit",
     "round",
     "aggregate",

@@ -3157,8 +3157,12 @@ pub mod replay_response {
         pub bytes: u64,
         #[prost(string, tag = "5")]
         pub digest: ::prost::alloc::string::String,
+        /// The object that holds it.
         #[prost(string, tag = "6")]
         pub key: ::prost::alloc::string::String,
+        /// From this byte on.
+        #[prost(uint64, tag = "7")]
+        pub offset_bytes: u64,
     }
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

@@ -139,7 +139,7 @@ async fn a_worker_writes_nothing_but_updates() {
     let bytes = Bytes::from_static(b"pangea");
     for place in [
         Key::content(Kind::Model, &Digest::of(&bytes)),
-        "runs/x/checkpoints/00001/manifest.json".parse().unwrap(),
+        "runs/x/checkpoints/00001.json".parse().unwrap(),
         "runs/x/rounds/y/updates/z/a".parse().unwrap(),
     ] {
         let refused = remote.put(&place, bytes.clone()).await.unwrap_err();
