@@ -2,7 +2,7 @@
 //!
 //! With S3 behind it,
 //!
-//! - a manifest, a pointer, a model, a shard or a data set is on S3 when its write returns, and in the
+//! - a manifest, a model, a shard or a data set is on S3 when its write returns, and in the
 //!   directory too; a checkpoint when it is settled, and until then in the directory;
 //! - an update is in the directory when its write returns, and goes up in the background: it can be
 //!   trained again, so no round waits for S3 because of it. While S3 is away updates wait, on the

@@ -88,12 +88,6 @@ impl Key {
         Self(format!("runs/{run}/checkpoints/{round:05}.json"))
     }
 
-    /// `runs/<run>/checkpoints/latest.json`: which checkpoint is the newest.
-    #[must_use]
-    pub fn checkpoint_pointer(run: RunId) -> Self {
-        Self(format!("runs/{run}/checkpoints/latest.json"))
-    }
-
     /// What the keys of all updates of a run begin with.
     #[must_use]
     pub fn rounds_prefix(run: RunId) -> String {
@@ -249,7 +243,6 @@ mod tests {
             Key::bundle(&TASK, 1),
             Key::checkpoint_model(RUN, u32::MAX, &digest),
             Key::checkpoint_manifest(RUN, 1),
-            Key::checkpoint_pointer(RUN),
         ];
         for key in keys {
             assert_eq!(key.as_str().parse(), Ok(key.clone()));
@@ -275,7 +268,6 @@ mod tests {
         let model = Key::checkpoint_model(RUN, 12, &Digest::of(b"m"));
         assert_eq!((model.model_round(), model.round()), (Some(12), None));
         assert_eq!(Key::checkpoint_manifest(RUN, 12).model_round(), None);
-        assert_eq!(Key::checkpoint_pointer(RUN).model_round(), None);
     }
 
     #[test]

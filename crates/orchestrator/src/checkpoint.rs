@@ -1,4 +1,4 @@
-//! Checkpoints: a model file, a manifest, a pointer; written in this order.
+//! Checkpoints: a model file, then its manifest.
 //!
 //! The manifest is the commit point: a round whose manifest stands is committed, whatever else was
 //! or was not written when the process died.
@@ -123,11 +123,6 @@ pub enum CheckpointError {
     },
 }
 
-#[derive(Serialize, Deserialize)]
-struct Pointer {
-    round: u32,
-}
-
 /// The bytes in front of a model's parameters in its file.
 ///
 /// # Errors
@@ -200,42 +195,16 @@ fn write(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     written
 }
 
-/// Commits a checkpoint whose model is stored, settles the model first, and says what stands: the
+/// Commits a checkpoint whose model is [settled](ArtifactStore::settle), and says what stands: the
 /// manifest of an attempt before this one, if that came as far with the same model.
 ///
-/// Both writes of the record are conditional: an orchestrator that leads no longer, and whose writes come late,
-/// replaces nothing.
+/// The manifest is written on conditions: an orchestrator that leads no longer, and whose writes come
+/// late, replaces nothing.
 ///
 /// # Errors
 ///
 /// [`CheckpointError`].
 pub async fn commit(
-    blobs: &ArtifactStore,
-    manifest: Manifest,
-) -> Result<Manifest, CheckpointError> {
-    blobs.settle(&manifest.model.parameters.key).await?;
-    let standing = commit_manifest(blobs, manifest).await?;
-    let key = Key::checkpoint_pointer(standing.run);
-    let pointer = Pointer {
-        round: standing.round,
-    };
-    let expected = match blobs.read_version(&key).await? {
-        None => Expected::Absent,
-        Some((bytes, version)) => {
-            let there: Pointer = read(&key, &bytes)?;
-            if there.round > pointer.round {
-                return Err(CheckpointError::Overtaken { key });
-            }
-            Expected::Version(version)
-        }
-    };
-    match blobs.swap(&key, json(&key, &pointer)?, &expected).await? {
-        Swapped::Written(_) => Ok(standing),
-        Swapped::Lost => Err(CheckpointError::Overtaken { key }),
-    }
-}
-
-async fn commit_manifest(
     blobs: &ArtifactStore,
     manifest: Manifest,
 ) -> Result<Manifest, CheckpointError> {
@@ -253,7 +222,8 @@ async fn commit_manifest(
         if there.model == manifest.model {
             return Ok(there);
         }
-        if let Expected::Version(_) = expected {
+        let next = Key::checkpoint_manifest(manifest.run, manifest.round + 1);
+        if matches!(expected, Expected::Version(_)) || blobs.head(&next).await?.is_some() {
             return Err(CheckpointError::Overtaken { key });
         }
         // Of an attempt whose round no row took.

@@ -43,8 +43,8 @@ impl Judged {
     }
 }
 
-/// Judges reports to a run in work, one after the other, and keeps their receipts together. Gives for
-/// each what became of it, and what follows from it.
+/// Judges reports to a run in work, one after the other, and keeps their receipts together, with what
+/// they close. Gives for each what became of it, and what follows from it.
 ///
 /// # Errors
 ///
@@ -84,8 +84,12 @@ pub async fn collect(
     bundle(study, work, &mut kept).await?;
     let rows: Vec<_> = kept.iter().map(Kept::row).collect();
     if !rows.is_empty() {
+        let closing = judged
+            .iter()
+            .any(|(_, effect)| matches!(effect, Some(Effect::Aggregate)));
+        let closes = next.as_ref().filter(|_| closing).map(Round::number);
         work.is_behind = true;
-        study.store.receive_all(work.run, &rows).await?;
+        study.store.receive_all(work.run, &rows, closes).await?;
         work.is_behind = false;
     }
     for (_, verdict, _) in rows {

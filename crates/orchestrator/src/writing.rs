@@ -108,12 +108,18 @@ impl Writing {
         let (study, place) = (Arc::clone(study), span.scope());
         Self::of(|trouble| {
             let writing = async move {
-                let outcome = match outcome {
-                    Some(outcome) => Ok(outcome),
-                    None => measure(&study, &evaluator, &standing, &trouble).await,
+                let measuring = async {
+                    match outcome {
+                        Some(outcome) => Ok(outcome),
+                        None => measure(&study, &evaluator, &standing, &trouble).await,
+                    }
                 };
+                // The disk is as slow for a model that is measured.
+                let settling = timed(&study, settle(&study, &standing.manifest));
+                let (outcome, (settled, settling)) = tokio::join!(measuring, settling);
                 let outcome = outcome.inspect_err(|problem| span.fail(problem))?;
-                commit(&study, standing, outcome, span).await
+                settled.inspect_err(|problem| span.fail(problem))?;
+                commit(&study, standing, outcome, settling, span).await
             };
             writing.in_scope(place)
         })
@@ -124,8 +130,11 @@ impl Writing {
         let study = Arc::clone(study);
         let span = telemetry::span!("checkpoint", "round" = manifest.round);
         Self::of(|_trouble| async move {
-            let committing = Box::pin(checkpoint::commit(&study.blobs, manifest));
-            attempt(&span, committing).await?;
+            let committing = async {
+                settle(&study, &manifest).await?;
+                Ok::<_, Problem>(checkpoint::commit(&study.blobs, manifest).await?)
+            };
+            attempt(&span, Box::pin(committing)).await?;
             Ok(Written::Committed(None))
         })
     }
@@ -219,11 +228,25 @@ async fn measure(
     }
 }
 
-/// Has the round committed and told, and what it needed until now deleted.
+/// Returns when the model is kept for good.
+async fn settle(study: &Study, manifest: &Manifest) -> Result<(), Problem> {
+    Ok(study.blobs.settle(&manifest.model.parameters.key).await?)
+}
+
+/// What comes of `work`, and how long that takes.
+async fn timed<T>(study: &Study, work: impl Future<Output = T>) -> (T, Duration) {
+    let begun = study.clock.elapsed();
+    let done = work.await;
+    (done, study.clock.elapsed().saturating_sub(begun))
+}
+
+/// Has the round, whose model took so long to be settled, committed and told, and what it needed until
+/// now deleted.
 async fn commit(
     study: &Study,
     standing: Standing,
     outcome: RoundOutcome,
+    settling: Duration,
     span: Span,
 ) -> Result<Written, Problem> {
     let manifest = Manifest {
@@ -231,7 +254,7 @@ async fn commit(
         ..standing.manifest
     };
     let (run, round) = (manifest.run, manifest.round);
-    let Some(outcome) = write(study, manifest).await? else {
+    let Some(outcome) = write(study, manifest, settling).await? else {
         return Ok(Written::Superseded);
     };
     tell(study, run, &outcome, standing.cohort, &span);
@@ -242,25 +265,33 @@ async fn commit(
     Ok(Written::Committed(Some(Box::new(outcome))))
 }
 
-/// Makes the round durable: its model, its manifest, the pointer, its row. Says what it achieved, if
-/// the row takes it.
-async fn write(study: &Study, manifest: Manifest) -> Result<Option<RoundOutcome>, Problem> {
+/// Makes the round durable whose model is settled: its manifest, its row. Says what it achieved, if the
+/// row takes it.
+async fn write(
+    study: &Study,
+    manifest: Manifest,
+    settling: Duration,
+) -> Result<Option<RoundOutcome>, Problem> {
     let span = telemetry::span!("checkpoint", "round" = manifest.round);
     let metrics = &study.metrics.rounds;
-    let phase = metrics.seconds.of("committing").start();
     let writing = async {
-        let timer = metrics.checkpoint_seconds.start();
         let run = manifest.run;
-        let manifest = Box::pin(checkpoint::commit(&study.blobs, manifest)).await?;
-        timer.stop();
+        let committing = timed(study, checkpoint::commit(&study.blobs, manifest));
+        let (manifest, committing) = Box::pin(committing).await;
+        let manifest = manifest?;
+        metrics
+            .checkpoint_seconds
+            .observe_duration(settling + committing);
         let Some(outcome) = manifest.outcome else {
             return Ok(None);
         };
         let stands = study.store.commit_round(run, &outcome, study.now()).await?;
         Ok::<_, Problem>(stands.then_some(outcome))
     };
-    let written = attempt(&span, writing).await?;
-    phase.stop();
+    let (written, writing) = timed(study, attempt(&span, writing)).await;
+    let written = written?;
+    let phase = metrics.seconds.of("committing");
+    phase.observe_duration(settling + writing);
     Ok(written)
 }
 

@@ -91,8 +91,8 @@ fn update(client: u32) -> Key {
     Key::update(&task(client), 1)
 }
 
-fn pointer() -> Key {
-    Key::checkpoint_pointer(RUN)
+fn record() -> Key {
+    Key::checkpoint_manifest(RUN, 1)
 }
 
 fn text(bytes: &'static str) -> Bytes {
@@ -133,8 +133,8 @@ async fn all_but_updates_is_on_s3_when_the_write_returns() {
     let model = Key::content(Kind::Model, &Digest::of(&bytes));
     let checkpoint = Key::checkpoint_model(RUN, 1, &Digest::of(b"model"));
 
-    store.put(&pointer(), text("1")).await.unwrap();
-    assert_eq!(world.up(&pointer()).await, Some(1));
+    store.put(&record(), text("1")).await.unwrap();
+    assert_eq!(world.up(&record()).await, Some(1));
     send(&store, &model, &bytes).await.unwrap();
     assert_eq!(world.up(&model).await, Some(100));
     let file = finished_file(&dir, &bytes);
@@ -200,7 +200,7 @@ async fn while_s3_is_away_updates_wait_and_nothing_else_is_taken() {
     };
     let dir = dir();
     let (store, proxy) = world.behind_a_proxy(&dir).await;
-    store.put(&pointer(), text("1")).await.unwrap();
+    store.put(&record(), text("1")).await.unwrap();
     soon(store.drain()).await;
     proxy.cut();
 
@@ -209,7 +209,7 @@ async fn while_s3_is_away_updates_wait_and_nothing_else_is_taken() {
     let model = Key::checkpoint_model(RUN, 2, &digest);
     store.adopt(&model, file, digest).await.unwrap();
     for refused in [
-        store.put(&pointer(), text("2")).await,
+        store.put(&record(), text("2")).await,
         send(&store, &Key::checkpoint_manifest(RUN, 2), &text("{}")).await,
         store.settle(&model).await,
     ] {
@@ -235,7 +235,7 @@ async fn while_s3_is_away_updates_wait_and_nothing_else_is_taken() {
     assert_eq!(world.up(&update(1)).await, Some(3));
     assert_eq!(world.up(&update(2)).await, Some(3));
     assert_eq!(
-        read(&store, &pointer()).await,
+        read(&store, &record()).await,
         "1",
         "what was refused is not there"
     );
@@ -324,7 +324,7 @@ async fn a_bucket_that_lost_everything_ends_no_round() {
     assert_eq!(read(&store, &update(1)).await, "one");
     assert_eq!(read(&store, &model).await, "model");
     store.put(&update(2), text("two")).await.unwrap();
-    store.put(&pointer(), text("2")).await.unwrap();
+    store.put(&record(), text("2")).await.unwrap();
     soon(store.drain()).await;
     let here = store.list(&Key::rounds_prefix(RUN)).await.unwrap();
     assert_eq!(here, [update(1), update(2)]);
@@ -342,17 +342,17 @@ async fn a_deleted_object_is_nowhere() {
     };
     let dir = dir();
     let (store, proxy) = world.behind_a_proxy(&dir).await;
-    store.put(&pointer(), text("1")).await.unwrap();
+    store.put(&record(), text("1")).await.unwrap();
     store.put(&update(1), text("one")).await.unwrap();
     soon(store.drain()).await;
     proxy.cut();
     store.put(&update(2), text("two")).await.unwrap();
-    for key in [pointer(), update(1), update(2)] {
+    for key in [record(), update(1), update(2)] {
         // It is to be tried again.
         store.delete(&key).await.unwrap_err();
     }
     proxy.mend();
-    for key in [pointer(), update(1), update(2)] {
+    for key in [record(), update(1), update(2)] {
         store.delete(&key).await.unwrap();
     }
     soon(store.drain()).await;
@@ -406,19 +406,19 @@ async fn a_probe_tells_that_the_bucket_does_not_answer() {
 
 async fn one_of_two_wins(store: &ArtifactStore) {
     let swap = async |bytes, expected: &Expected| {
-        store.swap(&pointer(), text(bytes), expected).await.unwrap()
+        store.swap(&record(), text(bytes), expected).await.unwrap()
     };
-    assert_eq!(store.read_version(&pointer()).await.unwrap(), None);
+    assert_eq!(store.read_version(&record()).await.unwrap(), None);
     let first = swap("1", &Expected::Absent).await;
-    let (bytes, version) = store.read_version(&pointer()).await.unwrap().unwrap();
+    let (bytes, version) = store.read_version(&record()).await.unwrap().unwrap();
     assert_eq!(bytes, "1");
     assert_eq!(first, Swapped::Written(version.clone()));
     assert_eq!(swap("2", &Expected::Absent).await, Swapped::Lost);
-    assert_eq!(read(store, &pointer()).await, "1");
+    assert_eq!(read(store, &record()).await, "1");
     let first = Expected::Version(version);
     assert!(matches!(swap("2", &first).await, Swapped::Written(_)));
     assert_eq!(swap("3", &first).await, Swapped::Lost);
-    assert_eq!(read(store, &pointer()).await, "2");
+    assert_eq!(read(store, &record()).await, "2");
 }
 
 #[tokio::test]

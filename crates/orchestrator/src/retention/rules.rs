@@ -83,7 +83,7 @@ impl Garbage {
 pub(super) enum Place {
     Update(RunId, u32),
     Model(RunId, u32),
-    // A manifest or the pointer: the record of what went into the models, and small.
+    // A manifest: the record of what went into a model, and small.
     Record(RunId),
     Shard,
     Other(Held),
@@ -288,8 +288,7 @@ mod tests {
     fn what_a_model_is_made_of_is_kept_with_its_run() {
         let all: Vec<u32> = (0..=12).collect();
         assert_eq!(rounds_kept(ENDED, Key::checkpoint_manifest), all);
-        assert!(!is_garbage(&facts(), &Key::checkpoint_pointer(ENDED)));
-        assert!(is_garbage(&facts(), &Key::checkpoint_pointer(UNKNOWN)));
+        assert!(is_garbage(&facts(), &Key::checkpoint_manifest(UNKNOWN, 1)));
     }
 
     #[test]

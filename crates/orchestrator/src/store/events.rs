@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 
 use federation::event::Event;
 use federation::{RunId, Timestamp};
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::AssertSqlSafe;
 
 use super::statements::{Operation, ROWS, Subject, Write, places};
 use super::{Store, StoreError, count, encoded, json, stored};
@@ -83,41 +83,30 @@ pub(super) async fn append_all(
     if events.is_empty() {
         return Ok(());
     }
-    let mut next = take_sequences(write, run, events.len()).await?;
     for some in events.chunks(ROWS) {
-        insert(write, run, next, some).await?;
-        next += stored(some.len());
+        insert(write, run, some).await?;
     }
     Ok(())
-}
-
-/// Takes so many of the run's sequences; gives the first.
-async fn take_sequences(write: &mut Write, run: RunId, count: usize) -> Result<i64, StoreError> {
-    let query = sqlx::query(
-        "UPDATE runs SET last_sequence = last_sequence + $2 WHERE run = $1 RETURNING last_sequence",
-    )
-    .bind(run.to_string())
-    .bind(stored(count));
-    let row = write
-        .changed(Operation::Update, Subject::Run, query)
-        .await?;
-    let last: i64 = row.try_get("last_sequence")?;
-    Ok(last - stored(count) + 1)
 }
 
 async fn insert(
     write: &mut Write,
     run: RunId,
-    first: i64,
     events: &[(Timestamp, impl Borrow<Event>)],
 ) -> Result<(), StoreError> {
     let places = places(events.len(), 4);
-    let statement = format!("INSERT INTO events (run, sequence, time, body) VALUES {places}");
+    // Nobody else writes meanwhile.
+    let statement = format!(
+        "INSERT INTO events (run, sequence, time, body)
+         SELECT column1, last + column2, column3, column4
+         FROM (VALUES {places}) AS new,
+             (SELECT COALESCE(MAX(sequence), 0) AS last FROM events WHERE run = $1) AS there",
+    );
     let mut query = sqlx::query(AssertSqlSafe(statement));
-    for (sequence, (now, event)) in (first..).zip(events) {
+    for (number, (now, event)) in (1_i64..).zip(events) {
         query = query
             .bind(run.to_string())
-            .bind(sequence)
+            .bind(number)
             .bind(stored(now.0))
             .bind(encoded(event.borrow())?);
     }

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use artifacts::{BlobRef, InvalidKey};
 use federation::acceptance::Refusal;
 use federation::event::Event;
+use federation::round::Phase;
 use federation::{ClientId, Digest, KernelClass, RunId, Timestamp, WorkerId};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
@@ -90,10 +91,12 @@ impl Store {
         verdict: &Verdict,
         again: &[(ClientId, u32)],
     ) -> Result<(), StoreError> {
-        self.receive_all(run, &[(receipt, verdict, again)]).await
+        let report = (receipt, verdict, again);
+        self.receive_all(run, &[report], None).await
     }
 
-    /// Stores several reports at once, each as [`Self::receive`] does.
+    /// Stores several reports at once, each as [`Self::receive`] does, and that a round's training
+    /// `closes` with them.
     ///
     /// # Errors
     ///
@@ -102,6 +105,7 @@ impl Store {
         &self,
         run: RunId,
         reports: &[Judgement<'_>],
+        closes: Option<u32>,
     ) -> Result<(), StoreError> {
         let mut write = self.write_ahead().await?;
         let mut told_of = Vec::with_capacity(reports.len());
@@ -118,6 +122,9 @@ impl Store {
             }
         }
         events::append_all(&mut write, run, &told_of).await?;
+        if let Some(round) = closes {
+            rounds::set_phase(&mut write, run, round, Phase::Aggregating).await?;
+        }
         self.commit(write).await
     }
 
@@ -150,13 +157,7 @@ impl Store {
         if revoked == 0 {
             return Ok(());
         }
-        let query =
-            sqlx::query("UPDATE rounds SET phase = 'training' WHERE run = $1 AND round = $2")
-                .bind(run.to_string())
-                .bind(i64::from(receipt.round));
-        write
-            .change(Operation::Update, Subject::Round, query)
-            .await?;
+        rounds::set_phase(&mut write, run, receipt.round, Phase::Training).await?;
         for (client, attempt) in again {
             rounds::set_attempt(&mut write, run, receipt.round, *client, *attempt).await?;
         }

@@ -60,19 +60,13 @@ impl Store {
     /// [`StoreError`].
     pub async fn open_round(&self, run: RunId, plan: &Plan) -> Result<bool, StoreError> {
         let mut write = self.write_ahead().await?;
-        if runs::state_in_work(&mut write, run).await?.is_none() {
+        let cohort = encoded(&plan.cohort)?;
+        let stands = standing(&mut write, run, plan.number).await?;
+        if !stands.is_in_work {
             return Ok(false);
         }
-        let cohort = encoded(&plan.cohort)?;
-        let query = sqlx::query(
-            "SELECT round FROM rounds WHERE run = $1 AND round = $2 AND phase = 'training'
-                 AND cohort = $3 AND base = $4",
-        )
-        .bind(run.to_string())
-        .bind(i64::from(plan.number))
-        .bind(&cohort)
-        .bind(plan.base.to_string());
-        if write.one(Subject::Round, query).await?.is_some() {
+        let same = ("training".to_owned(), cohort.clone(), plan.base.to_string());
+        if stands.round == Some(same) {
             return Ok(true);
         }
         let query = sqlx::query(
@@ -205,14 +199,8 @@ impl Store {
     ///
     /// [`StoreError`].
     pub async fn move_round(&self, run: RunId, round: u32, to: Phase) -> Result<(), StoreError> {
-        let query = sqlx::query("UPDATE rounds SET phase = $3 WHERE run = $1 AND round = $2")
-            .bind(run.to_string())
-            .bind(i64::from(round))
-            .bind(to.as_str());
         let mut write = self.write_ahead().await?;
-        write
-            .change(Operation::Update, Subject::Round, query)
-            .await?;
+        set_phase(&mut write, run, round, to).await?;
         self.commit(write).await
     }
 
@@ -230,15 +218,11 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let mut write = self.write().await?;
         let round = i64::from(outcome.round);
-        let query = sqlx::query(
-            "SELECT round FROM rounds WHERE run = $1 AND round = $2 AND phase = 'committed'",
-        )
-        .bind(run.to_string())
-        .bind(round);
-        if write.one(Subject::Round, query).await?.is_some() {
+        let stands = standing(&mut write, run, outcome.round).await?;
+        if matches!(&stands.round, Some((phase, ..)) if phase == "committed") {
             return Ok(true);
         }
-        if runs::state_in_work(&mut write, run).await?.is_none() {
+        if !stands.is_in_work {
             return Ok(false);
         }
         let query = sqlx::query(
@@ -346,6 +330,55 @@ impl Store {
         let rows = self.all(Subject::Round, query).await?;
         rows.iter().map(read).collect()
     }
+}
+
+pub(super) async fn set_phase(
+    write: &mut Write,
+    run: RunId,
+    round: u32,
+    to: Phase,
+) -> Result<(), StoreError> {
+    let query = sqlx::query("UPDATE rounds SET phase = $3 WHERE run = $1 AND round = $2")
+        .bind(run.to_string())
+        .bind(i64::from(round))
+        .bind(to.as_str());
+    write
+        .change(Operation::Update, Subject::Round, query)
+        .await?;
+    Ok(())
+}
+
+/// What is known of a run and one of its rounds.
+struct Standing {
+    /// Whether the run neither rests nor has ended.
+    is_in_work: bool,
+    /// The round's phase, its cohort as it is stored, and its base, if it was opened.
+    round: Option<(String, String, String)>,
+}
+
+async fn standing(write: &mut Write, run: RunId, round: u32) -> Result<Standing, StoreError> {
+    let query = sqlx::query(
+        "SELECT runs.state, rounds.phase, rounds.cohort, rounds.base FROM runs
+         LEFT JOIN rounds ON rounds.run = runs.run AND rounds.round = $2 WHERE runs.run = $1",
+    )
+    .bind(run.to_string())
+    .bind(i64::from(round));
+    let row = write.one(Subject::Round, query).await?;
+    let Some(row) = row else {
+        return Ok(Standing {
+            is_in_work: false,
+            round: None,
+        });
+    };
+    let phase: Option<String> = row.try_get("phase")?;
+    let round = phase.map(|phase| {
+        let (cohort, base) = (row.try_get("cohort")?, row.try_get("base")?);
+        Ok::<_, sqlx::Error>((phase, cohort, base))
+    });
+    Ok(Standing {
+        is_in_work: runs::is_in_work(text(&row, "state")?),
+        round: round.transpose()?,
+    })
 }
 
 /// Says how many rows it changed: none, if it was this attempt already.

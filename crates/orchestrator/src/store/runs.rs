@@ -242,9 +242,8 @@ pub(super) async fn fail(
 async fn insert(write: &mut Write, new: &NewRun, now: Timestamp) -> Result<(), StoreError> {
     let query = sqlx::query(
         "INSERT INTO runs (run, state, reason, job, job_digest, idempotency_key, dataset_digest,
-                           rounds_committed, last_sequence, created_at, traceparent,
-                           tracestate)
-         VALUES ($1, 'pending', '', $2, $3, $4, $5, 0, 0, $6, $7, $8)",
+                           rounds_committed, created_at, traceparent, tracestate)
+         VALUES ($1, 'pending', '', $2, $3, $4, $5, 0, $6, $7, $8)",
     )
     .bind(new.run.to_string())
     .bind(encoded(&new.job)?)
@@ -292,8 +291,15 @@ pub(super) async fn state_in_work(
     write: &mut Write,
     run: RunId,
 ) -> Result<Option<RunState>, StoreError> {
-    let state = fetch(write, run).await?.map(|row| row.state);
-    Ok(state.filter(|state| *state != RunState::Paused && !state.is_final()))
+    let query = sqlx::query("SELECT state FROM runs WHERE run = $1").bind(run.to_string());
+    let row = write.one(Subject::Run, query).await?;
+    let state = row.as_ref().map(|row| text(row, "state")).transpose()?;
+    Ok(state.filter(|state| is_in_work(*state)))
+}
+
+/// Whether a run in this state neither rests nor has ended.
+pub(super) fn is_in_work(state: RunState) -> bool {
+    state != RunState::Paused && !state.is_final()
 }
 
 async fn fetch(write: &mut Write, run: RunId) -> Result<Option<RunRow>, StoreError> {

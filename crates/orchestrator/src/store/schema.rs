@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use sqlx::SqlStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
-const VERSIONS: [(&str, &str); 6] = [
+const VERSIONS: [(&str, &str); 7] = [
     ("first", include_str!("../../migrations/0001_first.sql")),
     ("trace", include_str!("../../migrations/0002_trace.sql")),
     ("leader", include_str!("../../migrations/0003_leader.sql")),
@@ -16,6 +16,10 @@ const VERSIONS: [(&str, &str); 6] = [
     ),
     ("kernels", include_str!("../../migrations/0005_kernels.sql")),
     ("bundles", include_str!("../../migrations/0006_bundles.sql")),
+    (
+        "sequences",
+        include_str!("../../migrations/0007_sequences.sql"),
+    ),
 ];
 
 /// Brings a store up to the version `last`, or to the newest.

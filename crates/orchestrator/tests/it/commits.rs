@@ -37,8 +37,11 @@ async fn who_commits_a_round_again_finds_what_stands() {
     assert_eq!(committed(study, run, 1).await.model, other.model);
 
     // One who is behind does not lead back.
-    let behind = committed(study, run, 0).await;
+    let initial = committed(study, run, 0).await;
+    let mut behind = initial.clone();
+    behind.model.digest = Digest::of(b"another");
     let refused = checkpoint::commit(blobs, behind).await.unwrap_err();
+    assert_eq!(committed(study, run, 0).await, initial);
     assert!(
         matches!(refused, CheckpointError::Overtaken { .. }),
         "{refused}"

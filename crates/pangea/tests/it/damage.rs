@@ -87,9 +87,12 @@ async fn a_damaged_checkpoint_fails_the_run_at_a_restart_and_is_named() {
         serde_json::from_slice(&std::fs::read(artifacts.join(key)).unwrap()).unwrap()
     };
     let checkpoints = format!("runs/{run}/checkpoints");
-    let round = read(&format!("{checkpoints}/latest.json"))["round"]
-        .as_u64()
-        .unwrap();
+    let manifests = std::fs::read_dir(artifacts.join(&checkpoints)).unwrap();
+    let round = |entry: std::io::Result<std::fs::DirEntry>| -> Option<u64> {
+        let name = entry.ok()?.file_name().into_string().ok()?;
+        name.strip_suffix(".json")?.parse().ok()
+    };
+    let round = manifests.filter_map(round).max().unwrap();
     let manifest = read(&format!("{checkpoints}/{round:05}.json"));
     let key = &manifest["model"]["parameters"]["key"];
     let key = key.as_str().unwrap().to_owned();

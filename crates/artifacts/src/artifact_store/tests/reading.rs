@@ -51,18 +51,18 @@ async fn what_another_process_wrote_is_seen_after_a_look() {
     };
     let (here, there) = (dir(), dir());
     let (ours, theirs) = (over(&here, &world.remote), over(&there, &world.remote));
-    ours.put(&pointer(), text("1")).await.unwrap();
-    theirs.put(&pointer(), text("2")).await.unwrap();
+    ours.put(&record(), text("1")).await.unwrap();
+    theirs.put(&record(), text("2")).await.unwrap();
     ours.revalidate();
-    assert_eq!(read(&ours, &pointer()).await, "2");
-    theirs.put(&pointer(), text("3")).await.unwrap();
+    assert_eq!(read(&ours, &record()).await, "2");
+    theirs.put(&record(), text("3")).await.unwrap();
     drop(ours);
     let ours = over(&here, &world.remote);
-    assert_eq!(read(&ours, &pointer()).await, "3");
-    theirs.delete(&pointer()).await.unwrap();
+    assert_eq!(read(&ours, &record()).await, "3");
+    theirs.delete(&record()).await.unwrap();
     ours.revalidate();
-    assert_eq!(ours.head(&pointer()).await.unwrap(), None);
-    let gone = try_read(&ours, &pointer()).await;
+    assert_eq!(ours.head(&record()).await.unwrap(), None);
+    let gone = try_read(&ours, &record()).await;
     assert!(matches!(gone, Err(BlobError::NotFound { .. })));
 }
 
@@ -91,16 +91,16 @@ async fn what_s3_gives_is_verified() {
     let (right, wrong) = (text("pangea"), text("panzea"));
     world
         .remote
-        .forge(&pointer(), wrong, Some(&Digest::of(&right)))
+        .forge(&record(), wrong, Some(&Digest::of(&right)))
         .await;
-    let refused = try_read(&store, &pointer()).await;
+    let refused = try_read(&store, &record()).await;
     assert!(
         matches!(refused, Err(BlobError::DigestMismatch { .. })),
         "{refused:?}"
     );
-    world.remote.forge(&pointer(), right, None).await;
+    world.remote.forge(&record(), right, None).await;
     assert_eq!(
-        read(&store, &pointer()).await,
+        read(&store, &record()).await,
         "pangea",
         "put by another tool"
     );

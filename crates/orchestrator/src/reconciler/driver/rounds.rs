@@ -166,7 +166,7 @@ impl Driver {
     }
 
     /// Counts how long the round that closes was open, when it closes for the first time.
-    fn count_training(&mut self) {
+    pub(super) fn count_training(&mut self) {
         let round = self.work.as_ref().and_then(|work| work.round.as_ref());
         if let Some(round) = round.filter(|round| round.number() > self.trained) {
             self.trained = round.number();

@@ -153,7 +153,11 @@ impl Driver {
             effects.push(effect);
         }
         for effect in effects {
-            self.apply_any(effect).await?;
+            match effect {
+                // Kept with the report from which it follows.
+                Some(Effect::Aggregate) => self.count_training(),
+                effect => self.apply_any(effect).await?,
+            }
         }
         Ok(())
     }
