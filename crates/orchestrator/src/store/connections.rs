@@ -9,13 +9,16 @@ use std::time::Duration;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions, Connection as _};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::place::{self, Place};
 
 /// How long a connection is waited for: until one is free, or until the server is there.
 const ACQUIRE: Duration = Duration::from_secs(10);
+
+/// How long the turn to write is waited for, as that of another process is.
+const TURN: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone)]
 pub(super) enum Connections {
@@ -32,7 +35,12 @@ pub(super) struct Kept {
     permits: Arc<Semaphore>,
     idle: Mutex<Vec<AnyConnection>>,
     most: u32,
+    /// Held by who writes. SQLite has those who wait for another writer sleep for whole milliseconds.
+    writing: Arc<tokio::sync::Mutex<()>>,
 }
+
+/// The turn to write to a file.
+pub(super) type Turn = OwnedMutexGuard<()>;
 
 /// A connection in use.
 #[derive(Debug)]
@@ -54,6 +62,7 @@ impl Connections {
                     permits: Arc::new(Semaphore::new(usize::try_from(most).unwrap_or(1))),
                     idle: Mutex::default(),
                     most,
+                    writing: Arc::default(),
                 });
                 let first = kept.make().await?;
                 kept.idle().push(first);
@@ -85,6 +94,19 @@ impl Connections {
             Arc::clone(kept),
             permit,
         ))
+    }
+
+    /// Waits for the turn to write to a file, if this is one: the writers of this process come one after
+    /// the other, in the order in which they asked.
+    pub(super) async fn turn(&self) -> sqlx::Result<Option<Turn>> {
+        let Self::File(kept) = self else {
+            return Ok(None);
+        };
+        let turn = Arc::clone(&kept.writing).lock_owned();
+        match timeout(TURN, turn).await {
+            Ok(turn) => Ok(Some(turn)),
+            Err(_elapsed) => Err(sqlx::Error::PoolTimedOut),
+        }
     }
 
     /// How many are in use, and how many wait for work.

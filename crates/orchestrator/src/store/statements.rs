@@ -11,7 +11,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, raw_sql};
 use tokio::time::timeout;
 
-use super::connections::Connection;
+use super::connections::{Connection, Turn};
 use super::meter::{Meter, Query, Statement, is_lost};
 pub(super) use super::meter::{Operation, Subject};
 use super::{Store, StoreError};
@@ -87,6 +87,7 @@ impl Store {
             .map(|connection| Held {
                 connection: Some(connection),
                 in_use: Use::None,
+                turn: None,
                 away,
             })
     }
@@ -118,7 +119,11 @@ impl Store {
             (false, Durable::WithTheNext) => "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE",
         };
         let beginning = async {
+            let turn = self.connections.turn().await;
+            let turn =
+                turn.inspect_err(|error| self.meter.count_error(Operation::Acquire, error))?;
             let mut held = self.held().await?;
+            held.turn = turn;
             let beginning = raw_sql(statement).execute(held.start());
             let count = self
                 .meter
@@ -246,6 +251,8 @@ struct Held {
     // None only while it is dropped.
     connection: Option<Connection>,
     in_use: Use,
+    // To write, until it is back.
+    turn: Option<Turn>,
     // Until it is back.
     away: Away,
 }
@@ -283,7 +290,8 @@ impl Drop for Held {
         let Some(connection) = self.connection.take() else {
             return;
         };
-        let (in_use, away) = (self.in_use, std::mem::take(&mut self.away));
+        let (in_use, turn) = (self.in_use, self.turn.take());
+        let away = std::mem::take(&mut self.away);
         let connection = match in_use {
             Use::None => connection.keep(),
             Use::Transaction | Use::Statement => Some(connection),
@@ -305,7 +313,7 @@ impl Drop for Held {
             } else {
                 drop(timeout(ROLLBACK, connection.close()).await);
             }
-            drop(away);
+            drop((turn, away));
         });
     }
 }
