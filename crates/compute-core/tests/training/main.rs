@@ -8,7 +8,7 @@ use compute_core::engine::{
     Examples, Progress, TrainReport, Trainer, evaluate, initial_parameters, predict,
 };
 use federation::local::{LocalDuration, LocalTraining, Optimizer, Schedule};
-use federation::model::{Activation, Architecture, ModelSpec};
+use federation::model::{Activation, Architecture, Layer, Loss, ModelSpec};
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
@@ -40,6 +40,8 @@ fn mlp(inputs: usize, hidden: &[usize], activation: Activation) -> Architecture 
 struct Shard {
     features: Vec<f32>,
     labels: Vec<u32>,
+    /// Two for each row, for models that want numbers.
+    targets: Vec<f32>,
 }
 
 impl Shard {
@@ -50,14 +52,28 @@ impl Shard {
             noise + if column % 10 == row % 10 { 1.0 } else { 0.0 }
         };
         let features = (0..rows * inputs).map(|i| value(i / inputs, i % inputs));
+        let targets = labels.iter().flat_map(|label| {
+            let label = *label as f32 / 10.0;
+            [label, 1.0 - label * label]
+        });
         Self {
             features: features.collect(),
+            targets: targets.collect(),
             labels,
         }
     }
 
     fn examples(&self, architecture: &Architecture) -> Examples<'_> {
-        Examples::new(architecture, &self.features, &self.labels).unwrap()
+        let Self {
+            features,
+            labels,
+            targets,
+        } = self;
+        match architecture.loss() {
+            Loss::Regression => Examples::with_targets(architecture, features, targets),
+            _ => Examples::new(architecture, features, labels),
+        }
+        .unwrap()
     }
 }
 
@@ -261,6 +277,41 @@ fn cnn() -> Architecture {
     spec.architecture(300, 10).unwrap()
 }
 
+/// Layers that no named model has, for rows of 300 numbers: strides, a pool of averages, two numbers
+/// to be met.
+fn strided_regression() -> Architecture {
+    let image = Layer::Image {
+        channels: 3,
+        height: 10,
+        width: 10,
+    };
+    let convolution = Layer::Convolution {
+        inputs: 3,
+        outputs: 16,
+        kernel: 3,
+        stride: 2,
+        padding: 1,
+    };
+    let average = Layer::AveragePool {
+        kernel: 2,
+        stride: 1,
+    };
+    let linear = Layer::Linear {
+        inputs: 256,
+        outputs: 2,
+    };
+    let layers = vec![
+        image,
+        convolution,
+        Layer::Gelu,
+        average,
+        Layer::Flatten,
+        linear,
+        Layer::Regression,
+    ];
+    Architecture::new(layers).unwrap()
+}
+
 /// A small language model of rows of 24 tokens.
 fn gpt() -> Architecture {
     let spec = ModelSpec::Gpt {
@@ -281,14 +332,20 @@ impl Shard {
             labels: (0..rows)
                 .map(|row| u32::try_from(token(row, 24)).unwrap())
                 .collect(),
+            targets: Vec::new(),
         }
     }
 }
 
 #[test]
-fn any_number_of_threads_gives_a_cnn_and_a_gpt_the_same_bits() {
+fn any_number_of_threads_gives_other_layers_the_same_bits() {
     let (images, sequences) = (Shard::new(90, 300), Shard::of_tokens(75));
-    for (architecture, shard) in [(cnn(), &images), (gpt(), &sequences)] {
+    let models = [
+        (cnn(), &images),
+        (strided_regression(), &images),
+        (gpt(), &sequences),
+    ];
+    for (architecture, shard) in models {
         for optimizer in [SGD, ADAMW] {
             for clip_norm in [None, Some(0.5)] {
                 // The last batch of a pass is smaller.
