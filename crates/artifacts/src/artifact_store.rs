@@ -241,20 +241,17 @@ impl ArtifactStore {
         self.local.path_of(key)
     }
 
-    /// The file of an object, which is brought to the directory where it is missing. It stays there
-    /// until the object is replaced or deleted.
+    /// The file of an object, which is brought to the directory where it is missing and on S3. It stays
+    /// there until the object is replaced or deleted. Without S3 it is left to who opens it to find that
+    /// there is none.
     ///
     /// # Errors
     ///
     /// [`BlobError::NotFound`], [`BlobError::Io`], [`BlobError::Unavailable`], and
     /// [`BlobError::DigestMismatch`] when what S3 gives is not what was put there.
     pub async fn local_copy(&self, key: &Key) -> Result<PathBuf, BlobError> {
-        match &self.behind {
-            None => {
-                let there = self.local.head(key).await?;
-                there.ok_or_else(|| BlobError::NotFound { key: key.clone() })?;
-            }
-            Some(behind) => Box::pin(behind.bring(key)).await?,
+        if let Some(behind) = &self.behind {
+            Box::pin(behind.bring(key)).await?;
         }
         Ok(self.path_of(key))
     }
