@@ -114,7 +114,7 @@ async fn a_damaged_update_is_refused_and_trained_again_to_the_same_digest() {
     let scene = Scene::with_digits(2).await;
     let slow = job(
         SHORT_JOB,
-        &[("epochs: 1", "steps: 1500"), ("rounds: 4", "rounds: 3")],
+        &[("epochs: 1", "steps: 8000"), ("rounds: 4", "rounds: 3")],
     );
     let undisturbed = scene.undisturbed(&slow).await;
     let run = scene.submit(&slow).await;
