@@ -164,11 +164,6 @@ impl ClientError {
     }
 }
 
-/// Whether the same call may succeed later: the other side was not there, or the way to it broke.
-pub(crate) fn is_transient(status: &Status) -> bool {
-    status.source().is_some() || fault::is_transient(status)
-}
-
 fn in_brackets(reason: Option<&str>) -> String {
     reason.map_or_else(String::new, |reason| format!(" ({reason})"))
 }

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use futures::{Stream, stream};
-use proto::v1;
 use proto::v1::event::Kind;
+use proto::{fault, v1};
 use tonic::{Status, Streaming};
 
-use crate::failure::is_transient;
 use crate::{Client, ClientError, RunState};
 
 /// How long a watch goes on without contact.
@@ -158,7 +157,7 @@ impl Watch {
 
     /// Waits before the next attempt, unless it would be of no use or patience has run out.
     async fn wait_after(&mut self, status: &Status) -> Result<(), ClientError> {
-        if !is_transient(status) {
+        if !fault::is_transient(status) {
             return Err(self.client.failed(status));
         }
         let now = self.client.clock.elapsed();

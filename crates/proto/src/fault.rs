@@ -1,6 +1,7 @@
 //! Errors on the wire: a code, a sentence for a person, and an `ErrorInfo` for a program.
 
 use std::collections::HashMap;
+use std::error::Error;
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -67,14 +68,21 @@ pub fn metadata(status: &Status, key: &str) -> Option<String> {
 /// Whether the same call may succeed later, because the other side was not there to answer.
 #[must_use]
 pub fn is_transient(status: &Status) -> bool {
-    matches!(status.code(), Code::Unavailable | Code::ResourceExhausted)
-        // A connection that breaks under a call surfaces as one of these two, without details.
+    // Only a status that was made on this side has a source: the connection broke under the call.
+    status.source().is_some()
+        || matches!(status.code(), Code::Unavailable | Code::ResourceExhausted)
         || (matches!(status.code(), Code::Unknown | Code::Cancelled) && reason(status).is_none())
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
     use super::*;
+    use crate::transport::{Address, channel};
+    use crate::v1::DescribeRequest;
+    use crate::v1::compute_client::ComputeClient;
 
     #[test]
     fn a_fault_names_its_reason_and_its_things() {
@@ -87,5 +95,42 @@ mod tests {
         assert_eq!(reason(&fault).as_deref(), Some(BODY_NOT_HELD));
         assert_eq!(metadata(&fault, "digest").as_deref(), Some("x"));
         assert!(!is_transient(&fault));
+    }
+
+    #[tokio::test]
+    async fn who_leaves_under_a_call_was_not_there_to_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address: Address = listener.local_addr().unwrap().to_string().parse().unwrap();
+        let mut client = ComputeClient::new(channel(&address));
+        let leave = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            leave_under_a_call(&mut stream).await;
+            stream
+        };
+        let (_open, answer) = tokio::join!(leave, client.describe(DescribeRequest {}));
+        let status = answer.unwrap_err();
+        assert_eq!(status.code(), Code::Internal);
+        assert!(is_transient(&status), "{status:?}");
+    }
+
+    /// Says hello, waits for a call, and says goodbye without an error.
+    ///
+    /// # Source
+    ///
+    /// RFC 9113, sections 3.4, 4.1 and 6.8.
+    async fn leave_under_a_call(stream: &mut TcpStream) {
+        const HEADERS: u8 = 1;
+        stream.write_all(b"\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        let mut preface = [0; 24];
+        stream.read_exact(&mut preface).await.unwrap();
+        let mut head = [0; 9];
+        while head[3] != HEADERS {
+            stream.read_exact(&mut head).await.unwrap();
+            let bytes = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let mut payload = vec![0; bytes as usize];
+            stream.read_exact(&mut payload).await.unwrap();
+        }
+        let goodbye = b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0";
+        stream.write_all(goodbye).await.unwrap();
     }
 }
