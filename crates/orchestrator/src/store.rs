@@ -7,6 +7,7 @@
 //! made again when its outcome is unknown, because the connection broke before the answer: what it
 //! did is found and not done twice. Only events that change no other fact may be told twice.
 
+mod batch;
 mod connections;
 mod datasets;
 mod events;
@@ -176,7 +177,7 @@ impl Store {
 
 /// Brings the schema up to date, one process at a time, however long that takes.
 async fn migrate(connections: &Connections, place: &Place) -> Result<(), StoreError> {
-    let mut connection = connections.acquire().await?;
+    let mut connection = connections.acquire(None).await?;
     if let Place::Postgres(_) = place {
         let patience = "SET statement_timeout = 0; SET lock_timeout = 0";
         raw_sql(patience).execute(connection.get()).await?;

@@ -51,8 +51,8 @@ telemetry::metrics! {
         /// Statements of the run store, by what they do to what.
         pub queries: IntCounterVec = "db_query_total" {operation in STATEMENTS, model in MODELS},
             rows: "S3-12";
-        /// Time of a statement of the run store, in seconds. A begin waits for the writer before
-        /// it, a commit for the disk.
+        /// Time of a statement of the run store, in seconds; a commit waits for the disk. Those
+        /// that reach a file in one call have an equal part of its time.
         pub seconds: HistogramVec = "db_query_duration_seconds"
             {operation in STATEMENTS, model in MODELS}, buckets: BUCKETS, rows: "S3-13";
         /// Whether this orchestrator leads, where several could: 1 or 0.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions, Connection as _};
+use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions, Connection as _, raw_sql};
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -33,7 +33,7 @@ pub(super) struct Kept {
     settings: &'static str,
     /// One for each connection that there may be.
     permits: Arc<Semaphore>,
-    idle: Mutex<Vec<AnyConnection>>,
+    idle: Mutex<Vec<Opened>>,
     most: u32,
     /// Held by who writes. SQLite has those who wait for another writer sleep for whole milliseconds.
     writing: Arc<tokio::sync::Mutex<()>>,
@@ -42,11 +42,26 @@ pub(super) struct Kept {
 /// The turn to write to a file.
 pub(super) type Turn = OwnedMutexGuard<()>;
 
+/// A connection to a file, and when it was told that its commits shall be on the disk.
+#[derive(Debug)]
+pub(super) struct Opened {
+    connection: AnyConnection,
+    durable: Option<Durable>,
+}
+
+/// When a commit survives a power cut. The loss of the process it survives at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Durable {
+    AtOnce,
+    /// With the next one that is durable at once; on a server, at once too.
+    WithTheNext,
+}
+
 /// A connection in use.
 #[derive(Debug)]
 pub(super) enum Connection {
     // Boxed, as it is moved about.
-    File(Box<AnyConnection>, Arc<Kept>, OwnedSemaphorePermit),
+    File(Box<Opened>, Arc<Kept>, OwnedSemaphorePermit),
     Server(PoolConnection<Any>),
 }
 
@@ -72,8 +87,9 @@ impl Connections {
         }
     }
 
-    /// Waits for a connection that nobody uses.
-    pub(super) async fn acquire(&self) -> sqlx::Result<Connection> {
+    /// Waits for a connection that nobody uses; one to a file that was told the same of its commits
+    /// already, if there is one.
+    pub(super) async fn acquire(&self, durable: Option<Durable>) -> sqlx::Result<Connection> {
         let kept = match self {
             Self::Server(pool) => return pool.acquire().await.map(Connection::Server),
             Self::File(kept) => kept,
@@ -84,16 +100,13 @@ impl Connections {
             Ok(Err(_closed)) => return Err(sqlx::Error::PoolClosed),
             Err(_elapsed) => return Err(sqlx::Error::PoolTimedOut),
         };
-        let idle = kept.idle().pop();
-        let connection = match idle {
-            Some(connection) => connection,
+        let idle = kept.take_idle(durable);
+        let opened = match idle {
+            Some(opened) => opened,
             None => kept.make().await?,
         };
-        Ok(Connection::File(
-            Box::new(connection),
-            Arc::clone(kept),
-            permit,
-        ))
+        let kept = Arc::clone(kept);
+        Ok(Connection::File(Box::new(opened), kept, permit))
     }
 
     /// Waits for the turn to write to a file, if this is one: the writers of this process come one after
@@ -137,21 +150,31 @@ impl Connections {
             all.forget();
         }
         let idle = std::mem::take(&mut *kept.idle());
-        for connection in idle {
+        for opened in idle {
             // It was in no transaction, and so has nothing to lose.
-            drop(connection.close().await);
+            drop(opened.connection.close().await);
         }
     }
 }
 
 impl Kept {
-    async fn make(&self) -> sqlx::Result<AnyConnection> {
+    async fn make(&self) -> sqlx::Result<Opened> {
         let mut connection = self.options.connect().await?;
         place::prepare(&mut connection, self.settings).await?;
-        Ok(connection)
+        let durable = None;
+        Ok(Opened {
+            connection,
+            durable,
+        })
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<AnyConnection>> {
+    fn take_idle(&self, durable: Option<Durable>) -> Option<Opened> {
+        let mut idle = self.idle();
+        let same = idle.iter().rposition(|opened| opened.durable == durable);
+        same.map(|place| idle.remove(place)).or_else(|| idle.pop())
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Opened>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -159,17 +182,37 @@ impl Kept {
 impl Connection {
     pub(super) fn get(&mut self) -> &mut AnyConnection {
         match self {
-            Self::File(connection, ..) => connection,
+            Self::File(opened, ..) => &mut opened.connection,
             Self::Server(connection) => connection,
         }
+    }
+
+    /// Has its commits on the disk when `durable` says. A server's are there at once.
+    pub(super) async fn tell(&mut self, durable: Durable) -> sqlx::Result<()> {
+        let Self::File(opened, ..) = self else {
+            return Ok(());
+        };
+        if opened.durable == Some(durable) {
+            return Ok(());
+        }
+        // As plain text: SQLite obeys it when it reads it, and a statement that it has read once is
+        // only carried out again.
+        let statement = match durable {
+            Durable::AtOnce => "PRAGMA synchronous = FULL",
+            Durable::WithTheNext => "PRAGMA synchronous = NORMAL",
+        };
+        opened.durable = None;
+        raw_sql(statement).execute(&mut opened.connection).await?;
+        opened.durable = Some(durable);
+        Ok(())
     }
 
     /// Lets the next one have it, in a known state, where that takes no trip; it is given back where
     /// it does.
     pub(super) fn keep(self) -> Option<Self> {
         match self {
-            Self::File(connection, kept, permit) => {
-                kept.idle().push(*connection);
+            Self::File(opened, kept, permit) => {
+                kept.idle().push(*opened);
                 drop(permit);
                 None
             }
@@ -188,8 +231,8 @@ impl Connection {
     /// Returns when it is closed. Another one may be made then.
     pub(super) async fn close(self) -> sqlx::Result<()> {
         match self {
-            Self::File(connection, _, permit) => {
-                let closed = connection.close().await;
+            Self::File(opened, _, permit) => {
+                let closed = opened.connection.close().await;
                 drop(permit);
                 closed
             }

@@ -48,9 +48,8 @@ impl Store {
         .bind(row.digest.to_string())
         .bind(encoded(&row.manifest)?)
         .bind(stored(row.created_at.0));
-        write
-            .change(Operation::Insert, Subject::Dataset, query)
-            .await?;
+        let insert = Operation::Insert;
+        write.then(insert, Subject::Dataset, query).await?;
         self.commit(write).await?;
         Ok(row)
     }

@@ -110,8 +110,5 @@ async fn insert(
             .bind(stored(now.0))
             .bind(encoded(event.borrow())?);
     }
-    write
-        .change(Operation::Insert, Subject::Event, query)
-        .await?;
-    Ok(())
+    write.then(Operation::Insert, Subject::Event, query).await
 }

@@ -224,10 +224,7 @@ async fn set_lease(
         .bind(holder)
         .bind(epoch.0)
         .bind(stored(expires_at));
-    write
-        .change(Operation::Update, Subject::Leader, query)
-        .await?;
-    Ok(())
+    write.then(Operation::Update, Subject::Leader, query).await
 }
 
 fn until(now: u64, lease: Duration) -> u64 {

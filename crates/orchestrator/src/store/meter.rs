@@ -5,19 +5,19 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use seams::{Seam, Seams};
-use sqlx::any::AnyArguments;
+use sqlx::Any;
 use sqlx::error::DatabaseError;
-use sqlx::{Any, Execute};
 use telemetry::metrics::{Histogram, IntCounter, IntGauge, Raised};
 use tokio::time::timeout;
 
+use super::batch::Batch;
 use super::connections::Connections;
 use super::stored;
 use crate::metrics::store as metrics;
 
 /// A statement with its arguments. An `Option<f64>` is none of them: the driver declares an absent
 /// one as a number of four bytes, and PostgreSQL then refuses the next one of eight.
-pub(super) type Query<'q> = sqlx::query::Query<'q, Any, AnyArguments>;
+pub(super) type Query<'q> = sqlx::query::Query<'q, Any, sqlx::any::AnyArguments>;
 
 /// What a statement says, for those who listen.
 #[derive(Default)]
@@ -97,15 +97,12 @@ impl Meter {
         }
     }
 
-    /// A statement, with what it says for those who listen.
-    pub(super) fn hear<'q>(&self, mut query: Query<'q>) -> (Query<'q>, Statement) {
-        if !self.seams.are_heard() {
-            return (query, Statement::default());
+    /// What statements say, for those who listen.
+    pub(super) fn hear(&self, batch: &Batch) -> Statement {
+        match self.seams.are_heard() {
+            true => Statement(format!("{batch:?}")),
+            false => Statement::default(),
         }
-        let arguments = query.take_arguments().ok().flatten().unwrap_or_default();
-        let sql = query.sql();
-        let said = format!("{} {:?}", sql.as_str(), arguments.values.0);
-        (sqlx::query_with(sql, arguments), Statement(said))
     }
 
     /// Does `work`, a statement and what it takes to have a connection for it, through the seams.
@@ -133,16 +130,21 @@ impl Meter {
             .await
     }
 
-    /// Counts `work`, one statement.
+    /// Counts `work`, one call. Of several statements in it, each takes as long as any other.
     pub(super) async fn count<T>(
         &self,
-        operation: Operation,
-        subject: Subject,
+        does: &[(Operation, Subject)],
         work: impl Future<Output = sqlx::Result<T>>,
     ) -> sqlx::Result<T> {
-        let handles = self.handles(operation, subject);
-        handles.queries.inc();
-        let timer = handles.seconds.start();
+        let each: Vec<_> = does
+            .iter()
+            .map(|(what, to)| self.handles(*what, *to))
+            .collect();
+        for handles in &each {
+            handles.queries.inc();
+        }
+        let mut seconds = each.iter().map(|handles| &handles.seconds);
+        let timer = seconds.next().map(Histogram::start);
         let done = match self.answer {
             Some(answer) => timeout(answer, work).await.unwrap_or_else(|_elapsed| {
                 let silent = std::io::Error::new(
@@ -153,8 +155,14 @@ impl Meter {
             }),
             None => work.await,
         };
-        timer.stop();
-        done.inspect_err(|error| self.count_error(operation, error))
+        if let Some(timer) = timer {
+            timer.stop_with(&seconds.collect::<Vec<_>>());
+        }
+        done.inspect_err(|error| {
+            if let Some((last, _)) = does.last() {
+                self.count_error(*last, error);
+            }
+        })
     }
 
     fn handles(&self, operation: Operation, subject: Subject) -> &Handles {

@@ -79,9 +79,7 @@ impl Store {
         .bind(stored(plan.quorum))
         .bind(plan.base.to_string())
         .bind(stored(plan.opened_at.0));
-        write
-            .change(Operation::Insert, Subject::Round, query)
-            .await?;
+        write.then(Operation::Insert, Subject::Round, query).await?;
         let event = Event::RoundOpened {
             round: plan.number,
             cohort: u32::try_from(plan.cohort.len()).unwrap_or(u32::MAX),
@@ -162,7 +160,7 @@ impl Store {
             ),
         ] {
             let query = of_run(statement);
-            write.change(Operation::Delete, subject, query).await?;
+            write.then(Operation::Delete, subject, query).await?;
         }
         self.commit(write).await
     }
@@ -233,9 +231,7 @@ impl Store {
         .bind(round)
         .bind(stored(now.0))
         .bind(encoded(outcome)?);
-        write
-            .change(Operation::Update, Subject::Round, query)
-            .await?;
+        write.then(Operation::Update, Subject::Round, query).await?;
         let query = sqlx::query(
             "UPDATE runs SET rounds_committed = $2, accuracy = $3, loss = $4 WHERE run = $1",
         )
@@ -243,7 +239,7 @@ impl Store {
         .bind(round)
         .bind(outcome.accuracy)
         .bind(outcome.loss);
-        write.change(Operation::Update, Subject::Run, query).await?;
+        write.then(Operation::Update, Subject::Run, query).await?;
         let event = Event::RoundCommitted(outcome.clone());
         events::append(&mut write, run, now, &event).await?;
         self.commit(write).await?;
@@ -342,10 +338,7 @@ pub(super) async fn set_phase(
         .bind(run.to_string())
         .bind(i64::from(round))
         .bind(to.as_str());
-    write
-        .change(Operation::Update, Subject::Round, query)
-        .await?;
-    Ok(())
+    write.then(Operation::Update, Subject::Round, query).await
 }
 
 /// What is known of a run and one of its rounds.

@@ -253,8 +253,7 @@ async fn insert(write: &mut Write, new: &NewRun, now: Timestamp) -> Result<(), S
     .bind(stored(now.0))
     .bind(new.trace.as_ref().map(TraceContext::traceparent))
     .bind(new.trace.as_ref().and_then(|trace| trace.state.as_deref()));
-    write.change(Operation::Insert, Subject::Run, query).await?;
-    Ok(())
+    write.then(Operation::Insert, Subject::Run, query).await
 }
 
 pub(super) async fn set_state(

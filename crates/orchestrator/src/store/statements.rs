@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use seams::away::{self, Away};
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, raw_sql};
+use sqlx::raw_sql;
 use tokio::time::timeout;
 
+use super::batch::{Answer, Batch};
+pub(super) use super::connections::Durable;
 use super::connections::{Connection, Turn};
 use super::meter::{Meter, Query, Statement, is_lost};
 pub(super) use super::meter::{Operation, Subject};
@@ -26,15 +28,8 @@ impl Store {
         subject: Subject,
         query: Query<'_>,
     ) -> Result<Option<AnyRow>, StoreError> {
-        let (query, statement) = self.meter.hear(query);
-        let fetching = async {
-            let mut held = self.held().await?;
-            let fetching = query.fetch_optional(held.start());
-            let fetched = self.meter.count(Operation::Select, subject, fetching).await;
-            held.done(Use::None, fetched)
-        };
-        let made = self.meter.make(Operation::Select, &statement, fetching);
-        Ok(made.await?)
+        let rows = self.all(subject, query).await?;
+        Ok(rows.into_iter().next())
     }
 
     /// All rows.
@@ -43,15 +38,15 @@ impl Store {
         subject: Subject,
         query: Query<'_>,
     ) -> Result<Vec<AnyRow>, StoreError> {
-        let (query, statement) = self.meter.hear(query);
+        let batch = Batch::of(Operation::Select, subject, query)?;
+        let statement = self.meter.hear(&batch);
         let fetching = async {
-            let mut held = self.held().await?;
-            let fetching = query.fetch_all(held.start());
-            let fetched = self.meter.count(Operation::Select, subject, fetching).await;
-            held.done(Use::None, fetched)
+            let mut held = self.held(None).await?;
+            let answered = held.answer(&self.meter, batch).await;
+            held.done(Use::None, answered)
         };
         let made = self.meter.make(Operation::Select, &statement, fetching);
-        Ok(made.await?)
+        Ok(made.await?.rows)
     }
 
     /// A change that is a transaction of its own.
@@ -62,7 +57,7 @@ impl Store {
         query: Query<'_>,
     ) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        write.change(operation, subject, query).await?;
+        write.then(operation, subject, query).await?;
         self.commit(write).await
     }
 
@@ -72,16 +67,16 @@ impl Store {
     ///
     /// [`StoreError::Statement`] when it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        let mut held = self.held().await?;
-        let answered = raw_sql("SELECT 1").execute(held.start()).await;
+        let mut held = self.held(None).await?;
+        let answered = raw_sql("SELECT 1").execute(held.start().get()).await;
         held.done(Use::None, answered)?;
         Ok(())
     }
 
-    async fn held(&self) -> sqlx::Result<Held> {
+    async fn held(&self, durable: Option<Durable>) -> sqlx::Result<Held> {
         let _waiting = self.meter.wait();
         let away = away::go().await;
-        let acquired = self.connections.acquire().await;
+        let acquired = self.connections.acquire(durable).await;
         acquired
             .inspect_err(|error| self.meter.count_error(Operation::Acquire, error))
             .map(|connection| Held {
@@ -110,59 +105,50 @@ impl Store {
     /// A transaction, whoever leads. On a server it does not hold the writers' lock yet.
     pub(super) async fn begin(&self, durable: Durable) -> Result<Write, StoreError> {
         let _waiting = self.meter.wait();
-        // In a file, IMMEDIATE takes the write lock at once; a transaction that read first and
-        // wrote later could find its reading outdated and fail. On a server, each statement must
-        // see what was committed before it, since the writers' lock is taken by the first one.
-        let statement = match (self.is_shared(), durable) {
-            (true, _) => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
-            (false, Durable::AtOnce) => "PRAGMA synchronous = FULL; BEGIN IMMEDIATE",
-            (false, Durable::WithTheNext) => "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE",
-        };
         let beginning = async {
             let turn = self.connections.turn().await;
             let turn =
                 turn.inspect_err(|error| self.meter.count_error(Operation::Acquire, error))?;
-            let mut held = self.held().await?;
+            let mut held = self.held(Some(durable)).await?;
             held.turn = turn;
-            let beginning = raw_sql(statement).execute(held.start());
-            let count = self
-                .meter
-                .count(Operation::Begin, Subject::Transaction, beginning);
-            let begun = count.await;
-            held.done(Use::Transaction, begun)?;
+            let told = held.tell(durable).await;
+            told.inspect_err(|error| self.meter.count_error(Operation::Begin, error))?;
             Ok(held)
         };
         let bare = Statement::default();
         let made = self.meter.make(Operation::Begin, &bare, beginning);
-        Ok(Write {
+        let mut write = Write {
             held: made.await?,
             meter: Arc::clone(&self.meter),
-        })
+            unsent: Batch::default(),
+            joins: !self.is_shared(),
+        };
+        // In a file, IMMEDIATE takes the write lock at once; a transaction that read first and
+        // wrote later could find its reading outdated and fail. On a server, each statement must
+        // see what was committed before it, since the writers' lock is taken by the first one.
+        let statement = match write.joins {
+            true => "BEGIN IMMEDIATE",
+            false => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+        };
+        let query = sqlx::query(statement);
+        write
+            .then(Operation::Begin, Subject::Transaction, query)
+            .await?;
+        Ok(write)
     }
 
     /// Makes what was written last. An error leaves open whether it does, when the connection was
     /// lost on the way: every operation of the store can be made again.
     pub(super) async fn commit(&self, mut write: Write) -> Result<(), StoreError> {
-        let committing = raw_sql("COMMIT").execute(write.held.start());
-        let count = self
-            .meter
-            .count(Operation::Commit, Subject::Transaction, committing);
-        let bare = Statement::default();
-        let made = self.meter.make_within(Operation::Commit, &bare, count);
-        let committed = made.await;
+        let query = sqlx::query("COMMIT");
+        let committed = write.answer(Operation::Commit, Subject::Transaction, query);
+        let committed = committed.await;
         // Those who wait for it look, also when it is not known whether it was made.
         self.commits.ring();
-        write.held.done(Use::None, committed)?;
+        committed?;
+        write.held.in_use = Use::None;
         Ok(())
     }
-}
-
-/// When a commit survives a power cut. The loss of the process it survives at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Durable {
-    AtOnce,
-    /// With the next one that is durable at once; on a server, at once too.
-    WithTheNext,
 }
 
 /// A transaction that writes. Dropped, it changes nothing.
@@ -170,6 +156,10 @@ pub(super) enum Durable {
 pub(super) struct Write {
     held: Held,
     meter: Arc<Meter>,
+    // What waits for the next statement with an answer.
+    unsent: Batch,
+    // Whether the database takes several statements in one call.
+    joins: bool,
 }
 
 impl Write {
@@ -179,12 +169,8 @@ impl Write {
         subject: Subject,
         query: Query<'_>,
     ) -> Result<Option<AnyRow>, StoreError> {
-        let (query, statement) = self.meter.hear(query);
-        let fetching = query.fetch_optional(self.held.start());
-        let count = self.meter.count(Operation::Select, subject, fetching);
-        let made = self.meter.make_within(Operation::Select, &statement, count);
-        let fetched = made.await;
-        Ok(self.held.done(Use::Transaction, fetched)?)
+        let answer = self.answer(Operation::Select, subject, query).await?;
+        Ok(answer.rows.into_iter().next())
     }
 
     /// A change; says how many rows it changed.
@@ -194,13 +180,8 @@ impl Write {
         subject: Subject,
         query: Query<'_>,
     ) -> Result<u64, StoreError> {
-        let (query, statement) = self.meter.hear(query);
-        let changing = query.execute(self.held.start());
-        let count = self.meter.count(operation, subject, changing);
-        let made = self.meter.make_within(operation, &statement, count);
-        let changed = made.await;
-        let changed = self.held.done(Use::Transaction, changed)?;
-        Ok(changed.rows_affected())
+        let answer = self.answer(operation, subject, query).await?;
+        Ok(answer.changed)
     }
 
     /// A change of one row, and what became of it.
@@ -222,12 +203,37 @@ impl Write {
         subject: Subject,
         query: Query<'_>,
     ) -> Result<Vec<AnyRow>, StoreError> {
-        let (query, statement) = self.meter.hear(query);
-        let changing = query.fetch_all(self.held.start());
-        let count = self.meter.count(operation, subject, changing);
-        let made = self.meter.make_within(operation, &statement, count);
-        let changed = made.await;
-        Ok(self.held.done(Use::Transaction, changed)?)
+        let answer = self.answer(operation, subject, query).await?;
+        Ok(answer.rows)
+    }
+
+    /// A statement that has nothing to say, and may be made with the next one that has.
+    pub(super) async fn then(
+        &mut self,
+        operation: Operation,
+        subject: Subject,
+        query: Query<'_>,
+    ) -> Result<(), StoreError> {
+        if self.joins {
+            return Ok(self.unsent.add(operation, subject, query)?);
+        }
+        self.answer(operation, subject, query).await?;
+        Ok(())
+    }
+
+    async fn answer(
+        &mut self,
+        operation: Operation,
+        subject: Subject,
+        query: Query<'_>,
+    ) -> Result<Answer, StoreError> {
+        let mut batch = std::mem::take(&mut self.unsent);
+        batch.add(operation, subject, query)?;
+        let statement = self.meter.hear(&batch);
+        let answering = self.held.answer(&self.meter, batch);
+        let made = self.meter.make_within(operation, &statement, answering);
+        let answered = made.await;
+        Ok(self.held.done(Use::Transaction, answered)?)
     }
 }
 
@@ -266,11 +272,24 @@ enum Use {
 }
 
 impl Held {
-    /// The connection, for one statement.
-    fn start(&mut self) -> &mut AnyConnection {
+    /// Has the connection's commits on the disk when `durable` says.
+    async fn tell(&mut self, durable: Durable) -> sqlx::Result<()> {
+        let told = self.start().tell(durable).await;
+        self.done(Use::None, told)
+    }
+
+    /// What the last of several statements says.
+    async fn answer(&mut self, meter: &Meter, batch: Batch) -> sqlx::Result<Answer> {
+        let does = batch.does().to_vec();
+        let answering = batch.answer(self.start().get());
+        meter.count(&does, answering).await
+    }
+
+    /// The connection, for one call.
+    fn start(&mut self) -> &mut Connection {
         self.in_use = Use::Statement;
         let connection = self.connection.as_mut();
-        connection.expect("it is there until it is dropped").get()
+        connection.expect("it is there until it is dropped")
     }
 
     /// The statement was answered, after which the connection is in `in_use`.
