@@ -8,7 +8,7 @@ use std::time::Duration;
 use artifacts::BlobStore;
 use clock::Clock;
 use proto::engine::Engine;
-use proto::v1::worker_message::Engine as Described;
+use proto::v1::worker_message::Capabilities;
 use task_queue::{Delivery, LeaseHandle, QueueError, TaskQueue};
 use telemetry::Telemetry;
 use telemetry::trace::Traced;
@@ -114,7 +114,7 @@ impl Workshop {
         if !is_served {
             let described = self.engine.describe().await;
             let described = described.map_err(|error| error.to_string())?;
-            self.session.tell_engine(Described {
+            self.session.tell_engine(Capabilities {
                 kernel_classes: described.kernel_classes,
                 memory_bytes: described.memory_bytes,
             });

@@ -12,7 +12,7 @@ use std::time::Duration;
 use clock::Clock;
 use proto::transport::Outgoing;
 use proto::v1::orchestrator_message::{Kind as Told, Verdict};
-use proto::v1::worker_message::{Engine, Heartbeat, Hello, Kind as Said, Pong};
+use proto::v1::worker_message::{Capabilities, Heartbeat, Hello, Kind as Said, Pong};
 use proto::v1::workers_client::WorkersClient;
 use proto::v1::{OrchestratorMessage, WorkerMessage};
 use seams::bell::Bell;
@@ -49,7 +49,7 @@ pub struct Session {
 #[derive(Debug)]
 struct Shared {
     hello: Hello,
-    engine: Mutex<Engine>,
+    engine: Mutex<Capabilities>,
     at_work: Mutex<BTreeSet<String>>,
     // By the number of each: a task that was delivered twice may be reported twice at one time.
     reports: Mutex<BTreeMap<u64, Report>>,
@@ -247,7 +247,7 @@ impl Session {
     }
 
     /// Tells what compute-core has, if that is not known.
-    pub fn tell_engine(&self, engine: Engine) {
+    pub fn tell_engine(&self, engine: Capabilities) {
         let mut known = self.engine();
         if *known == engine {
             return;
@@ -263,7 +263,7 @@ impl Session {
         self.engine().kernel_classes.clone()
     }
 
-    fn engine(&self) -> MutexGuard<'_, Engine> {
+    fn engine(&self) -> MutexGuard<'_, Capabilities> {
         self.shared
             .engine
             .lock()

@@ -119,7 +119,11 @@ pub(super) fn length(length: u32) -> Status {
 }
 
 pub(super) fn plan(error: PlanError) -> Status {
-    invalid(InvalidMessage::new("local", error))
+    let field = match error {
+        PlanError::NoRows => "rows",
+        _ => "local",
+    };
+    invalid(InvalidMessage::new(field, error))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]

@@ -73,6 +73,7 @@ async fn it_says_what_a_training_would_take() {
 
     let refused = core.engine.plan(&model, &few, 0).await.unwrap_err();
     assert_eq!(reason(&refused).as_deref(), Some(fault::INVALID_MESSAGE));
+    assert!(refused.to_string().contains("rows"), "{refused}");
 }
 
 #[tokio::test]

@@ -2,19 +2,19 @@
 
 use federation::KernelClass;
 use federation::run::RunState;
-use proto::v1::worker_message::Engine;
+use proto::v1::worker_message::Capabilities;
 
 use super::{Fleet, Member, SessionId};
 
 /// Of a worker that has said nothing of its compute-core.
-static UNKNOWN: Engine = Engine {
+static UNKNOWN: Capabilities = Capabilities {
     kernel_classes: Vec::new(),
     memory_bytes: 0,
 };
 
 impl Fleet {
     /// A worker says what its compute-core has.
-    pub fn told_engine(&self, id: &SessionId, engine: Engine) {
+    pub fn told_engine(&self, id: &SessionId, engine: Capabilities) {
         self.with(id, |member| member.hello.engine = Some(engine));
         self.sessions.ring();
     }
@@ -61,7 +61,7 @@ impl Fleet {
 
 impl Member {
     /// What its compute-core has, as far as it has said.
-    pub(super) fn engine(&self) -> &Engine {
+    pub(super) fn engine(&self) -> &Capabilities {
         self.hello.engine.as_ref().unwrap_or(&UNKNOWN)
     }
 }

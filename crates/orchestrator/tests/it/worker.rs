@@ -63,8 +63,8 @@ impl Leased {
     }
 }
 
-fn engine(kernels: &[KernelClass], memory_bytes: u64) -> worker_message::Engine {
-    worker_message::Engine {
+fn engine(kernels: &[KernelClass], memory_bytes: u64) -> worker_message::Capabilities {
+    worker_message::Capabilities {
         kernel_classes: kernels.iter().map(ToString::to_string).collect(),
         memory_bytes,
     }
@@ -85,7 +85,7 @@ impl Worker {
         Self::connect_over(world, name, engine(&[], memory_bytes)).await
     }
 
-    async fn connect_over(world: &World, name: &str, engine: worker_message::Engine) -> Self {
+    async fn connect_over(world: &World, name: &str, engine: worker_message::Capabilities) -> Self {
         let (said, messages) = mpsc::channel(16);
         let kernel_classes = engine.kernel_classes.clone();
         let hello = Hello {

@@ -5972,11 +5972,11 @@ pub mod worker_message {
         pub host: ::prost::alloc::string::String,
         /// What compute-core has, as far as it has said.
         #[prost(message, optional, tag = "6")]
-        pub engine: ::core::option::Option<Engine>,
+        pub engine: ::core::option::Option<Capabilities>,
     }
     /// What compute-core has, said again when it is not what it was at hello.
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-    pub struct Engine {
+    pub struct Capabilities {
         /// The classes of kernels that it can train with, the fastest first.
         #[prost(string, repeated, tag = "1")]
         pub kernel_classes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
@@ -6071,7 +6071,7 @@ pub mod worker_message {
         #[prost(message, tag = "6")]
         Pong(Pong),
         #[prost(message, tag = "7")]
-        Engine(Engine),
+        Engine(Capabilities),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
