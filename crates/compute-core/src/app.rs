@@ -1,9 +1,9 @@
 //! compute-core as a process: built, announced, served, drained.
 
-use std::future::Future;
 use std::net::SocketAddr;
 
 use federation::model::ModelSpec;
+use futures::future::{BoxFuture, LocalBoxFuture};
 use proto::transport::listen::{self, ListenError};
 use proto::transport::{Incoming, PipeListener, server_within};
 use proto::v1::compute_server::{self, ComputeServer};
@@ -85,7 +85,15 @@ impl ComputeCore {
     /// # Errors
     ///
     /// [`StartError`] names the address that cannot be had.
-    pub async fn start(config: Config, wiring: Wiring) -> Result<Self, StartError> {
+    pub fn start(
+        config: Config,
+        wiring: Wiring,
+    ) -> LocalBoxFuture<'static, Result<Self, StartError>> {
+        // As a trait object, it is compiled here, once, and not anew in each program that awaits it.
+        Box::pin(Self::begin(config, wiring))
+    }
+
+    async fn begin(config: Config, wiring: Wiring) -> Result<Self, StartError> {
         let metrics = Metrics::register(&wiring.telemetry.registry)?;
         let (listener, grpc_at) = listen::tcp(config.grpc.listen, "grpc.listen").await?;
         let (http, http_at) = listen::tcp(config.http.listen, "http.listen").await?;
@@ -163,7 +171,11 @@ impl ComputeCore {
     }
 
     /// Stops taking calls and lets those in hand finish, until `patience` ends.
-    pub async fn stop(self, patience: impl Future<Output = ()>) {
+    pub fn stop(self, patience: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
+        Box::pin(self.end(patience))
+    }
+
+    async fn end(self, patience: BoxFuture<'static, ()>) {
         self.closing.cancel();
         self.tasks.close();
         tokio::select! {

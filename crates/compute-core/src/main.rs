@@ -51,6 +51,6 @@ async fn live(config: Config, telemetry: Telemetry) -> anyhow::Result<()> {
     let asked_to_end = asked_to_end()?;
     let service = ComputeCore::start(config, wiring).await?;
     asked_to_end.await;
-    service.stop(tokio::time::sleep(PATIENCE)).await;
+    service.stop(Box::pin(tokio::time::sleep(PATIENCE))).await;
     Ok(())
 }

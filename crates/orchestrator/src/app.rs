@@ -1,12 +1,13 @@
 //! The orchestrator as a process: built, recovered, announced, served, drained.
 
-use std::future::{Future, ready};
+use std::future::ready;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clock::Clock;
+use futures::future::{BoxFuture, LocalBoxFuture};
 use proto::engine::Engine;
 use proto::transport::listen::{self, ListenError};
 use proto::transport::{Address, Incoming, Outgoing, PipeListener, channel_within, server_within};
@@ -136,7 +137,15 @@ impl Orchestrator {
     /// # Errors
     ///
     /// [`StartError`].
-    pub async fn start(config: Config, wiring: Wiring) -> Result<Self, StartError> {
+    pub fn start(
+        config: Config,
+        wiring: Wiring,
+    ) -> LocalBoxFuture<'static, Result<Self, StartError>> {
+        // As a trait object, it is compiled here, once, and not anew in each program that awaits it.
+        Box::pin(Self::begin(config, wiring))
+    }
+
+    async fn begin(config: Config, wiring: Wiring) -> Result<Self, StartError> {
         let metrics = Metrics::register(&wiring.telemetry.registry)?;
         let data_dir = DataDir::open(&config.data_dir)?;
         let (http_listener, http) = listen::tcp(config.http.listen, "http.listen").await?;
@@ -265,7 +274,11 @@ impl Orchestrator {
     }
 
     /// Stops taking calls and closes the store. Runs go on where they stood when it starts again.
-    pub async fn stop(self, patience: impl Future<Output = ()>) {
+    pub fn stop(self, patience: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
+        Box::pin(self.end(patience))
+    }
+
+    async fn end(self, patience: BoxFuture<'static, ()>) {
         self.closing.cancel();
         self.reconciler.stop().await;
         self.tasks.close();

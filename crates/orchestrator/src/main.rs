@@ -55,7 +55,7 @@ async fn live(config: Config, telemetry: Telemetry) -> anyhow::Result<()> {
         () = asked_to_end => false,
         () = service.deposed() => true,
     };
-    service.stop(tokio::time::sleep(PATIENCE)).await;
+    service.stop(Box::pin(tokio::time::sleep(PATIENCE))).await;
     ensure!(
         !deposed,
         "another orchestrator leads; started again, this one stands by"

@@ -185,7 +185,7 @@ impl House {
     /// Takes compute-core away.
     pub async fn stop_compute(&mut self) {
         if let Some(compute) = self.compute.take() {
-            compute.stop(tokio::time::sleep(PATIENCE)).await;
+            compute.stop(Box::pin(tokio::time::sleep(PATIENCE))).await;
         }
     }
 
@@ -205,11 +205,13 @@ impl House {
     /// Takes the house down: workers first, so that nothing is left half reported.
     pub async fn stop(mut self) {
         for worker in std::mem::take(&mut self.workers) {
-            worker.stop(tokio::time::sleep(PATIENCE)).await;
+            worker.stop(Box::pin(tokio::time::sleep(PATIENCE))).await;
         }
-        self.orchestrator.stop(tokio::time::sleep(PATIENCE)).await;
+        self.orchestrator
+            .stop(Box::pin(tokio::time::sleep(PATIENCE)))
+            .await;
         if let Some(compute) = self.compute {
-            compute.stop(tokio::time::sleep(PATIENCE)).await;
+            compute.stop(Box::pin(tokio::time::sleep(PATIENCE))).await;
         }
         self.host.end().await;
     }

@@ -73,7 +73,7 @@ async fn import(data_dir: &Path, table: &Path) -> Result<(), Broken> {
     let client = Client::connect(&address);
     let imported = client.import_dataset(table, &options).await;
     imported.map_err(Broken::start)?;
-    orchestrator.stop(std::future::pending()).await;
+    orchestrator.stop(Box::pin(std::future::pending())).await;
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clock::Clock;
+use futures::future::{BoxFuture, LocalBoxFuture};
 use proto::engine::Engine;
 use proto::transport::listen::{self, ListenError};
 use proto::transport::{Address, Outgoing, channel_within};
@@ -81,7 +82,15 @@ impl TrainingWorker {
     /// # Errors
     ///
     /// [`StartError`].
-    pub async fn start(config: Config, wiring: Wiring) -> Result<Self, StartError> {
+    pub fn start(
+        config: Config,
+        wiring: Wiring,
+    ) -> LocalBoxFuture<'static, Result<Self, StartError>> {
+        // As a trait object, it is compiled here, once, and not anew in each program that awaits it.
+        Box::pin(Self::begin(config, wiring))
+    }
+
+    async fn begin(config: Config, wiring: Wiring) -> Result<Self, StartError> {
         let metrics = Metrics::register(&wiring.telemetry.registry)?;
         let (http, http_at) = listen::tcp(config.http.listen, "http.listen").await?;
         let id = if config.id.is_empty() {
@@ -156,7 +165,11 @@ impl TrainingWorker {
     }
 
     /// Leases nothing new, lets the task in hand finish until `patience` ends, then gives it back.
-    pub async fn stop(self, patience: impl Future<Output = ()>) {
+    pub fn stop(self, patience: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
+        Box::pin(self.end(patience))
+    }
+
+    async fn end(self, patience: BoxFuture<'static, ()>) {
         self.drain.cancel();
         self.slots.close();
         tokio::select! {

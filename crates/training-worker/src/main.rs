@@ -45,6 +45,6 @@ async fn live(config: Config, telemetry: Telemetry) -> anyhow::Result<()> {
         () = asked_to_end => {}
         () = service.told_to_end() => {}
     }
-    service.stop(tokio::time::sleep(drain)).await;
+    service.stop(Box::pin(tokio::time::sleep(drain))).await;
     Ok(())
 }

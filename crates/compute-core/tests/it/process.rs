@@ -118,7 +118,7 @@ async fn who_watches_is_told_when_it_drains() {
     let mut statuses = client.watch(request).await.unwrap().into_inner();
     let first = statuses.message().await.unwrap().unwrap();
     assert_eq!(first.status(), ServingStatus::Serving);
-    let stopped = tokio::spawn(running.core.stop(pending()));
+    let stopped = tokio::spawn(running.core.stop(Box::pin(pending())));
     let next = timeout(PATIENCE, statuses.message())
         .await
         .expect("in time");
