@@ -22,12 +22,12 @@ use crate::store::{Place, PlaceError, Store, StoreError};
 /// The access key by which LocalStack is tried.
 const TRIAL_KEY: &str = "test";
 
-/// Why a backend cannot be used.
+/// Why a backend cannot be used. What names a setting says its cause, and has no other one.
 #[derive(Debug, Error)]
 pub enum BackendError {
     /// The run store's address is none.
     #[error("store.url: {0}")]
-    Place(#[from] PlaceError),
+    Place(PlaceError),
     /// The run store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -36,10 +36,10 @@ pub enum BackendError {
     Directory(#[from] artifacts::OpenError),
     /// The bucket cannot be used.
     #[error("artifacts.bucket: {0}")]
-    Bucket(#[from] S3OpenError),
+    Bucket(S3OpenError),
     /// The queue cannot be used.
     #[error("queue.name: {0}")]
-    Queue(#[from] SqsOpenError),
+    Queue(SqsOpenError),
     /// What is kept would be gone when LocalStack ends.
     #[error(
         "APP_ENV is production, and the access key `{TRIAL_KEY}` is one that only LocalStack takes; \
@@ -49,7 +49,7 @@ pub enum BackendError {
     Trial,
     /// The name of this orchestrator cannot be kept.
     #[error("this orchestrator's name cannot be kept in its data directory: {0}")]
-    Holder(#[source] io::Error),
+    Holder(io::Error),
 }
 
 /// All backends of one orchestrator.
@@ -69,7 +69,8 @@ impl Backends {
         metrics: &Metrics,
         seams: &Seams,
     ) -> Result<Self, BackendError> {
-        let place = Place::read(&config.store.url, data_dir.store())?;
+        let place = Place::read(&config.store.url, data_dir.store());
+        let place = place.map_err(BackendError::Place)?;
         let aws = Box::pin(aws(config)).await;
         if config.aws.refuses_trials {
             refuse_trial(&aws).await?;
@@ -138,7 +139,8 @@ async fn artifacts(
         create: wanted.create,
     };
     let remote = S3Store::open(aws, place)
-        .await?
+        .await
+        .map_err(BackendError::Bucket)?
         .counted(metrics.artifacts.clone())
         .through(seams.clone());
     Ok(ArtifactStore::on_s3(local, remote))
@@ -159,7 +161,8 @@ async fn queue(
         max_deliveries: wanted.max_deliveries,
         create: wanted.create,
     };
-    Ok(Arc::new(SqsQueue::open(aws, queue).await?))
+    let queue = SqsQueue::open(aws, queue).await;
+    Ok(Arc::new(queue.map_err(BackendError::Queue)?))
 }
 
 /// How Amazon is reached. Where nothing is kept there, nobody is asked: away from its machines, the

@@ -8,8 +8,10 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
+use figment::util::nest;
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -121,8 +123,29 @@ where
         }
         settings = settings.merge(Toml::file_exact(path));
     }
-    let settings = settings.merge(Env::prefixed(prefix).split("__"));
-    Ok(settings.extract().map_err(Box::new)?)
+    let variables = Env::prefixed(prefix).split("__");
+    let settings = variables.iter().fold(settings, |settings, (key, text)| {
+        let value = nest(key.as_str(), Value::from(text));
+        let source = variables.metadata();
+        settings.merge(Variable { source, value })
+    });
+    Ok(settings.extract_lossy().map_err(Box::new)?)
+}
+
+/// A variable as a text, and not as what it looks like: a name may have digits alone.
+struct Variable {
+    source: Metadata,
+    value: Value,
+}
+
+impl Provider for Variable {
+    fn metadata(&self) -> Metadata {
+        self.source.clone()
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Ok(Profile::Default.collect(self.value.clone().into_dict().unwrap_or_default()))
+    }
 }
 
 /// Refuses a value that is not in `range`.

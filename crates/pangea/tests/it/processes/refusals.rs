@@ -162,3 +162,24 @@ async fn a_setting_out_of_range_is_refused_with_what_would_be_accepted() {
     let told = refusal(Kind::TrainingWorker, &[("LEASE__TTL", "10ms".to_owned())]).await;
     assert!(told.contains("lease.ttl is 10ms; must be 1s to"), "{told}");
 }
+
+#[tokio::test]
+async fn a_name_of_digits_alone_is_a_name() {
+    let taken = TcpListener::bind(free_port()).unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let settings = [("ID", "0123".to_owned()), ("HTTP__LISTEN", address)];
+    let told = refusal(Kind::TrainingWorker, &settings).await;
+    assert!(told.contains("cannot listen on"), "{told}");
+}
+
+#[tokio::test]
+async fn an_address_of_no_run_store_is_told_once_a_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = orchestrator(folder.path());
+    settings.push(("STORE__URL", "mysql://host/runs".to_owned()));
+    let told = refusal(Kind::Orchestrator, &settings).await;
+    assert!(told.contains("store.url: "), "{told}");
+    let times = |line: &str| line.matches("mysql://").count();
+    assert!(told.lines().all(|line| times(line) <= 1), "{told}");
+    assert!(!told.contains("Caused by"), "{told}");
+}
