@@ -256,7 +256,8 @@ async fn dataset(study: &Study, row: &RunRow) -> Result<datasets::Manifest, Prob
 }
 
 /// The newest committed checkpoint. If the process died between the manifest and the row that
-/// tells of it, the row is written now.
+/// tells of it, the row is written now; where the power took more than that, the round before it is the
+/// newest.
 async fn last_checkpoint(study: &Study, row: &RunRow) -> Result<Option<Manifest>, Problem> {
     let next = row.rounds_committed + 1;
     if let Some(manifest) = checkpoint::manifest(&study.blobs, row.run, next).await? {

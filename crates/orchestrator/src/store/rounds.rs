@@ -203,7 +203,8 @@ impl Store {
     }
 
     /// Notes, once, that a round's checkpoint is written. Says whether it is noted: a run that a person
-    /// paused or ended in the meantime commits nothing.
+    /// paused or ended in the meantime commits nothing, and a round of which a power cut took what closed
+    /// it is made again.
     ///
     /// # Errors
     ///
@@ -217,11 +218,11 @@ impl Store {
         let mut write = self.write().await?;
         let round = i64::from(outcome.round);
         let stands = standing(&mut write, run, outcome.round).await?;
-        if matches!(&stands.round, Some((phase, ..)) if phase == "committed") {
-            return Ok(true);
-        }
-        if !stands.is_in_work {
-            return Ok(false);
+        let phase = stands.round.as_ref().map(|(phase, ..)| phase.as_str());
+        match phase {
+            Some("committed") => return Ok(true),
+            Some("aggregating" | "evaluating") if stands.is_in_work => {}
+            _ => return Ok(false),
         }
         let query = sqlx::query(
             "UPDATE rounds SET phase = 'committed', closed_at = $3, outcome = $4

@@ -44,6 +44,16 @@ pub(crate) async fn with_round(home: &Home) -> Store {
     store
 }
 
+/// Closes round 1.
+pub(crate) async fn close(store: &Store) {
+    let closed = store.move_round(run(1), 1, Phase::Aggregating).await;
+    closed.unwrap();
+}
+
+async fn commit(store: &Store) -> bool {
+    store.commit_round(run(1), &outcome(), NOW).await.unwrap()
+}
+
 pub(crate) fn plan() -> Plan {
     Plan {
         number: 1,
@@ -100,6 +110,7 @@ at_every_home!(
     events_of_concurrent_writers_have_no_gap,
     a_client_is_accepted_once_in_a_round_and_refused_as_often_as_it_takes,
     a_revoked_update_makes_room_for_another_one,
+    a_round_is_committed_when_it_is_known_to_be_closed,
     a_run_moves_only_from_where_it_is,
     a_run_publishes_once_and_versions_of_a_name_count_up,
     what_was_stored_is_there_after_reopening,
@@ -322,12 +333,28 @@ async fn a_run_publishes_once_and_versions_of_a_name_count_up(home: Home) {
     );
 }
 
+/// A power cut can leave a checkpoint, and take from the store that its round was closed, or opened.
+async fn a_round_is_committed_when_it_is_known_to_be_closed(home: Home) {
+    let store = with_round(&home).await;
+    assert!(!commit(&store).await, "reports may be missing");
+    store.forget_rounds(run(1), 0).await.unwrap();
+    assert!(!commit(&store).await, "nothing is known of it");
+    let row = store.run(run(1)).await.unwrap().unwrap();
+    assert_eq!(row.rounds_committed, 0);
+    assert!(store.open_round(run(1), &plan()).await.unwrap());
+    close(&store).await;
+    assert!(commit(&store).await);
+    assert!(commit(&store).await, "once more");
+    let row = store.run(run(1)).await.unwrap().unwrap();
+    assert_eq!(row.rounds_committed, 1);
+}
+
 async fn what_was_stored_is_there_after_reopening(home: Home) {
     let store = with_round(&home).await;
     let mut kept = receipt(1);
     store.receive(run(1), &kept, &Ok(()), &[]).await.unwrap();
-    let outcome = outcome();
-    store.commit_round(run(1), &outcome, NOW).await.unwrap();
+    close(&store).await;
+    assert!(commit(&store).await);
     let published = store
         .publish("m", run(1), &manifest("m"), "done", NOW)
         .await
@@ -348,7 +375,7 @@ async fn what_was_stored_is_there_after_reopening(home: Home) {
     kept.accepted = true;
     assert_eq!(store.receipts(run(1), 1).await.unwrap(), [kept]);
     let rounds = store.rounds(run(1), 0, 10).await.unwrap();
-    assert_eq!(rounds[0].outcome, Some(outcome), "to the last bit");
+    assert_eq!(rounds[0].outcome, Some(outcome()), "to the last bit");
     let model = store.model_of(run(1)).await.unwrap().unwrap();
     assert_eq!(model.manifest, published.manifest);
 }

@@ -6,7 +6,7 @@ use federation::run::{Command, RunState};
 use federation::{ClientId, WorkerId};
 use orchestrator::store::{Store, StoreError, Submission};
 
-use crate::facts::{NOW, manifest, new_run, outcome, plan, receipt, run, sequences};
+use crate::facts::{NOW, close, manifest, new_run, outcome, plan, receipt, run, sequences};
 use crate::home::{Home, at_every_home};
 use crate::relay::Relay;
 
@@ -50,6 +50,7 @@ async fn work(store: &Store, repeat: &Repeat) {
             .await
     );
     receive(store, repeat).await;
+    close(store).await;
     let outcome = outcome();
     let committed = repeat.twice(async || store.commit_round(run(1), &outcome, NOW).await);
     assert!(committed.await);

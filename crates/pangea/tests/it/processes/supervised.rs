@@ -152,7 +152,7 @@ impl Supervised {
         let ended = persist(|| client.run(&run)).await;
         assert_eq!(ended.state(), v1::RunState::Completed, "{}", ended.reason);
         let rounds = persist(|| client.rounds(&run)).await;
-        assert_eq!(rounds.len(), 2);
+        assert_eq!(rounds.len(), 2, "{rounds:?}\n{}", self.logs());
         let models = persist(|| client.models(None)).await;
         assert_eq!(models.len(), 1, "{models:?}");
         let model = self.path("model.safetensors");
