@@ -1,7 +1,9 @@
 //! compute-core as a process: built, announced, served, drained.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use clock::Clock;
 use federation::model::ModelSpec;
 use futures::future::{BoxFuture, LocalBoxFuture};
 use proto::transport::listen::{self, ListenError};
@@ -46,6 +48,8 @@ pub struct Wiring {
     pub telemetry: Telemetry,
     /// Where callers in the same process connect, besides the port.
     pub pipe: Option<PipeListener>,
+    /// What time it is, for who waits for another.
+    pub clock: Arc<dyn Clock>,
     /// Who hears of the calls that it answers.
     pub seams: Seams,
 }
@@ -114,8 +118,9 @@ impl ComputeCore {
         let operators = operations::start(http, operations).await?;
         let cache = Cache::new(config.engine.cache_mib.saturating_mul(MIB));
         let engine = &config.engine;
-        let service =
-            Service::new(cache, engine.concurrency, engine.threads, metrics).through(wiring.seams);
+        let service = Service::new(cache, engine.concurrency, engine.threads, metrics)
+            .with_clock(wiring.clock)
+            .through(wiring.seams);
         let this = Self {
             grpc: grpc_at,
             http: http_at,

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use clock::{Clock, timeout};
 use federation::Digest;
 use tokio::sync::OwnedMutexGuard;
-use tokio::time::timeout;
 
 /// Bytes a second below which a caller is not waited for by others who bring the same.
 const BYTES_PER_SECOND: f64 = 250e6;
@@ -42,7 +42,7 @@ pub(crate) struct Turn {
 impl Arrivals {
     /// Waits while somebody else brings this body of `len` bytes, for no longer than that takes on a
     /// fast line: whoever is behind a slow one keeps nobody waiting. It may be there after that.
-    pub(crate) async fn turn(&self, digest: Digest, len: u64) -> Turn {
+    pub(crate) async fn turn(&self, clock: &dyn Clock, digest: Digest, len: u64) -> Turn {
         let lock = {
             let mut turns = self.turns();
             let coming = turns.entry(digest).or_default();
@@ -60,22 +60,22 @@ impl Arrivals {
             digest,
             guard: None,
         };
-        turn.guard = timeout(patience, lock.lock_owned()).await.ok();
+        turn.guard = timeout(clock, patience, lock.lock_owned()).await.ok();
         turn
     }
 
     /// Waits likewise while somebody brings any of these bodies, but not so long that who asks would
     /// think that nobody answers.
-    pub(crate) async fn settled(&self, digests: &[Digest]) {
+    pub(crate) async fn settled(&self, clock: &dyn Clock, digests: &[Digest]) {
         let settled = async {
             for digest in digests {
                 let coming = self.turns().get(digest).map(|coming| coming.len);
                 if let Some(len) = coming {
-                    drop(self.turn(*digest, len).await);
+                    drop(self.turn(clock, *digest, len).await);
                 }
             }
         };
-        drop(timeout(ANSWERED_WITHIN, settled).await);
+        let _in_time = timeout(clock, ANSWERED_WITHIN, settled).await;
     }
 
     fn turns(&self) -> MutexGuard<'_, Turns> {
@@ -96,19 +96,21 @@ impl Drop for Turn {
 
 #[cfg(test)]
 mod tests {
+    use clock::SystemClock;
+
     use super::*;
 
     #[tokio::test]
     async fn one_waits_for_another_and_not_for_ever() {
-        let arrivals = Arrivals::default();
+        let (arrivals, clock) = (Arrivals::default(), SystemClock::default());
         let digest = Digest::of(b"pangea");
-        let first = arrivals.turn(digest, 6).await;
+        let first = arrivals.turn(&clock, digest, 6).await;
         assert!(first.guard.is_some());
-        let late = arrivals.turn(digest, 6).await;
+        let late = arrivals.turn(&clock, digest, 6).await;
         assert!(late.guard.is_none(), "it brings it itself");
-        let other = arrivals.turn(Digest::of(b"other"), 6).await;
+        let other = arrivals.turn(&clock, Digest::of(b"other"), 6).await;
         assert!(other.guard.is_some());
-        let (second, ()) = tokio::join!(arrivals.turn(digest, 6), async { drop(first) });
+        let (second, ()) = tokio::join!(arrivals.turn(&clock, digest, 6), async { drop(first) });
         assert!(second.guard.is_some());
         drop((late, other, second));
         assert!(arrivals.turns().is_empty());
@@ -116,13 +118,13 @@ mod tests {
 
     #[tokio::test]
     async fn who_asks_for_a_body_that_somebody_brings_is_answered_when_it_is_there() {
-        let arrivals = Arrivals::default();
+        let (arrivals, clock) = (Arrivals::default(), SystemClock::default());
         let digest = Digest::of(b"pangea");
-        arrivals.settled(&[digest]).await;
+        arrivals.settled(&clock, &[digest]).await;
         let digests = [digest];
         // So large that it is waited for until it is there.
-        let bringing = arrivals.turn(digest, 1 << 40).await;
-        let mut asking = Box::pin(arrivals.settled(&digests));
+        let bringing = arrivals.turn(&clock, digest, 1 << 40).await;
+        let mut asking = Box::pin(arrivals.settled(&clock, &digests));
         assert!(futures::poll!(&mut asking).is_pending());
         drop(bringing);
         asking.await;

@@ -1,7 +1,9 @@
 //! `pangea-compute-core`: the engine room as a process.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use clock::SystemClock;
 use compute_core::app::SERVICE;
 use compute_core::{ComputeCore, Config, Wiring};
 use seams::Seams;
@@ -45,6 +47,7 @@ async fn live(config: Config, telemetry: Telemetry) -> anyhow::Result<()> {
     let wiring = Wiring {
         telemetry,
         pipe: None,
+        clock: Arc::new(SystemClock::default()),
         seams: Seams::default(),
     };
     // Listened for before the process announces itself, so that whoever waited for that can end it.

@@ -11,6 +11,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use clock::{Clock, SystemClock};
 use federation::model::{Layer, Loss};
 use proto::body;
 use proto::v1::compute_server::Compute;
@@ -41,6 +42,7 @@ const REPLIES: usize = 8;
 pub struct Service {
     cache: Arc<Cache>,
     arrivals: Arrivals,
+    clock: Arc<dyn Clock>,
     running: Arc<Semaphore>,
     threads: NonZeroUsize,
     memory_bytes: u64,
@@ -67,6 +69,7 @@ impl Service {
         Self {
             cache: Arc::new(cache.counting(metrics.cache_hits.of("memory").clone())),
             arrivals: Arrivals::default(),
+            clock: Arc::new(SystemClock::default()),
             running,
             threads,
             memory_bytes: memory::available(),
@@ -82,6 +85,12 @@ impl Service {
             memory_bytes,
             ..self
         }
+    }
+
+    /// Waits by `clock`.
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
     }
 
     /// Passes every computation through `seams`, before it and after it.
@@ -161,7 +170,7 @@ impl Service {
             wanted.push(fault::digest(field, digest)?);
         }
         wanted.retain(|digest| !self.cache.holds(digest));
-        self.arrivals.settled(&wanted).await;
+        self.arrivals.settled(&*self.clock, &wanted).await;
         Ok(())
     }
 
@@ -171,7 +180,10 @@ impl Service {
         let header = body::receive_header(&mut chunks).await;
         let header = header.map_err(fault::body)?;
         let digest = fault::digest("header.digest", &header.digest)?;
-        let _turn = self.arrivals.turn(digest, header.length_bytes).await;
+        let _turn = self
+            .arrivals
+            .turn(&*self.clock, digest, header.length_bytes)
+            .await;
         if !self.cache.holds(&digest) {
             let bytes = body::receive_rest(&header, chunks).await;
             let bytes = bytes.map_err(fault::body)?;

@@ -228,6 +228,7 @@ async fn start_compute(
     let wiring = compute_core::Wiring {
         telemetry,
         pipe: Some(pipe.listen()),
+        clock: Arc::new(SystemClock::default()),
         seams: Seams::default(),
     };
     Ok(ComputeCore::start(config, wiring).await?)

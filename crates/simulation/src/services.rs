@@ -87,6 +87,7 @@ async fn compute_core(place: Place, seams: Seams) -> Result<Answering, Broken> {
     let wiring = compute_core::Wiring {
         telemetry: quiet(compute_core::app::SERVICE)?,
         pipe: Some(place.compute.listen()),
+        clock: place.clock,
         seams,
     };
     let started = ComputeCore::start(config, wiring).await;

@@ -107,7 +107,10 @@ async fn who_asks_for_a_body_that_somebody_brings_hears_when_it_is_there() {
     let bytes = Bytes::from_static(&[0; 16]);
     let digest = federation::Digest::of(&bytes);
     // So large that it is waited for.
-    let bringing = service.arrivals.turn(digest, 1 << 40).await;
+    let bringing = service
+        .arrivals
+        .turn(&*service.clock, digest, 1 << 40)
+        .await;
     let mut has = Box::pin(service.missing(vec![digest.to_string()]));
     let request = TrainRequest {
         model: Some((&model).into()),

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use clock::Clock;
 use federation::local::LocalTraining;
 use federation::model::{Architecture, Loss};
 use proto::body;
@@ -95,7 +96,7 @@ impl Service {
             biased;
             () = replies.closed() => return,
             turn = self.turn() => turn,
-            () = say_queued(&replies) => return,
+            () = say_queued(&*self.clock, &replies) => return,
         };
         let Ok(_turn) = turn else {
             return;
@@ -274,9 +275,9 @@ fn now() -> Instant {
 }
 
 /// Says that a training waits for its turn, for as long as it is polled.
-async fn say_queued(replies: &Replies) {
+async fn say_queued(clock: &dyn Clock, replies: &Replies) {
     loop {
-        tokio::time::sleep(SAY_EVERY).await;
+        clock.sleep(SAY_EVERY).await;
         let part = Some(train_reply::Part::Queued(TrainQueued {}));
         // A caller that reads slowly has enough to read.
         drop(replies.try_send(Ok(TrainReply { part })));

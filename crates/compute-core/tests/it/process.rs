@@ -4,6 +4,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clock::SystemClock;
 use compute_core::{ComputeCore, Config, Wiring};
 use proto::engine::Engine;
 use proto::transport::{Address, Pipe, channel};
@@ -42,6 +43,7 @@ async fn start() -> Running {
     let wiring = Wiring {
         telemetry,
         pipe: Some(pipe.listen()),
+        clock: Arc::new(SystemClock::default()),
         seams: seams::Seams::default(),
     };
     Running {

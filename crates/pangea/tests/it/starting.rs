@@ -65,6 +65,7 @@ async fn a_compute_cores_port_that_somebody_has_is_named_with_its_key() {
     let wiring = compute_core::Wiring {
         telemetry: Telemetry::quiet(compute_core::app::SERVICE).unwrap(),
         pipe: None,
+        clock: Arc::new(SystemClock::default()),
         seams: Seams::default(),
     };
     let refusal = compute_core::ComputeCore::start(config, wiring).await;

@@ -159,7 +159,7 @@ fn whatever_goes_wrong_nothing_is_lost_and_the_model_is_the_same() {
 
 #[test]
 fn the_same_seed_is_the_same_call_for_call() {
-    for seed in 0..more(10, 400) {
+    for seed in 0..more(16, 400) {
         let scenario = scenario(seed);
         let (one, other) = (ending(&scenario, seed), ending(&scenario, seed));
         let differs = one.log.lines().zip(other.log.lines()).find(|(a, b)| a != b);

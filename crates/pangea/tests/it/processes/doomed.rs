@@ -137,6 +137,7 @@ async fn compute(seams: Seams) -> anyhow::Result<()> {
     let wiring = compute_core::Wiring {
         telemetry: begin(compute_core::app::SERVICE, &config.log)?,
         pipe: None,
+        clock: Arc::new(SystemClock::default()),
         seams,
     };
     let ended = asked_to_end()?;
