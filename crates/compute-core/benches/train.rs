@@ -251,8 +251,8 @@ impl Turn {
 }
 
 /// Two per multiplication in the forward product, and in each of the two products of the backward
-/// pass, of which the first layer needs one. Attention counts its whole square of positions, as
-/// its products do.
+/// pass, of which the first layer needs one. Attention counts what its products do: block by block
+/// of positions, up to the block's end.
 fn flops_per_row(architecture: &Architecture) -> f64 {
     let mut tokens = 0;
     let mut is_first = true;
@@ -271,7 +271,14 @@ fn flops_per_row(architecture: &Architecture) -> f64 {
                 kernel,
                 ..
             } => places * kernel * kernel * inputs * outputs,
-            Layer::Attention { width, .. } => 2 * positions * positions * width,
+            Layer::Attention { width, .. } => {
+                let blocks = (0..positions).step_by(ATTENTION_BLOCK);
+                let seen = blocks.map(|start| {
+                    let count = ATTENTION_BLOCK.min(positions - start);
+                    count * (start + count)
+                });
+                2 * seen.sum::<usize>() * width
+            }
             Layer::Embedding {
                 vocabulary, width, ..
             } => {
@@ -289,6 +296,9 @@ fn flops_per_row(architecture: &Architecture) -> f64 {
     }
     flops
 }
+
+/// Positions that attention takes together.
+const ATTENTION_BLOCK: usize = 32;
 
 /// What `gemm` reaches at best with one thread on its own, on square matrices of any of some sizes.
 fn product_flops_per_second() -> f64 {

@@ -310,10 +310,14 @@ fn block(width: usize, heads: usize) -> Vec<Layer> {
 }
 
 fn embedding(width: usize) -> Layer {
+    embedding_of(4, width)
+}
+
+fn embedding_of(context: usize, width: usize) -> Layer {
     Layer::Embedding {
         vocabulary: 5,
         width,
-        context: 4,
+        context,
     }
 }
 
@@ -332,6 +336,17 @@ fn a_language_model_with_a_head_of_its_own_follows_central_differences() {
     layers.extend(block(4, 1));
     layers.push(linear(4, 5));
     check_layers(&layers);
+}
+
+/// Attention takes 32 positions together.
+#[test]
+fn attention_over_more_than_a_block_of_positions_follows_central_differences() {
+    for context in [32, 71] {
+        let mut layers = vec![embedding_of(context, 4)];
+        layers.extend(block(4, 2));
+        layers.push(Layer::TiedHead);
+        check_layers(&layers);
+    }
 }
 
 #[test]
@@ -392,6 +407,15 @@ fn regressions_follow_central_differences() {
         linear(INPUTS, 4),
         Layer::Fork,
         Layer::Relu,
+        Layer::Join,
+        linear(4, 2),
+        Layer::Regression,
+    ]);
+    // Twice itself.
+    check_layers(&[
+        linear(INPUTS, 4),
+        Layer::LayerNorm { width: 4 },
+        Layer::Fork,
         Layer::Join,
         linear(4, 2),
         Layer::Regression,

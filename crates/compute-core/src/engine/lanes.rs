@@ -40,6 +40,16 @@ pub(super) fn add(to: &mut [f32], from: &[f32]) {
     );
 }
 
+/// Changes each number.
+#[inline(always)]
+pub(super) fn each(values: &mut [f32], change: impl Fn(&mut f32)) {
+    let (chunks, rest) = values.as_chunks_mut::<LANES>();
+    for chunk in chunks {
+        chunk.iter_mut().for_each(&change);
+    }
+    rest.iter_mut().for_each(change);
+}
+
 /// Changes each number of `to` by its neighbour in `from`.
 #[inline(always)]
 pub(super) fn zip(to: &mut [f32], from: &[f32], change: impl Fn(&mut f32, f32)) {

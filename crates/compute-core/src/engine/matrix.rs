@@ -160,6 +160,16 @@ impl<'a> Columns<'a> {
         }
     }
 
+    /// `count` rows of the range, from `first` on.
+    pub(super) fn rows(self, first: usize, count: usize) -> Self {
+        assert!(first + count <= self.rows);
+        Self {
+            start: self.start.wrapping_add(first * self.stride),
+            rows: count,
+            ..self
+        }
+    }
+
     /// The first `count` columns, and the others.
     pub(super) fn split_at(self, count: usize) -> (Self, Self) {
         assert!(count <= self.columns);

@@ -132,6 +132,19 @@ impl Block<'_> {
         }
     }
 
+    /// Its rows of two matrices to read, which may be the same, and of another to write.
+    pub(super) fn triple(
+        &mut self,
+        [one, other]: [usize; 2],
+        write: usize,
+    ) -> ([&[f32]; 2], &mut [f32]) {
+        assert!(one != write && other != write);
+        let ((to, to_len), this) = (self.part(write), &*self);
+        // SAFETY: as in `get_mut`; what is read are other places.
+        let to = unsafe { std::slice::from_raw_parts_mut(to, to_len) };
+        ([this.get(one), this.get(other)], to)
+    }
+
     /// Its rows of two matrices, to write.
     pub(super) fn pair_mut(&mut self, one: usize, other: usize) -> (&mut [f32], &mut [f32]) {
         assert_ne!(one, other);

@@ -5,8 +5,12 @@
 //! Vaswani et al. 2017, section 3.2, <https://arxiv.org/abs/1706.03762>.
 
 use super::super::curve::exp;
-use super::super::lanes::{self, wide};
+use super::super::lanes::{self, LANES, wide};
 use super::super::matrix::{Columns, Matrix};
+
+/// Positions that are taken together. None of a block sees beyond the block's end, so that of a long
+/// context nearly half of all products are never made.
+const BLOCK: usize = 32;
 
 /// Causal self-attention.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +34,14 @@ impl Attention {
     /// Numbers of the weights of one head.
     pub(super) fn map_len(&self) -> usize {
         self.positions * self.positions
+    }
+
+    /// Where each block of positions begins, and how many it has.
+    fn blocks(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let positions = self.positions;
+        (0..positions)
+            .step_by(BLOCK)
+            .map(move |start| (start, BLOCK.min(positions - start)))
     }
 
     /// The queries (`part` 0), keys (1) or values (2) of one head, `[positions, head_width]`.
@@ -59,26 +71,32 @@ impl Attention {
     pub(super) fn forward(&self, input: &[f32], output: &mut [f32], weights: &mut [f32]) {
         let (positions, scale) = (self.positions, self.scale());
         for (head, map) in weights.chunks_exact_mut(self.map_len()).enumerate() {
-            Columns::new(map, positions, positions).product(
-                self.read(input, 0, head),
-                self.read(input, 1, head).transposed(),
-            );
-            wide(
-                #[inline(always)]
-                || {
-                    for (position, row) in map.chunks_exact_mut(positions).enumerate() {
-                        let (seen, hidden) = row.split_at_mut(position + 1);
-                        weigh(seen, scale);
-                        hidden.fill(0.0);
-                    }
-                },
-            );
-            Columns::new(output, positions, self.width)
-                .columns(head * self.head_width(), self.head_width())
-                .product(
-                    Matrix::new(map, positions, positions),
-                    self.read(input, 2, head),
+            let [queries, keys, values] = [0, 1, 2].map(|part| self.read(input, part, head));
+            for (start, count) in self.blocks() {
+                let seen = start + count;
+                Columns::new(map, positions, positions)
+                    .columns(0, seen)
+                    .rows(start, count)
+                    .product(queries.rows(start, count), keys.rows(0, seen).transposed());
+                let rows = map[start * positions..].chunks_exact_mut(positions);
+                let mut rows = (start..seen).zip(rows);
+                wide(
+                    #[inline(always)]
+                    || {
+                        for (position, row) in rows.by_ref() {
+                            weigh(&mut row[..seen], position + 1, scale);
+                        }
+                    },
                 );
+                let weights = Matrix::new(map, positions, positions);
+                Columns::new(output, positions, self.width)
+                    .columns(head * self.head_width(), self.head_width())
+                    .rows(start, count)
+                    .product(
+                        weights.rows(start, count).columns(0, seen),
+                        values.rows(0, seen),
+                    );
+            }
         }
     }
 
@@ -99,53 +117,92 @@ impl Attention {
         if !is_added {
             below.fill(0.0);
         }
-        let (positions, scale) = (self.positions, self.scale());
+        let positions = self.positions;
         for (head, weights) in weights.chunks_exact(self.map_len()).enumerate() {
-            let start = head * self.head_width();
-            let gradient =
-                Matrix::strided(&gradient[start..], positions, self.head_width(), self.width);
-            Columns::new(map, positions, positions)
-                .product(gradient, self.read(input, 2, head).transposed());
-            wide(
-                #[inline(always)]
-                || {
-                    let rows = map.chunks_exact_mut(positions);
-                    for (map, weights) in rows.zip(weights.chunks_exact(positions)) {
-                        let mean = lanes::sum_of(
-                            map,
-                            weights,
-                            #[inline(always)]
-                            |g, p| g * p,
-                        );
-                        lanes::zip(
-                            map,
-                            weights,
-                            #[inline(always)]
-                            |g, weight| *g = weight * (*g - mean) * scale,
-                        );
-                    }
-                },
-            );
+            let [queries, keys, values] = [0, 1, 2].map(|part| self.read(input, part, head));
+            let width = self.head_width();
+            let gradient = Matrix::strided(&gradient[head * width..], positions, width, self.width);
+            for (start, count) in self.blocks() {
+                let seen = start + count;
+                Columns::new(map, positions, positions)
+                    .columns(0, seen)
+                    .rows(start, count)
+                    .product(
+                        gradient.rows(start, count),
+                        values.rows(0, seen).transposed(),
+                    );
+                let block = start * positions..seen * positions;
+                self.weigh_back(&mut map[block.clone()], &weights[block], seen);
+                let map = Matrix::new(map, positions, positions);
+                self.write(below, 0, head)
+                    .rows(start, count)
+                    .add_product(map.rows(start, count).columns(0, seen), keys.rows(0, seen));
+            }
             let weights = Matrix::new(weights, positions, positions);
-            self.write(below, 2, head)
-                .add_product(weights.transposed(), gradient);
             let map = Matrix::new(map, positions, positions);
-            self.write(below, 0, head)
-                .add_product(map, self.read(input, 1, head));
-            self.write(below, 1, head)
-                .add_product(map.transposed(), self.read(input, 0, head));
+            for (start, count) in self.blocks() {
+                let seeing = positions - start;
+                let [weights, map] = [weights, map].map(|map| {
+                    let seen = map.rows(start, seeing).columns(start, count);
+                    seen.transposed()
+                });
+                self.write(below, 2, head)
+                    .rows(start, count)
+                    .add_product(weights, gradient.rows(start, seeing));
+                self.write(below, 1, head)
+                    .rows(start, count)
+                    .add_product(map, queries.rows(start, seeing));
+            }
         }
+    }
+
+    /// Takes the gradient at some rows of weights below their softmax.
+    fn weigh_back(&self, map: &mut [f32], weights: &[f32], seen: usize) {
+        let scale = self.scale();
+        let mut rows = map
+            .chunks_exact_mut(self.positions)
+            .zip(weights.chunks_exact(self.positions));
+        wide(
+            #[inline(always)]
+            || {
+                for (map, weights) in rows.by_ref() {
+                    let (map, weights) = (&mut map[..seen], &weights[..seen]);
+                    let mean = lanes::sum_of(
+                        map,
+                        weights,
+                        #[inline(always)]
+                        |g, p| g * p,
+                    );
+                    lanes::zip(
+                        map,
+                        weights,
+                        #[inline(always)]
+                        |g, weight| *g = weight * (*g - mean) * scale,
+                    );
+                }
+            },
+        );
     }
 }
 
-/// The softmax of `scale` times a row of products.
+/// The softmax of `scale` times the first `count` of a row of products; the others become 0.
+///
+/// It works on whole vectors: a row's length changes from one to the next, and most of a short one
+/// would be done number by number.
 #[inline(always)]
-fn weigh(row: &mut [f32], scale: f32) {
-    let largest = lanes::largest(row);
-    for x in row.iter_mut() {
-        *x = exp((*x - largest) * scale);
-    }
-    let sum = lanes::sum(row);
-    let share = 1.0 / sum;
-    row.iter_mut().for_each(|p| *p *= share);
+fn weigh(row: &mut [f32], count: usize, scale: f32) {
+    let largest = lanes::largest(&row[..count]);
+    let whole = count.next_multiple_of(LANES).min(row.len());
+    lanes::each(
+        &mut row[..whole],
+        #[inline(always)]
+        |x| *x = exp((*x - largest) * scale),
+    );
+    row[count..].fill(0.0);
+    let share = 1.0 / lanes::sum(&row[..whole]);
+    lanes::each(
+        &mut row[..whole],
+        #[inline(always)]
+        |p| *p *= share,
+    );
 }

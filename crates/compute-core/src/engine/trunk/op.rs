@@ -1,12 +1,12 @@
 //! One layer of a trunk, forward and backward over a block of rows.
 
 use super::super::curve::Curve;
-use super::super::lanes::wide;
+use super::super::lanes::{self, wide};
 use super::super::sheets::Block;
 use super::attention::Attention;
 use super::block_work::{
-    add, attend_back, bend_product, convolve, embed, normalise, normalise_back, pass, pool,
-    pool_back, turn, turn_back,
+    attend_back, bend_product, convolve, embed, normalise, normalise_back, pass, pool, pool_back,
+    turn, turn_back,
 };
 use super::convolution::Convolution;
 use super::panels::{self, lay_out, lay_out_transposed};
@@ -37,7 +37,7 @@ pub(super) struct Op {
 /// How a layer passes a gradient on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flow {
-    /// Nobody learns from it.
+    /// Nobody learns from it, or it stands there already.
     None,
     /// It is the first to write it.
     Fresh,
@@ -209,10 +209,20 @@ impl Op {
     }
 
     fn join(&self, block: &mut Forward<'_>, kept: usize) {
-        let (input, output) = block.values.pair(self.input, self.output);
-        output.copy_from_slice(input);
-        let (kept, output) = block.values.pair(kept, self.output);
-        add(kept, output);
+        let sources = [self.input, kept];
+        let ([input, kept], output) = block.values.triple(sources, self.output);
+        wide(
+            #[inline(always)]
+            || {
+                lanes::zip_two(
+                    output,
+                    input,
+                    kept,
+                    #[inline(always)]
+                    |sum, one, other| *sum = one + other,
+                );
+            },
+        );
     }
 
     /// Takes a block's gradient from what the layer yields to its input.
@@ -286,7 +296,7 @@ impl Op {
 
     /// Passes the gradient of a sum on to both that were added.
     fn split(&self, block: &mut Backward<'_>, own_slot: usize, (kept, flow): (usize, Flow)) {
-        for (value, flow) in [(self.input, self.flow), (kept, flow)] {
+        for (value, flow) in [(kept, flow), (self.input, self.flow)] {
             if let (Some(slot), true) = (block.slots[value], flow != Flow::None) {
                 let (from, to) = block.gradients.pair(own_slot, slot);
                 pass(flow, from, to);

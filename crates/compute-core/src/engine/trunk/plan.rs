@@ -323,7 +323,7 @@ impl Plan {
     ///
     /// A gradient needs its sheet from the first layer that writes to it to the layer that yields
     /// its value; then the next one of the same width takes it over, unless a sum over all rows
-    /// reads it later.
+    /// reads it later. A sum's gradient is that of what was added last, which takes its sheet.
     fn flow(&mut self) {
         let trunk = &mut self.trunk;
         let mut learns = vec![false; trunk.values.len()];
@@ -349,18 +349,23 @@ impl Plan {
         let last = values.len() - 1;
         slots[last] = Some(take(last, &mut free));
         for op in trunk.ops.iter_mut().rev() {
-            let mut reach = |value: usize| match (learns[value], slots[value]) {
-                (false, _) => Flow::None,
-                (true, Some(_)) => Flow::Added,
-                (true, None) => {
-                    slots[value] = Some(take(value, &mut free));
-                    Flow::Fresh
-                }
-            };
-            op.flow = reach(op.input);
+            let mut reach =
+                |value: usize, slots: &mut [Option<usize>]| match (learns[value], slots[value]) {
+                    (false, _) => Flow::None,
+                    (true, Some(_)) => Flow::Added,
+                    (true, None) => {
+                        slots[value] = Some(take(value, &mut free));
+                        Flow::Fresh
+                    }
+                };
             if let Kind::Join { kept, flow } = &mut op.kind {
-                *flow = reach(*kept);
+                *flow = reach(*kept, &mut slots);
+                if learns[op.input] && slots[op.input].is_none() {
+                    slots[op.input] = slots[op.output];
+                    continue;
+                }
             }
+            op.flow = reach(op.input, &mut slots);
             if let (Some(slot), false) = (slots[op.output], op.reads_gradient_later()) {
                 free.push(slot);
             }
