@@ -9,6 +9,7 @@ use client::Timestamp;
 use pangea::cli::Cli;
 use pangea::exit::Exit;
 use pangea::output;
+use telemetry::Causes;
 use telemetry::metrics::heap::Allocator;
 
 #[global_allocator]
@@ -21,7 +22,7 @@ async fn main() -> ExitCode {
         Ok(exit) => exit,
         Err(error) if reader_has_gone(&error) => Exit::Done,
         Err(error) => {
-            output::error(format_args!("{error:#}"));
+            output::error(Causes(error.as_ref()));
             Exit::Failed
         }
     };

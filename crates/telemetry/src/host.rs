@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+use crate::Causes;
 use crate::config::LogConfig;
 use crate::config::environment::Environment;
 use crate::export::{ExportMetrics, Exporter, Resource};
@@ -222,7 +223,7 @@ impl Host {
         let done = work.await;
         if let Err(error) = &done {
             let service = self.registry.service();
-            error!(error = format!("{error:#}"), "{service} cannot go on");
+            error!(error = %Causes(error.as_ref()), "{service} cannot go on");
         }
         self.end().await;
         done

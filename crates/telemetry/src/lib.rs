@@ -17,6 +17,6 @@ pub mod rpc;
 mod service;
 pub mod trace;
 
-pub use causes::Causes;
+pub use causes::{Causes, in_a_line};
 pub use host::{Host, Household};
 pub use service::Telemetry;

@@ -26,7 +26,8 @@ async fn main() -> anyhow::Result<()> {
     let mut host = Host::begin(SERVICE, Household::Alone, Environment::of_process())?;
     host.write_logs(&config.log, Output::Stdout)?;
     let telemetry = host.telemetry();
-    host.around(live(config, telemetry)).await
+    let lived = host.around(live(config, telemetry)).await;
+    lived.map_err(|error| telemetry::in_a_line(&error))
 }
 
 async fn live(config: Config, telemetry: Telemetry) -> anyhow::Result<()> {
