@@ -32,7 +32,7 @@ use crate::cache::{Cache, Held};
 use crate::engine::{self, Kernels};
 use crate::memory;
 use crate::metrics::Metrics;
-use bodies::{Labelled, Parameters};
+use bodies::Parameters;
 
 /// Replies on their way to a caller that reads slowly: a few megabytes at most.
 const REPLIES: usize = 8;
@@ -201,14 +201,8 @@ impl Service {
 
     async fn measure(&self, request: EvaluateRequest) -> Result<EvaluateResponse, Status> {
         let model = fault::architecture(request.model.as_ref())?;
-        let both = (
-            &*request.parameters_digest,
-            "examples_digest",
-            &*request.examples_digest,
-        );
-        bodies::are_held(&self.cache, both)?;
-        let parameters = Parameters::held(&self.cache, &request.parameters_digest, &model)?;
-        let examples = Labelled::held(&self.cache, &request.examples_digest, &model)?;
+        let both = (&*request.parameters_digest, &*request.examples_digest);
+        let (parameters, examples) = bodies::labelled(&self.cache, both, &model)?;
         let read = parameters.num_bytes() + examples.num_bytes();
         let threads = self.threads;
         let kernels = fault::kernels(&request.kernel_class)?;

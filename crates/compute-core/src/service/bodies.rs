@@ -45,7 +45,7 @@ pub(super) struct Labelled {
 }
 
 impl Labelled {
-    pub(super) fn held(cache: &Cache, digest: &str, model: &Architecture) -> Result<Self, Status> {
+    fn held(cache: &Cache, digest: &str, model: &Architecture) -> Result<Self, Status> {
         let held = held(cache, "examples_digest", digest)?;
         let (features, rows) = find_features(&held, digest, model)?;
         let rows = rows as u64;
@@ -115,6 +115,17 @@ impl Rows<'_> {
         };
         examples.map_err(fault::examples)
     }
+}
+
+/// Parameters of a model, and rows with what it is held against.
+pub(super) fn labelled(
+    cache: &Cache,
+    (parameters, examples): (&str, &str),
+    model: &Architecture,
+) -> Result<(Parameters, Labelled), Status> {
+    are_held(cache, (parameters, "examples_digest", examples))?;
+    let parameters = Parameters::held(cache, parameters, model)?;
+    Ok((parameters, Labelled::held(cache, examples, model)?))
 }
 
 /// The rows of a body with the one tensor `features`, and how many there are.

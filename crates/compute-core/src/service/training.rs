@@ -70,14 +70,8 @@ impl Service {
         let local = fault::local(request.local.as_ref())?;
         let parameters = std::slice::from_ref(&request.parameters_digest);
         self.settle("parameters_digest", parameters).await?;
-        let both = (
-            &*request.parameters_digest,
-            "examples_digest",
-            &*request.examples_digest,
-        );
-        bodies::are_held(&self.cache, both)?;
-        let parameters = Parameters::held(&self.cache, &request.parameters_digest, &model)?;
-        let examples = Labelled::held(&self.cache, &request.examples_digest, &model)?;
+        let both = (&*request.parameters_digest, &*request.examples_digest);
+        let (parameters, examples) = bodies::labelled(&self.cache, both, &model)?;
         Ok(Training {
             model,
             local,
