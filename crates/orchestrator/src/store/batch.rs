@@ -4,7 +4,7 @@
 //! statements do. So what a transaction says without asking for an answer waits for the next
 //! statement that has one, at the latest for the commit.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use futures::TryStreamExt;
 use sqlx::any::{AnyArguments, AnyRow};
@@ -13,23 +13,43 @@ use sqlx::{AnyConnection, AssertSqlSafe, Either, Execute, Executor, query_with, 
 use super::meter::{Operation, Query, Subject};
 
 /// Statements in their order, of which the last one is answered.
-#[derive(Default)]
 pub(super) struct Batch {
+    places: Places,
     sql: String,
     arguments: AnyArguments,
     does: Vec<(Operation, Subject)>,
 }
 
+/// How a database is told which argument goes where. Statements are written with numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Places {
+    /// `$1`, as PostgreSQL has it, which takes one statement in a call.
+    Numbered,
+    /// `?`, each with an argument of its own. To SQLite `$1` is a name, which it looks for among all
+    /// names of a statement, when it prepares it and whenever it is asked for it: for an insertion of
+    /// fifty rows that took longer than all else.
+    InOrder,
+}
+
 impl Batch {
-    /// A statement by itself.
-    pub(super) fn of(
-        operation: Operation,
-        subject: Subject,
-        query: Query<'_>,
-    ) -> sqlx::Result<Self> {
-        let mut batch = Self::default();
-        batch.add(operation, subject, query)?;
-        Ok(batch)
+    /// No statement.
+    pub(super) fn new(places: Places) -> Self {
+        Self {
+            places,
+            sql: String::new(),
+            arguments: AnyArguments::default(),
+            does: Vec::new(),
+        }
+    }
+
+    /// What there is; none is left.
+    pub(super) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::new(self.places))
+    }
+
+    /// Whether more than one statement can be added.
+    pub(super) fn joins(&self) -> bool {
+        self.places == Places::InOrder
     }
 
     /// Adds a statement.
@@ -40,17 +60,39 @@ impl Batch {
         mut query: Query<'_>,
     ) -> sqlx::Result<()> {
         let arguments = query.take_arguments().map_err(sqlx::Error::Encode)?;
-        let before = self.arguments.values.0.len();
-        self.arguments
-            .values
-            .0
-            .extend(arguments.unwrap_or_default().values.0);
-        if !self.sql.is_empty() {
-            self.sql.push_str(";\n");
-        }
-        push_moved(&mut self.sql, query.sql().as_str(), before);
+        let arguments = arguments.unwrap_or_default();
         self.does.push((operation, subject));
+        match self.places {
+            Places::Numbered => {
+                self.sql.push_str(query.sql().as_str());
+                self.arguments = arguments;
+            }
+            Places::InOrder => {
+                if !self.sql.is_empty() {
+                    self.sql.push_str(";\n");
+                }
+                self.push_in_order(query.sql().as_str(), &arguments);
+            }
+        }
         Ok(())
+    }
+
+    fn push_in_order(&mut self, statement: &str, arguments: &AnyArguments) {
+        let mut parts = statement.split('$');
+        self.sql.push_str(parts.next().unwrap_or_default());
+        for part in parts {
+            let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+            let (number, rest) = part.split_at(digits);
+            let place = number.parse().ok().and_then(|n: usize| n.checked_sub(1));
+            if let Some(argument) = place.and_then(|place| arguments.values.0.get(place)) {
+                self.arguments.values.0.push(argument.clone());
+                self.sql.push('?');
+                self.sql.push_str(rest);
+            } else {
+                self.sql.push('$');
+                self.sql.push_str(part);
+            }
+        }
     }
 
     /// What each statement does to what.
@@ -93,25 +135,6 @@ pub(super) struct Answer {
     pub(super) rows: Vec<AnyRow>,
 }
 
-/// Adds a statement whose arguments come behind so many `others`.
-fn push_moved(sql: &mut String, statement: &str, others: usize) {
-    if others == 0 {
-        sql.push_str(statement);
-        return;
-    }
-    let mut parts = statement.split('$');
-    sql.push_str(parts.next().unwrap_or_default());
-    for part in parts {
-        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, rest) = part.split_at(digits);
-        match number.parse::<usize>() {
-            Ok(number) => write!(sql, "${}{rest}", number + others),
-            Err(_none) => write!(sql, "${part}"),
-        }
-        .expect("a string takes everything");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use sqlx::{Connection as _, Row as _};
@@ -122,7 +145,7 @@ mod tests {
 
     /// Statements that insert each of `numbers`, and one that finds them again from `least` on.
     fn inserts(numbers: &[i64], least: i64) -> Batch {
-        let mut batch = Batch::default();
+        let mut batch = Batch::new(Places::InOrder);
         for number in numbers {
             let insert = "INSERT INTO numbers (number, half) VALUES ($1, $1 / $2)";
             let insert = sqlx::query(insert).bind(*number).bind(2_i64);
@@ -143,15 +166,19 @@ mod tests {
     }
 
     #[test]
-    fn a_place_moves_behind_the_arguments_before_it() {
-        let moved = |statement, others| {
-            let mut sql = String::new();
-            push_moved(&mut sql, statement, others);
-            sql
+    fn a_place_has_an_argument_of_its_own_however_it_is_written() {
+        let said = |places, statement: &'static str| {
+            let mut batch = Batch::new(places);
+            let query = sqlx::query(statement).bind(7_i64).bind(8_i64);
+            batch.add(Operation::Select, SUBJECT, query).unwrap();
+            format!("{batch:?}")
         };
-        assert_eq!(moved("a = $1 AND b = $12", 0), "a = $1 AND b = $12");
-        assert_eq!(moved("a = $1 AND b = $12", 9), "a = $10 AND b = $21");
-        assert_eq!(moved("$2 || '$'", 1), "$3 || '$'");
+        let statement = "a = $2 AND b IN ($1, $2) AND c <> '$' AND d = '$3'";
+        let numbered = format!("{statement} [BigInt(7), BigInt(8)]");
+        assert_eq!(said(Places::Numbered, statement), numbered);
+        let in_order = "a = ? AND b IN (?, ?) AND c <> '$' AND d = '$3'";
+        let in_order = format!("{in_order} [BigInt(8), BigInt(7), BigInt(8)]");
+        assert_eq!(said(Places::InOrder, statement), in_order);
     }
 
     #[tokio::test]

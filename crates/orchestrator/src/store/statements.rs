@@ -3,6 +3,7 @@
 //! Those that write are in transactions, one at a time over all processes: a transaction begins by
 //! taking the writers' lock, and, where a leader was asked for, by making sure that this is it.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use sqlx::any::AnyRow;
 use sqlx::raw_sql;
 use tokio::time::timeout;
 
-use super::batch::{Answer, Batch};
+use super::batch::{Answer, Batch, Places};
 pub(super) use super::connections::Durable;
 use super::connections::{Connection, Turn};
 use super::meter::{Meter, Query, Statement, is_lost};
@@ -38,7 +39,8 @@ impl Store {
         subject: Subject,
         query: Query<'_>,
     ) -> Result<Vec<AnyRow>, StoreError> {
-        let batch = Batch::of(Operation::Select, subject, query)?;
+        let mut batch = Batch::new(self.places());
+        batch.add(Operation::Select, subject, query)?;
         let statement = self.meter.hear(&batch);
         let fetching = async {
             let mut held = self.held(None).await?;
@@ -71,6 +73,14 @@ impl Store {
         let answered = raw_sql("SELECT 1").execute(held.start().get()).await;
         held.done(Use::None, answered)?;
         Ok(())
+    }
+
+    /// How the database is told which argument goes where.
+    fn places(&self) -> Places {
+        match self.is_shared() {
+            true => Places::Numbered,
+            false => Places::InOrder,
+        }
     }
 
     async fn held(&self, durable: Option<Durable>) -> sqlx::Result<Held> {
@@ -120,13 +130,12 @@ impl Store {
         let mut write = Write {
             held: made.await?,
             meter: Arc::clone(&self.meter),
-            unsent: Batch::default(),
-            joins: !self.is_shared(),
+            unsent: Batch::new(self.places()),
         };
         // In a file, IMMEDIATE takes the write lock at once; a transaction that read first and
         // wrote later could find its reading outdated and fail. On a server, each statement must
         // see what was committed before it, since the writers' lock is taken by the first one.
-        let statement = match write.joins {
+        let statement = match write.unsent.joins() {
             true => "BEGIN IMMEDIATE",
             false => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
         };
@@ -156,10 +165,8 @@ impl Store {
 pub(super) struct Write {
     held: Held,
     meter: Arc<Meter>,
-    // What waits for the next statement with an answer.
+    // What waits for the next statement with an answer, where the database takes several in one call.
     unsent: Batch,
-    // Whether the database takes several statements in one call.
-    joins: bool,
 }
 
 impl Write {
@@ -214,7 +221,7 @@ impl Write {
         subject: Subject,
         query: Query<'_>,
     ) -> Result<(), StoreError> {
-        if self.joins {
+        if self.unsent.joins() {
             return Ok(self.unsent.add(operation, subject, query)?);
         }
         self.answer(operation, subject, query).await?;
@@ -227,7 +234,7 @@ impl Write {
         subject: Subject,
         query: Query<'_>,
     ) -> Result<Answer, StoreError> {
-        let mut batch = std::mem::take(&mut self.unsent);
+        let mut batch = self.unsent.take();
         batch.add(operation, subject, query)?;
         let statement = self.meter.hear(&batch);
         let answering = self.held.answer(&self.meter, batch);
@@ -243,11 +250,20 @@ pub(super) const ROWS: usize = 50;
 
 /// The places of the values of so many rows, as in `($1, $2), ($3, $4)`.
 pub(super) fn places(rows: usize, columns: usize) -> String {
-    let row = |row: usize| {
-        let places = (1..=columns).map(|column| format!("${}", row * columns + column));
-        format!("({})", places.collect::<Vec<_>>().join(", "))
-    };
-    (0..rows).map(row).collect::<Vec<_>>().join(", ")
+    let mut places = String::new();
+    for row in 0..rows {
+        for column in 0..columns {
+            places.push_str(match (row, column) {
+                (0, 0) => "(",
+                (_, 0) => "), (",
+                _ => ", ",
+            });
+            let number = row * columns + column + 1;
+            write!(places, "${number}").expect("a string takes everything");
+        }
+    }
+    places.push(')');
+    places
 }
 
 /// A connection in use, which goes back in a known state only: one that was broken off in the middle
