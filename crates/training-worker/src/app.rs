@@ -71,7 +71,7 @@ pub struct TrainingWorker {
     drain: CancellationToken,
     stop: CancellationToken,
     closing: CancellationToken,
-    slots: TaskTracker,
+    work: TaskTracker,
     tasks: TaskTracker,
     operators: operations::Answering,
 }
@@ -115,7 +115,7 @@ impl TrainingWorker {
             drain,
             stop: CancellationToken::new(),
             closing: CancellationToken::new(),
-            slots: TaskTracker::new(),
+            work: TaskTracker::new(),
             tasks: TaskTracker::new(),
             operators: operations::start(http, operations).await?,
         };
@@ -143,16 +143,16 @@ impl TrainingWorker {
             clock: Arc::clone(&wiring.clock),
             lease: config.lease,
             idle_timeout,
-            lacked: Arc::new(AtomicBool::new(true)),
+            lacked: AtomicBool::new(true),
+            served: AtomicBool::new(false),
             metrics: metrics.clone(),
             curves,
             telemetry: wiring.telemetry.clone(),
         };
-        for _ in 0..config.slots.get() {
-            let (workshop, drain, stop) = (workshop.clone(), this.drain.clone(), this.stop.clone());
-            this.slots
-                .spawn(async move { workshop.work(&drain, &stop).await });
-        }
+        let (workshop, slots) = (Arc::new(workshop), config.slots);
+        let (drain, stop) = (this.drain.clone(), this.stop.clone());
+        this.work
+            .spawn(async move { workshop.work(slots, &drain, &stop).await });
         let clock = wiring.clock;
         this.until_closing(async move { session.run(orchestrator, clock, metrics).await });
         info!(worker = this.id, http = %http_at, orchestrator = %wiring.orchestrator, "worker answers");
@@ -171,14 +171,14 @@ impl TrainingWorker {
 
     async fn end(self, patience: BoxFuture<'static, ()>) {
         self.drain.cancel();
-        self.slots.close();
+        self.work.close();
         tokio::select! {
             biased;
-            () = self.slots.wait() => {}
+            () = self.work.wait() => {}
             () = patience => {
                 warn!("tasks in hand are given back");
                 self.stop.cancel();
-                self.slots.wait().await;
+                self.work.wait().await;
             }
         }
         self.closing.cancel();

@@ -1,8 +1,8 @@
-//! The work of one slot: lease a task, have it done, keep it meanwhile; then the next.
+//! The work of the slots: lease tasks, have each done, keep it meanwhile.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use artifacts::BlobStore;
@@ -12,7 +12,9 @@ use proto::v1::worker_message::Capabilities;
 use task_queue::{Delivery, LeaseHandle, QueueError, TaskQueue};
 use telemetry::Telemetry;
 use telemetry::trace::Traced;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
 
 use crate::backoff::Backoff;
@@ -26,7 +28,7 @@ use crate::trace::span_of;
 const GIVE_BACK_DELAY: Duration = Duration::from_millis(250);
 
 /// All that a slot works with.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Workshop {
     /// Where tasks come from.
     pub queue: Arc<dyn TaskQueue>,
@@ -43,7 +45,9 @@ pub struct Workshop {
     /// How long a training may say nothing before it is given up.
     pub idle_timeout: Duration,
     /// Whether compute-core lacked something that the last task needed, as far as is known.
-    pub lacked: Arc<AtomicBool>,
+    pub lacked: AtomicBool,
+    /// Whether compute-core did the last task, so that it need not be asked whether it is there.
+    pub served: AtomicBool,
     /// What is counted.
     pub metrics: Metrics,
     /// How well runs do.
@@ -77,41 +81,61 @@ impl Outcome {
 }
 
 impl Workshop {
-    /// Works until `drain` is asked for and the task in hand is done, or `stop` ends the patience.
-    pub async fn work(&self, drain: &CancellationToken, stop: &CancellationToken) {
+    /// Leases tasks for free slots and has each done in one, until `drain` is asked for and those in
+    /// hand are done, or `stop` ends the patience.
+    pub async fn work(
+        self: Arc<Self>,
+        slots: NonZeroU32,
+        drain: &CancellationToken,
+        stop: &CancellationToken,
+    ) {
+        let tasks = TaskTracker::new();
+        tokio::select! {
+            biased;
+            () = self.keep_busy(slots, &tasks, stop) => {}
+            () = drain.cancelled() => {}
+        }
+        tasks.close();
+        tasks.wait().await;
+    }
+
+    /// Leases tasks for free slots, for as long as it is polled.
+    async fn keep_busy(
+        self: &Arc<Self>,
+        slots: NonZeroU32,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) {
+        let free = Arc::new(Semaphore::new(slots.get() as usize));
         let mut backoff = Backoff::default();
-        // Whether compute-core did the last task, so that it need not be asked whether it is there.
-        let mut is_served = false;
-        while !drain.is_cancelled() {
-            let ready = tokio::select! {
-                biased;
-                ready = self.lease_one(is_served).in_scope(Some(self.telemetry.tracer.aside("lease", None))) => ready,
-                () = drain.cancelled() => return,
-            };
-            match ready {
+        loop {
+            let mut slots = free_slots(&free).await;
+            let aside = self.telemetry.tracer.aside("lease", None);
+            let leased = self.lease(slots.num_permits()).in_scope(Some(aside));
+            match leased.await {
                 Ok(deliveries) => {
                     backoff = Backoff::default();
-                    is_served = false;
                     for delivery in deliveries {
-                        is_served = self.take(delivery, stop).await == Outcome::Judged;
+                        let slot = slots.split(1);
+                        let (this, stop) = (Arc::clone(self), stop.clone());
+                        tasks.spawn(async move {
+                            this.take(delivery, &stop).await;
+                            drop(slot);
+                        });
                     }
                 }
                 Err(problem) => {
                     debug!(problem, "cannot lease");
                     self.metrics.retries.of("lease").inc();
-                    tokio::select! {
-                        biased;
-                        () = backoff.wait(self.clock.as_ref()) => {}
-                        () = drain.cancelled() => return,
-                    }
+                    backoff.wait(self.clock.as_ref()).await;
                 }
             }
         }
     }
 
     // A worker whose compute-core is away would only keep tasks from those who can do them.
-    async fn lease_one(&self, is_served: bool) -> Result<Vec<Delivery>, String> {
-        if !is_served {
+    async fn lease(&self, max: usize) -> Result<Vec<Delivery>, String> {
+        if !self.served.load(Ordering::Relaxed) {
             let described = self.engine.describe().await;
             let described = described.map_err(|error| error.to_string())?;
             self.session.tell_engine(Capabilities {
@@ -120,21 +144,25 @@ impl Workshop {
             });
         }
         let classes = self.session.kernel_classes();
+        let max = NonZeroUsize::new(max).unwrap_or(NonZeroUsize::MIN);
         let leased = self
             .queue
-            .receive(&classes, NonZeroUsize::MIN, self.lease.ttl, self.lease.wait)
+            .receive(&classes, max, self.lease.ttl, self.lease.wait)
             .await;
-        leased.map_err(|error| error.to_string())
+        let leased = leased.map_err(|error| error.to_string())?;
+        if leased.is_empty() {
+            self.served.store(false, Ordering::Relaxed);
+        }
+        Ok(leased)
     }
 
-    async fn take(&self, delivery: Delivery, stop: &CancellationToken) -> Outcome {
+    async fn take(&self, delivery: Delivery, stop: &CancellationToken) {
         let started = self.clock.elapsed();
         self.metrics.tasks_running.inc();
         let span = span_of(&delivery, &self.telemetry);
         let handle = &delivery.handle;
         let aside = self.telemetry.tracer.aside("keep", span.context().as_ref());
-        // On the heap, so that a slot that waits is not as large as all that a task may be doing.
-        let work = Box::pin(self.execute(&delivery, &span));
+        let work = self.execute(&delivery, &span);
         let outcome = tokio::select! {
             biased;
             outcome = work.in_scope(span.scope()) => outcome,
@@ -160,7 +188,8 @@ impl Workshop {
             let duration = self.clock.elapsed().saturating_sub(started);
             self.metrics.task_seconds.observe_duration(duration);
         }
-        outcome
+        let is_served = outcome == Outcome::Judged;
+        self.served.store(is_served, Ordering::Relaxed);
     }
 
     async fn settle(&self, handle: &LeaseHandle, outcome: Outcome) -> Result<(), QueueError> {
@@ -199,4 +228,17 @@ impl Workshop {
             }
         }
     }
+}
+
+/// Half of the slots that are free, as soon as there is one: the other half of what waits to be done is
+/// for other workers.
+async fn free_slots(free: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    let waiting = Arc::clone(free).acquire_owned();
+    let mut slots = waiting.await.expect("nobody closes it");
+    let others = free.available_permits() / 2;
+    if let Ok(others) = Arc::clone(free).try_acquire_many_owned(u32::try_from(others).unwrap_or(0))
+    {
+        slots.merge(others);
+    }
+    slots
 }

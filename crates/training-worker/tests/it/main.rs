@@ -8,6 +8,7 @@ mod workshop;
 mod numbers;
 mod queue;
 mod reports;
+mod slots;
 mod standstill;
 mod store;
 mod traces;

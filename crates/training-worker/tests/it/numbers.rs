@@ -80,7 +80,7 @@ async fn what_compute_core_has_let_go_of_is_fetched_again_unasked() {
         scene.work(1).await;
     }
     let fetched = scene.workshop.metrics.bytes.of("to_workers").get();
-    scene.workshop.engine = Engine::over(channel(&serve_compute(Seams::default())));
+    scene.workshop_mut().engine = Engine::over(channel(&serve_compute(Seams::default())));
     scene.send(&task, &[]).await;
     scene.work(1).await;
     let metrics = &scene.workshop.metrics;
@@ -198,12 +198,12 @@ async fn attempts_to_keep_a_task_are_counted_by_what_became_of_them() {
         proto::v1::worker_message::Hello::default(),
         CancellationToken::new(),
     );
-    scene.workshop.session = training_worker::session::Session::new(hello, drain);
-    scene.workshop.queue = Arc::new(Forgetful {
+    scene.workshop_mut().session = training_worker::session::Session::new(hello, drain);
+    scene.workshop_mut().queue = Arc::new(Forgetful {
         inner: Arc::clone(&scene.workshop.queue),
         extensions: 0.into(),
     });
-    scene.workshop.lease.ttl = Duration::from_millis(100);
+    scene.workshop_mut().lease.ttl = Duration::from_millis(100);
     let task = scene.task(3).await;
     scene.send(&task, &[]).await;
     let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
@@ -214,7 +214,7 @@ async fn attempts_to_keep_a_task_are_counted_by_what_became_of_them() {
         }
         drain.cancel();
     };
-    soon(async { tokio::join!(lost, scene.workshop.work(&drain, &stop)) }).await;
+    soon(async { tokio::join!(lost, scene.working(&drain, &stop)) }).await;
     for outcome in ["extended", "failed", "lost"] {
         let count = metrics.lease_extensions.of(outcome).get();
         assert_eq!(count, 1, "{outcome}");
@@ -226,7 +226,7 @@ async fn attempts_to_keep_a_task_are_counted_by_what_became_of_them() {
 async fn a_pause_before_another_try_is_counted() {
     let mut scene = Scene::new();
     // A compute-core that is away.
-    scene.workshop.engine = Engine::over(channel(&Address::Pipe(Pipe::default())));
+    scene.workshop_mut().engine = Engine::over(channel(&Address::Pipe(Pipe::default())));
     let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
     let metrics = scene.workshop.metrics.clone();
     let tried = async {
@@ -235,5 +235,5 @@ async fn a_pause_before_another_try_is_counted() {
         }
         drain.cancel();
     };
-    soon(async { tokio::join!(tried, scene.workshop.work(&drain, &stop)) }).await;
+    soon(async { tokio::join!(tried, scene.working(&drain, &stop)) }).await;
 }

@@ -2,7 +2,7 @@
 //! accepts whatever is reported.
 
 use std::future::Future;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -60,7 +60,7 @@ pub(crate) async fn soon<T>(work: impl Future<Output = T>) -> T {
 
 /// A workshop, and what its neighbours saw.
 pub(crate) struct Scene {
-    pub(crate) workshop: Workshop,
+    pub(crate) workshop: Arc<Workshop>,
     pub(crate) queue: Arc<MemoryQueue>,
     pub(crate) store: LocalStore,
     /// Reports that the orchestrator has accepted.
@@ -106,12 +106,13 @@ impl Scene {
             clock,
             lease: LeaseConfig::default(),
             idle_timeout: proto::transport::IDLE_TIMEOUT,
-            lacked: Arc::new(AtomicBool::new(true)),
+            lacked: AtomicBool::new(true),
+            served: AtomicBool::new(false),
             metrics,
             telemetry,
         };
         Self {
-            workshop,
+            workshop: Arc::new(workshop),
             queue,
             store,
             reports,
@@ -181,7 +182,7 @@ impl Scene {
     /// Has the workshop work until `tasks` tasks have ended, and yields the reports.
     pub(crate) async fn work(&mut self, tasks: usize) -> Vec<Said> {
         let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
-        let workshop = self.workshop.clone();
+        let working = self.working(&drain, &stop);
         let reports = async {
             let mut reports = Vec::new();
             while reports.len() < tasks {
@@ -190,9 +191,22 @@ impl Scene {
             drain.cancel();
             reports
         };
-        let (reports, ()) =
-            soon(async { tokio::join!(reports, workshop.work(&drain, &stop)) }).await;
+        let (reports, ()) = soon(async { tokio::join!(reports, working) }).await;
         reports
+    }
+
+    /// Has the workshop work in one slot.
+    pub(crate) fn working<'a>(
+        &self,
+        drain: &'a CancellationToken,
+        stop: &'a CancellationToken,
+    ) -> impl Future<Output = ()> + use<'a> {
+        Arc::clone(&self.workshop).work(NonZeroU32::MIN, drain, stop)
+    }
+
+    /// The workshop, which does not work yet.
+    pub(crate) fn workshop_mut(&mut self) -> &mut Workshop {
+        Arc::get_mut(&mut self.workshop).expect("it works")
     }
 
     pub(crate) fn spans(&self) -> Vec<SpanRecord> {
