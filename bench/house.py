@@ -107,11 +107,13 @@ class House:
         return [json.loads(line) for line in told.stdout.splitlines() if line.startswith("{")]
 
     def events(self, run):
-        """The events of a run as they come, each with the time of its arrival in seconds."""
+        """The events of a run as they come, each with the time of its arrival in seconds. Those of single
+        updates are left out: to read thousands of them would take the services' time."""
         command = [binaries() / "pangea", "watch", run, "--server", self.server, "--output", "json"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watch:
             for line in watch.stdout:
-                yield time.perf_counter(), json.loads(line)
+                if '"update_accepted"' not in line:
+                    yield time.perf_counter(), json.loads(line)
 
     def metrics(self, name):
         """What a service counts: the value of each series."""

@@ -1,6 +1,7 @@
 //! The calls of compute-core.
 
 mod bodies;
+mod effort;
 mod fault;
 mod generating;
 #[cfg(test)]
@@ -20,7 +21,7 @@ use proto::v1::{
     GenerateReply, GenerateRequest, HasRequest, HasResponse, InitRequest, PlanRequest,
     PlanResponse, PredictRequest, PutResponse, TensorMeta, TrainReply, TrainRequest,
 };
-use seams::{Seam, Seams, away};
+use seams::{Seam, Seams};
 use telemetry::metrics::Raised;
 use telemetry::trace::{Span, Traced};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -33,6 +34,7 @@ use crate::engine::{self, Kernels};
 use crate::memory;
 use crate::metrics::Metrics;
 use bodies::Parameters;
+use effort::Effort;
 
 /// Replies on their way to a caller that reads slowly: a few megabytes at most.
 const REPLIES: usize = 8;
@@ -117,6 +119,7 @@ impl Service {
     async fn compute<T: Send + 'static>(
         &self,
         op: &'static str,
+        effort: Effort,
         work: impl FnOnce() -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
         let turn = self.turn().await?;
@@ -127,7 +130,7 @@ impl Service {
             let _turn = turn;
             work()
         };
-        let done = on_a_thread(&Span::none(), work).await?;
+        let done = effort.spend(&Span::none(), work).await?;
         timer.stop();
         let _passage = self.seams.pass(Seam::Service, "answer", &()).await;
         Ok(done)
@@ -143,7 +146,7 @@ impl Service {
         let made = {
             let model = model.clone();
             let make = move || Ok(body::into_bytes(engine::initial_parameters(&model, seed)));
-            self.compute("init", make)
+            self.compute("init", Effort::Long, make)
         };
         let bytes = made.await?;
         self.count_bytes("init", bytes.len());
@@ -207,6 +210,7 @@ impl Service {
         let threads = self.threads;
         let kernels = fault::kernels(&request.kernel_class)?;
         let has_labels = model.loss() != Loss::Regression;
+        let effort = Effort::of_evaluation(&model, (examples.num_rows(), read));
         let work = move || {
             let rows = examples.rows()?;
             let examples = rows.examples(&model)?;
@@ -214,7 +218,7 @@ impl Service {
                 .run(|| engine::evaluate(&model, &parameters.numbers(), &examples, threads))
                 .map_err(fault::evaluate)
         };
-        let evaluation = self.compute("evaluate", work).await?;
+        let evaluation = self.compute("evaluate", effort, work).await?;
         self.count_bytes("evaluate", read);
         let accuracy = has_labels.then_some(evaluation.accuracy);
         Ok(EvaluateResponse {
@@ -246,7 +250,7 @@ impl Service {
                 .map_err(fault::evaluate)?;
             Ok(body::into_bytes(probabilities))
         };
-        let bytes = self.compute("predict", work).await?;
+        let bytes = self.compute("predict", Effort::Long, work).await?;
         self.count_bytes("predict", read + bytes.len());
         let header = Body {
             digest: federation::Digest::of(&bytes).to_string(),
@@ -355,21 +359,6 @@ impl Compute for Service {
         tokio::spawn(generated.in_current());
         Ok(Response::new(ReceiverStream::new(stream)))
     }
-}
-
-/// Does `work` on a thread that may be kept busy, in `span`, or where the caller is if it is
-/// nothing.
-async fn on_a_thread<T: Send + 'static>(
-    span: &Span,
-    work: impl FnOnce() -> Result<T, Status> + Send + 'static,
-) -> Result<T, Status> {
-    let place = span.scope();
-    let work = move || match place {
-        Some(place) => place.run(work),
-        None => work(),
-    };
-    let joined = away::block(work).await;
-    joined.unwrap_or_else(|error| Err(fault::broken(&error)))
 }
 
 type Messages = Box<dyn Iterator<Item = Result<BodyChunk, Status>> + Send>;

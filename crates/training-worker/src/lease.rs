@@ -162,7 +162,8 @@ impl Workshop {
         let span = span_of(&delivery, &self.telemetry);
         let handle = &delivery.handle;
         let aside = self.telemetry.tracer.aside("keep", span.context().as_ref());
-        let work = self.execute(&delivery, &span);
+        // Large, and moved several times before it begins.
+        let work = Box::pin(self.execute(&delivery, &span));
         let outcome = tokio::select! {
             biased;
             outcome = work.in_scope(span.scope()) => outcome,

@@ -39,6 +39,7 @@ impl Parameters {
 /// Rows with what a model is held against, as they are held.
 pub(super) struct Labelled {
     digest: String,
+    rows: u64,
     features: Bytes,
     answers: Bytes,
     loss: Loss,
@@ -63,10 +64,15 @@ impl Labelled {
         }
         Ok(Self {
             digest: digest.to_owned(),
+            rows,
             features,
             answers,
             loss: model.loss(),
         })
+    }
+
+    pub(super) fn num_rows(&self) -> u64 {
+        self.rows
     }
 
     pub(super) fn num_bytes(&self) -> usize {

@@ -10,7 +10,8 @@ use tonic::Status;
 use tracing::debug;
 
 use super::bodies::Parameters;
-use super::{Service, fault, on_a_thread};
+use super::effort::Effort;
+use super::{Service, fault};
 use crate::engine::{Generator, Sampling};
 
 /// Where replies go.
@@ -59,7 +60,9 @@ impl Service {
         let timer = self.metrics.processing.of("generate").start();
         let read = generation.parameters.num_bytes() + size_of_val(&generation.prompt[..]);
         let told = replies.clone();
-        let generated = on_a_thread(&Span::none(), move || generation.run(&told)).await;
+        let generated = Effort::Long
+            .spend(&Span::none(), move || generation.run(&told))
+            .await;
         let _passage = self.seams.pass(Seam::Service, "answer", &()).await;
         match self.metrics.counted(generated) {
             Ok(count) => {

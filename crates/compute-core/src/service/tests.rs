@@ -38,7 +38,7 @@ async fn a_computation_whose_caller_left_keeps_its_turn_until_it_ends() {
     let service = service();
     let (begun, mut has_begun) = tokio::sync::mpsc::channel(1);
     let (end, may_end) = mpsc::channel::<()>();
-    let computing = service.compute("init", move || {
+    let computing = service.compute("init", Effort::Long, move || {
         begun.try_send(()).unwrap();
         may_end.recv().unwrap();
         Ok(())

@@ -1,4 +1,4 @@
-//! One training, on a thread of its own.
+//! One training, in its turn.
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
@@ -21,7 +21,8 @@ use tonic::Status;
 use tracing::debug;
 
 use super::bodies::{self, Labelled, Parameters};
-use super::{Service, fault, on_a_thread};
+use super::effort::Effort;
+use super::{Service, fault};
 use crate::engine::{Kernels, Progress, Trainer, Watch};
 use crate::steps::{COMPONENT, StepSpans, num_spans};
 
@@ -103,7 +104,8 @@ impl Service {
         let read = training.num_bytes();
         let span = span_of(&training);
         let progress = replies.clone();
-        let trained = on_a_thread(&span, move || training.run(&progress)).await;
+        let effort = training.effort();
+        let trained = effort.spend(&span, move || training.run(&progress)).await;
         let _passage = self.seams.pass(Seam::Service, "answer", &()).await;
         tell(&span, &trained);
         drop(span);
@@ -163,6 +165,11 @@ impl Training {
 
     fn has_labels(&self) -> bool {
         self.model.loss() != Loss::Regression
+    }
+
+    fn effort(&self) -> Effort {
+        let read = (self.examples.num_rows(), self.num_bytes());
+        Effort::of_training(&self.model, &self.local, read)
     }
 
     /// Bytes that it reads.
