@@ -106,13 +106,13 @@ class House:
             raise SystemExit(f"{' '.join(map(str, command))}: {told.stderr}")
         return [json.loads(line) for line in told.stdout.splitlines() if line.startswith("{")]
 
-    def events(self, run):
-        """The events of a run as they come, each with the time of its arrival in seconds. Those of single
-        updates are left out: to read thousands of them would take the services' time."""
+    def events(self, run, left_out=None):
+        """The events of a run as they come, each with the time of its arrival in seconds; a kind that comes
+        by the thousand can be left out, since to read it would take the services' time."""
         command = [binaries() / "pangea", "watch", run, "--server", self.server, "--output", "json"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watch:
             for line in watch.stdout:
-                if '"update_accepted"' not in line:
+                if f'"{left_out}"' not in line:
                     yield time.perf_counter(), json.loads(line)
 
     def metrics(self, name):

@@ -83,7 +83,7 @@ def measure(case, mode, rounds=None, cohort=None, backends=None, watched=None):
         committed, last = [], None
         before = {name: house.cpu_seconds(name) for name in house.processes}
         start = time.perf_counter()
-        for at, event in house.events(run):
+        for at, event in house.events(run, left_out="update_accepted"):
             if event["kind"] == "round_committed":
                 committed.append(at)
                 last = event
