@@ -69,7 +69,7 @@ def measure(case, mode, rounds=None, cohort=None, backends=None, watched=None):
     clients = cohort or clients
     shape = shape and (*shape[:2], max(shape[2], 3 * clients))
     # Of many small clients, a worker has several in work.
-    slots = 32 if case.startswith("clients") else 1
+    slots = 128 if case.startswith("clients") else 1
     with House(mode, workers, slots=slots, backends=backends) as house:
         data = ROOT / "examples/digits/digits.csv"
         if shape:

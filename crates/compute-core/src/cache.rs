@@ -114,6 +114,11 @@ impl Cache {
         evicted
     }
 
+    /// Lets go of a body that nobody will ask for any more; those who use it keep it until then.
+    pub fn forget(&self, digest: &Digest) {
+        self.lock().remove(digest);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -130,10 +135,13 @@ impl Inner {
 
     fn evict_oldest(&mut self) {
         let oldest = self.bodies.iter().min_by_key(|(_, entry)| entry.last_use);
-        let Some(digest) = oldest.map(|(digest, _)| *digest) else {
-            return;
-        };
-        if let Some(entry) = self.bodies.remove(&digest) {
+        if let Some(digest) = oldest.map(|(digest, _)| *digest) {
+            self.remove(&digest);
+        }
+    }
+
+    fn remove(&mut self, digest: &Digest) {
+        if let Some(entry) = self.bodies.remove(digest) {
             self.bytes -= entry.held.bytes.len();
         }
     }
@@ -175,6 +183,21 @@ mod tests {
         cache.put(b, held_b);
         assert!(cache.get(&a).is_none());
         assert!(cache.get(&b).is_some());
+    }
+
+    #[test]
+    fn a_forgotten_body_makes_room() {
+        let cache = Cache::new(25);
+        let [(a, held_a), (b, held_b)] = [body(1), body(2)];
+        cache.put(a, held_a);
+        cache.put(b, held_b);
+        let user = cache.get(&a);
+        cache.forget(&a);
+        assert!(cache.get(&a).is_none() && cache.get(&b).is_some());
+        assert_eq!(cache.bytes(), 10);
+        assert!(user.is_some_and(|held| held.bytes[..] == [1; 10]));
+        cache.forget(&a);
+        assert_eq!(cache.bytes(), 10, "what is not held makes none");
     }
 
     #[test]

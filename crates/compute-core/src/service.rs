@@ -181,8 +181,13 @@ impl Service {
         let _passage = self.seams.pass(Seam::Service, "put", &()).await;
         let timer = self.metrics.processing.of("put").start();
         let header = body::receive_header(&mut chunks).await;
-        let header = header.map_err(fault::body)?;
+        let (header, supersedes) = header.map_err(fault::body)?;
         let digest = fault::digest("header.digest", &header.digest)?;
+        if !supersedes.is_empty() && supersedes != header.digest {
+            let superseded = fault::digest("supersedes", &supersedes)?;
+            self.cache.forget(&superseded);
+            self.show_cache();
+        }
         let _turn = self
             .arrivals
             .turn(&*self.clock, digest, header.length_bytes)
@@ -195,11 +200,15 @@ impl Service {
             let tensors = header.tensors;
             let evicted = self.cache.put(digest, Held { tensors, bytes });
             self.metrics.cache_evictions.of("memory").inc_by(evicted);
-            let cache_bytes = i64::try_from(self.cache.bytes()).unwrap_or(i64::MAX);
-            self.metrics.cache_bytes.set(cache_bytes);
+            self.show_cache();
         }
         timer.stop();
         Ok(header.digest)
+    }
+
+    fn show_cache(&self) {
+        let cache_bytes = i64::try_from(self.cache.bytes()).unwrap_or(i64::MAX);
+        self.metrics.cache_bytes.set(cache_bytes);
     }
 
     async fn measure(&self, request: EvaluateRequest) -> Result<EvaluateResponse, Status> {

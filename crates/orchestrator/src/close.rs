@@ -126,6 +126,7 @@ fn standing(
         update_bytes: receipts.iter().map(|receipt| receipt.bytes).sum(),
         duration_ms: u64::try_from(duration).unwrap_or(u64::MAX),
         cohort: round.map_or(0, |round| round.cohort().len()),
+        before: work.checkpoint.model.parameters.digest,
         manifest: Manifest {
             round: number,
             parent: Some(work.checkpoint.model.digest),

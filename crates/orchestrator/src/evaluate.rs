@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use artifacts::{ArtifactStore, BlobError, BlobRef, BlobStore, verified};
-use federation::KernelClass;
+use federation::{Digest, KernelClass};
 use proto::engine::{EngineError, Input, Inputs, Loading, Pieces, Unloaded};
 use proto::v1::{Body, EvaluateResponse};
 
@@ -65,16 +65,17 @@ impl Evaluator {
     }
 }
 
-/// Gives compute-core the model of a round, which is new to everybody.
+/// Gives compute-core the model of a round, which is new to everybody. Nobody trains from the parameters
+/// `before` it any more.
 ///
 /// # Errors
 ///
 /// [`EngineError`].
-pub async fn bring(study: &Study, manifest: &Manifest) -> Result<(), EngineError> {
+pub async fn bring(study: &Study, manifest: &Manifest, before: &Digest) -> Result<(), EngineError> {
     let model = &manifest.model;
     let parameters = model.body(&manifest.architecture);
     let input = current(&study.blobs, &parameters, model);
-    study.engine.bring(&input).await
+    study.engine.bring(&input, before).await
 }
 
 /// The parameters of a model that was mostly just made, so that its file need not be hashed again.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use artifacts::{BlobStore, Key};
-use federation::RunId;
 use federation::event::RoundOutcome;
+use federation::{Digest, RunId};
 use proto::v1::EvaluateResponse;
 use telemetry::trace::{Span, Traced};
 use tokio::sync::watch;
@@ -29,6 +29,8 @@ use crate::trace::attempt;
 pub struct Standing {
     /// The model, without an outcome.
     pub manifest: Manifest,
+    /// The parameters of the model before it.
+    pub before: Digest,
     /// How many clients were asked.
     pub cohort: usize,
     /// Updates that count.
@@ -194,7 +196,7 @@ async fn measure(
 ) -> Result<RoundOutcome, Problem> {
     let manifest = &standing.manifest;
     // The next round's trainings are about to ask for it; whether it could be brought shows below.
-    drop(bring(study, manifest).await);
+    drop(bring(study, manifest, &standing.before).await);
     let (mut pause, mut tries) = (STALL_FIRST, 0_u32);
     loop {
         let measuring = evaluator.measure(study, manifest);

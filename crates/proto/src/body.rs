@@ -133,7 +133,16 @@ pub fn chunks_of(len: usize, bytes: Bytes) -> impl Iterator<Item = Bytes> + Send
 pub fn messages(header: Body, bytes: Bytes) -> impl Iterator<Item = BodyChunk> + Send {
     let rest = chunks(bytes).map(body_chunk::Part::Data);
     let parts = std::iter::once(body_chunk::Part::Header(header)).chain(rest);
-    parts.map(|part| BodyChunk { part: Some(part) })
+    parts.map(BodyChunk::from)
+}
+
+impl From<body_chunk::Part> for BodyChunk {
+    fn from(part: body_chunk::Part) -> Self {
+        Self {
+            part: Some(part),
+            ..Self::default()
+        }
+    }
 }
 
 /// Puts a body together as its chunks arrive, hashing on the way.
@@ -320,22 +329,23 @@ impl Passing {
 pub async fn receive(
     mut stream: impl Stream<Item = Result<BodyChunk, Status>> + Unpin,
 ) -> Result<(Body, Bytes), BodyError> {
-    let header = receive_header(&mut stream).await?;
+    let (header, _) = receive_header(&mut stream).await?;
     let bytes = receive_rest(&header, stream).await?;
     Ok((header, bytes))
 }
 
-/// Receives what announces a body.
+/// Receives what announces a body, and the digest of the one that it supersedes; empty where it does not.
 ///
 /// # Errors
 ///
 /// [`BodyError::Broken`] and [`BodyError::NoHeader`].
 pub async fn receive_header(
     stream: &mut (impl Stream<Item = Result<BodyChunk, Status>> + Unpin),
-) -> Result<Body, BodyError> {
+) -> Result<(Body, String), BodyError> {
     let first = stream.next().await.ok_or(BodyError::NoHeader)?;
-    match first.map_err(Box::new)?.part {
-        Some(body_chunk::Part::Header(header)) => Ok(header),
+    let BodyChunk { part, supersedes } = first.map_err(Box::new)?;
+    match part {
+        Some(body_chunk::Part::Header(header)) => Ok((header, supersedes)),
         _ => Err(BodyError::NoHeader),
     }
 }

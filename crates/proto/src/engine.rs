@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use crate::transport::Outgoing;
 use bytes::Bytes;
-use federation::KernelClass;
 use federation::local::LocalTraining;
 use federation::model::Architecture;
+use federation::{Digest, KernelClass};
 use futures::future::BoxFuture;
 use futures::{Stream, StreamExt};
 use thiserror::Error;
@@ -18,9 +18,9 @@ use crate::body::{self, BodyError, Passing};
 use crate::fault;
 use crate::v1::compute_client::ComputeClient;
 use crate::v1::{
-    Body, DescribeRequest, DescribeResponse, EvaluateRequest, EvaluateResponse, GenerateRequest,
-    HasRequest, InitRequest, PlanRequest, PlanResponse, PredictRequest, TrainProgress,
-    TrainRequest, TrainResult, train_reply,
+    Body, BodyChunk, DescribeRequest, DescribeResponse, EvaluateRequest, EvaluateResponse,
+    GenerateRequest, HasRequest, InitRequest, PlanRequest, PlanResponse, PredictRequest,
+    TrainProgress, TrainRequest, TrainResult, body_chunk, train_reply,
 };
 
 pub use pieces::{Pieces, Unloaded};
@@ -369,25 +369,29 @@ impl Engine {
             .missing;
         for input in inputs {
             if missing.contains(&input.body.digest) {
-                self.bring(input).await?;
+                self.put(input, String::new()).await?;
             }
         }
         Ok(())
     }
 
-    /// Gives compute-core an input without asking whether it holds it: one that is new to everybody.
-    /// Who asks for it meanwhile waits for it there.
+    /// Gives compute-core an input without asking whether it holds it: one that is new to everybody,
+    /// and of which the body with the digest `supersedes` was the last version. Who asks for it
+    /// meanwhile waits for it there.
     ///
     /// # Errors
     ///
     /// [`EngineError`].
-    pub async fn bring(&self, input: &Input<'_>) -> Result<(), EngineError> {
-        let pieces = (input.load)().await.map_err(EngineError::Load)?;
-        self.put(input.body.clone(), pieces).await
+    pub async fn bring(&self, input: &Input<'_>, supersedes: &Digest) -> Result<(), EngineError> {
+        self.put(input, supersedes.to_string()).await
     }
 
-    async fn put(&self, body: Body, pieces: Pieces) -> Result<(), EngineError> {
-        let (messages, broken) = pieces.sent(body);
+    async fn put(&self, input: &Input<'_>, supersedes: String) -> Result<(), EngineError> {
+        let pieces = (input.load)().await.map_err(EngineError::Load)?;
+        let (messages, broken) = pieces.sent(BodyChunk {
+            part: Some(body_chunk::Part::Header(input.body.clone())),
+            supersedes,
+        });
         let put = self.client.clone().put(messages).await;
         match broken.told() {
             Some(error) => Err(EngineError::Load(error)),

@@ -56,6 +56,24 @@ async fn what_is_not_held_is_named() {
 }
 
 #[tokio::test]
+async fn a_body_lets_go_of_the_one_that_it_supersedes() {
+    let core = serve(MIB, 1);
+    let model = mlp(6, 4);
+    let [old, new, other] = [1, 2, 3].map(|seed| parameters(&model, seed));
+    let digest = |held: &Held| held.body.digest.parse().unwrap();
+    for (held, supersedes) in [(&old, &other), (&other, &new), (&new, &old), (&new, &new)] {
+        let brought = core.engine.bring(&held.input(), &digest(supersedes)).await;
+        brought.unwrap();
+    }
+    assert_eq!(missing(&core, &old).await, [&*old.body.digest]);
+    assert_eq!(missing(&core, &other).await, [""; 0]);
+    assert_eq!(missing(&core, &new).await, [""; 0], "it is no other");
+    let both = other.bytes.len() + new.bytes.len();
+    assert_eq!(core.metrics.cache_bytes.get(), i64::try_from(both).unwrap());
+    assert_eq!(core.metrics.cache_evictions.of("memory").get(), 0);
+}
+
+#[tokio::test]
 async fn a_tampered_or_truncated_body_is_refused_and_not_held() {
     let core = serve(MIB, 1);
     let shard = examples(&rows(30, 6, 0.2));

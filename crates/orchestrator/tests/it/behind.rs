@@ -9,6 +9,7 @@ use federation::run::{Command, RunState};
 use federation::stop::{Metric, Target};
 use federation::{Digest, RunId};
 use orchestrator::checkpoint::{self, Manifest};
+use proto::engine::{Input, Inputs, Loading};
 use seams::{Call, Listener, Passage, Seams, Waiting};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -180,6 +181,34 @@ async fn a_round_trains_while_the_last_model_is_measured() {
         outcome.accuracy.unwrap()
     );
     world.until_shown(&[&shown]).await;
+}
+
+#[tokio::test]
+async fn compute_core_holds_the_newest_model_of_a_run_alone() {
+    let (world, mut worker, run) = begin(Rules::default(), job(1, 3)).await;
+    worker.work_on(3).await;
+    world.until_state(run, RunState::Completed).await;
+    let last = committed(&world.study, run, 3).await;
+    assert!(is_held(&world, &last).await);
+    for round in 0..3 {
+        let before = committed(&world.study, run, round).await;
+        assert!(!is_held(&world, &before).await, "model {round}");
+    }
+}
+
+/// Whether compute-core can do without being brought a model's parameters.
+async fn is_held(world: &World, manifest: &Manifest) -> bool {
+    let parameters = manifest.model.body(&manifest.architecture);
+    let asked_for = || -> Loading<'_> { Box::pin(ready(Err("they are asked for".into()))) };
+    let input = || Input {
+        body: &parameters,
+        load: Box::new(asked_for),
+    };
+    let inputs = Inputs {
+        parameters: input(),
+        examples: input(),
+    };
+    world.study.engine.hold(&inputs).await.is_ok()
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, Stream, StreamExt};
 
 use crate::body;
-use crate::v1::{Body, BodyChunk, body_chunk};
+use crate::v1::{BodyChunk, body_chunk};
 
 /// Why bytes could not be had.
 pub type Unloaded = Box<dyn Error + Send + Sync>;
@@ -27,12 +27,12 @@ impl Pieces {
         Self(pieces.map(move |piece| piece.map_err(unloaded)).boxed())
     }
 
-    /// The messages that carry them, and what becomes known if they break off. A call takes no
-    /// errors, so the messages end there.
-    pub(super) fn sent(self, body: Body) -> (Messages, Broken) {
+    /// The messages that carry them after `header`, and what becomes known if they break off. A call
+    /// takes no errors, so the messages end there.
+    pub(super) fn sent(self, header: BodyChunk) -> (Messages, Broken) {
         let broken = Broken::default();
         let messages = Messages {
-            header: Some(body),
+            header: Some(header),
             pieces: self,
             broken: broken.clone(),
         };
@@ -64,7 +64,7 @@ impl Broken {
 
 /// A body's header, then its pieces.
 pub(super) struct Messages {
-    header: Option<Body>,
+    header: Option<BodyChunk>,
     pieces: Pieces,
     broken: Broken,
 }
@@ -73,14 +73,13 @@ impl Stream for Messages {
     type Item = BodyChunk;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<BodyChunk>> {
-        let message = |part| Poll::Ready(Some(BodyChunk { part: Some(part) }));
         if let Some(header) = self.header.take() {
-            return message(body_chunk::Part::Header(header));
+            return Poll::Ready(Some(header));
         }
         match self.pieces.0.poll_next_unpin(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(None) => Poll::Ready(None),
-            Poll::Ready(Some(Ok(data))) => message(body_chunk::Part::Data(data)),
+            Poll::Ready(Some(Ok(data))) => Poll::Ready(Some(body_chunk::Part::Data(data).into())),
             Poll::Ready(Some(Err(error))) => {
                 let mut told = self.broken.0.lock().unwrap_or_else(PoisonError::into_inner);
                 *told = Some(error);

@@ -873,6 +873,10 @@ pub mod optimizer {
 /// One part of a body on its way: the announcement first, then the bytes.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BodyChunk {
+    /// Beside the header of what is put: the digest of a body that nobody will ask for now that this one
+    /// is made, if there is one. It is let go of, so that its memory can take this one.
+    #[prost(string, tag = "3")]
+    pub supersedes: ::prost::alloc::string::String,
     #[prost(oneof = "body_chunk::Part", tags = "1, 2")]
     pub part: ::core::option::Option<body_chunk::Part>,
 }
