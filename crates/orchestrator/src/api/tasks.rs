@@ -11,6 +11,7 @@ use proto::v1::{
 };
 use task_queue::{LeaseHandle, TaskQueue};
 use tonic::{Request, Response, Status};
+use tracing::warn;
 
 use super::{Api, status};
 use crate::metrics::fleet::TO_WORKERS;
@@ -56,12 +57,9 @@ impl Tasks for Api {
         for delivery in deliveries {
             if self.is_wanted(&delivery) {
                 messages.push(message(delivery));
-            } else {
-                self.study
-                    .queue
-                    .acknowledge(&delivery.handle)
-                    .await
-                    .map_err(status::queue)?;
+            } else if let Err(error) = self.study.queue.acknowledge(&delivery.handle).await {
+                // It comes back when its lease ends; the others are for who waits.
+                warn!(error = %error, "a task of a run that has ended was not removed");
             }
         }
         Ok(Response::new(futures::stream::iter(messages)))

@@ -25,8 +25,11 @@ pub enum ShardsError {
     Store(#[from] StoreError),
 }
 
-/// Shards that are looked for at once.
-const HEADS: usize = 32;
+/// Shards that are looked for, or stored, at once.
+const SHARDS_AT_ONCE: usize = 32;
+
+/// Bytes of shards that are stored at once.
+const TOGETHER_BYTES: usize = 2 * 1024 * 1024;
 
 /// What a partition is called in the run store.
 #[must_use]
@@ -59,8 +62,11 @@ pub async fn shards(
     let width = dataset.features.len();
     let (all, assignment) = deal(blobs, dataset, partition).await?;
     let mut shards = Vec::with_capacity(assignment.len());
-    for rows in assignment {
-        shards.push(all.select(&rows).store(blobs, Kind::Shard, width).await?);
+    for some in together(&assignment, width) {
+        let stored = some
+            .iter()
+            .map(|rows| all.select(rows).store(blobs, Kind::Shard, width));
+        shards.extend(try_join_all(stored).await?);
     }
     store
         .put_partition(dataset_digest, &partition_digest, &shards)
@@ -68,8 +74,17 @@ pub async fn shards(
     Ok(shards)
 }
 
+/// Cuts the rows of clients, of `width` features each, into groups that are stored together: of small
+/// shards, which take longer to be kept than to be written.
+fn together(assignment: &[Vec<u32>], width: usize) -> impl Iterator<Item = &[Vec<u32>]> {
+    let row = width.saturating_mul(size_of::<f32>());
+    let longest = assignment.iter().map(Vec::len).max().unwrap_or(0);
+    let shard = row.saturating_mul(longest).max(1);
+    assignment.chunks((TOGETHER_BYTES / shard).clamp(1, SHARDS_AT_ONCE))
+}
+
 async fn are_there(blobs: &dyn BlobStore, shards: &[ExamplesRef]) -> Result<bool, ExamplesError> {
-    for some in shards.chunks(HEADS) {
+    for some in shards.chunks(SHARDS_AT_ONCE) {
         let heads: Vec<_> = some
             .iter()
             .map(|shard| blobs.head(&shard.blob.key))
@@ -106,5 +121,22 @@ pub async fn deal(
     match dealing.await {
         Ok(dealt) => dealt,
         Err(broken) => std::panic::resume_unwind(broken.into_panic()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_shards_are_stored_together_and_large_ones_alone() {
+        let groups = |clients: usize, rows: usize, width| -> Vec<usize> {
+            let assignment = vec![vec![0; rows]; clients];
+            together(&assignment, width).map(<[_]>::len).collect()
+        };
+        assert_eq!(groups(70, 10, 64), [32, 32, 6]);
+        assert_eq!(groups(5, 1000, 256), [2, 2, 1]);
+        assert_eq!(groups(2, 1 << 20, 784), [1, 1]);
+        assert_eq!(groups(3, 0, 0), [3]);
     }
 }

@@ -66,7 +66,7 @@ impl Listener for At {
 
 /// Refuses so many calls of an operation.
 #[derive(Debug)]
-struct Refused {
+pub(crate) struct Refused {
     operation: &'static str,
     left: AtomicU32,
 }
@@ -77,7 +77,7 @@ impl Refused {
         Self { operation, left }
     }
 
-    fn times(left: u32, operation: &'static str) -> Seams {
+    pub(crate) fn times(left: u32, operation: &'static str) -> Seams {
         Seams::heard_by(Arc::new(Self::new(left, operation)))
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use federation::run::{Command, RunState};
 use proto::v1::orchestrator_message::Kind as Told;
 
+use crate::behind::Refused;
 use crate::worker::Worker;
 use crate::world::{Rules, World, job};
 
@@ -89,4 +90,23 @@ async fn a_paused_run_gives_its_turn_away_and_a_cancelled_one_calls_its_tasks_ba
     };
     assert_eq!(cancelled, second.to_string());
     assert_eq!(world.row(first).await.state, RunState::Paused);
+}
+
+#[tokio::test]
+async fn a_task_that_nobody_wants_and_that_stays_keeps_no_other_from_a_worker() {
+    let world = World::new(Rules {
+        tasks: Refused::times(1, "acknowledge"),
+        ..Rules::default()
+    })
+    .await;
+    let ended = world.submit(job(1, 1)).await;
+    world
+        .until_shown(&["training_queue_depth{state=\"visible\"} 1"])
+        .await;
+    world.command(ended, Command::Cancel).await;
+    world.until_state(ended, RunState::Cancelled).await;
+    let run = world.submit(job(1, 1)).await;
+    let mut worker = Worker::connect(&world, "w").await;
+    assert!(worker.lease_now().await.is_none(), "it is the first one's");
+    assert_eq!(worker.lease().await.id.run, run);
 }

@@ -62,6 +62,8 @@ pub(crate) struct Rules {
     pub(crate) artifacts: Seams,
     /// Who hears what compute-core is asked for.
     pub(crate) calls: Seams,
+    /// Who hears what the queue is asked for.
+    pub(crate) tasks: Seams,
     /// Bytes that the orchestrator's compute-core may use.
     pub(crate) memory_bytes: u64,
 }
@@ -77,6 +79,7 @@ impl Default for Rules {
             interval: Duration::from_secs(3600),
             artifacts: Seams::default(),
             calls: Seams::default(),
+            tasks: Seams::default(),
             memory_bytes: 1 << 40,
         }
     }
@@ -143,7 +146,8 @@ impl World {
             store,
             blobs: ArtifactStore::local(blobs),
             spool: dir.path().join("spool"),
-            queue: Counted::new(queue, Arc::clone(&rules.clock), metrics.queue.clone()),
+            queue: Counted::new(queue, Arc::clone(&rules.clock), metrics.queue.clone())
+                .through(rules.tasks.clone()),
             engine: Engine::over(channel(&compute).through(rules.calls.clone())),
             fleet: Fleet::new(Duration::from_secs(2)),
             clock: Arc::clone(&rules.clock),
