@@ -16,7 +16,7 @@ use federation::stop::RoundMetrics;
 use task_queue::TaskQueue;
 use telemetry::trace::Span;
 
-use crate::checkpoint::{self, Manifest, ModelFile};
+use crate::checkpoint::{self, Manifest, ModelFile, UpdateEntry};
 use crate::datasets::{self, ExamplesRef, shards};
 use crate::evaluate::Evaluator;
 use crate::metrics::rounds::Shown;
@@ -58,6 +58,8 @@ pub struct Work {
     pub is_behind: bool,
     /// The model of the closed round, until it is committed.
     pub folded: Option<ModelFile>,
+    /// The round of which the store knows that no report counts in it any more, if that is the open one.
+    pub closed: Option<u32>,
     /// Work that must be queued, each in this attempt.
     pub to_dispatch: Vec<(federation::ClientId, u32)>,
     /// How often the queue had lost its tasks when they were last sent.
@@ -103,6 +105,7 @@ pub async fn admit(study: &Arc<Study>, row: &RunRow) -> Result<Work, Problem> {
         is_unwritten: false,
         round: None,
         folded: None,
+        closed: None,
         to_dispatch: Vec::new(),
         losses: study.queue.losses(),
         bundle: None,
@@ -209,6 +212,7 @@ impl Work {
         self.shown.round(plan.number);
         let (round, effect) = Round::restore(plan, &open.attempts, &received, closed);
         self.round = Some(round);
+        self.closed = closed.then_some(open.number);
         if let Effect::Dispatch(missing) = effect {
             self.to_dispatch = missing;
         }
@@ -260,17 +264,10 @@ async fn dataset(study: &Study, row: &RunRow) -> Result<datasets::Manifest, Prob
 /// newest.
 async fn last_checkpoint(study: &Study, row: &RunRow) -> Result<Option<Manifest>, Problem> {
     let next = row.rounds_committed + 1;
-    if let Some(manifest) = checkpoint::manifest(&study.blobs, row.run, next).await? {
-        let stands = match &manifest.outcome {
-            Some(outcome) => {
-                let now = study.now();
-                study.store.commit_round(row.run, outcome, now).await?
-            }
-            None => true,
-        };
-        if stands {
-            return Ok(Some(manifest));
-        }
+    if let Some(manifest) = checkpoint::manifest(&study.blobs, row.run, next).await?
+        && stands(study, &manifest).await?
+    {
+        return Ok(Some(manifest));
     }
     let last = checkpoint::manifest(&study.blobs, row.run, row.rounds_committed).await?;
     if last.is_none() && row.rounds_committed > 0 {
@@ -279,6 +276,24 @@ async fn last_checkpoint(study: &Study, row: &RunRow) -> Result<Option<Manifest>
         return Err(Problem::Fatal { message });
     }
     Ok(last)
+}
+
+/// Whether the round of a manifest is committed, after a look at what the store counts: an attempt at the
+/// round that was given up may have left a manifest of other updates.
+async fn stands(study: &Study, manifest: &Manifest) -> Result<bool, Problem> {
+    let Some(outcome) = &manifest.outcome else {
+        return Ok(true);
+    };
+    let counted = study.store.accepted(manifest.run, manifest.round).await?;
+    if !counted
+        .iter()
+        .map(UpdateEntry::of)
+        .eq(manifest.updates.iter().cloned())
+    {
+        return Ok(false);
+    }
+    let now = study.now();
+    Ok(study.store.commit_round(manifest.run, outcome, now).await?)
 }
 
 /// The model that the first round starts from; its checkpoint is not written yet.

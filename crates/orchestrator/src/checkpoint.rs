@@ -20,6 +20,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::store::Receipt;
 use crate::study::Study;
 use crate::trace::block;
 
@@ -96,6 +97,19 @@ pub struct UpdateEntry {
     pub num_examples: u64,
     /// How much it weighs.
     pub weight: f64,
+}
+
+impl UpdateEntry {
+    /// That of an accepted update.
+    #[must_use]
+    pub fn of(receipt: &Receipt) -> Self {
+        Self {
+            client: receipt.client,
+            digest: receipt.digest,
+            num_examples: receipt.num_examples,
+            weight: receipt.weight,
+        }
+    }
 }
 
 /// Why a checkpoint cannot be written or read.
@@ -219,7 +233,7 @@ pub async fn commit(
             return Err(CheckpointError::Overtaken { key });
         };
         let there: Manifest = read(&key, &there)?;
-        if there.model == manifest.model {
+        if (&there.model, &there.updates) == (&manifest.model, &manifest.updates) {
             return Ok(there);
         }
         let next = Key::checkpoint_manifest(manifest.run, manifest.round + 1);

@@ -34,6 +34,11 @@ pub async fn close_round(study: &Arc<Study>, work: &mut Work) -> Result<(), Prob
     let Some(round) = &work.round else {
         return Ok(());
     };
+    // Until that is kept, reports that come after a restart would still count.
+    if work.closed != Some(round.number()) {
+        study.store.close_training(work.run, round.number()).await?;
+        work.closed = Some(round.number());
+    }
     let mut receipts = study.store.receipts(work.run, round.number()).await?;
     let reports = receipts.len();
     receipts.retain(|receipt| receipt.accepted);
@@ -130,7 +135,7 @@ fn standing(
         manifest: Manifest {
             round: number,
             parent: Some(work.checkpoint.model.digest),
-            updates: receipts.iter().map(entry).collect(),
+            updates: receipts.iter().map(UpdateEntry::of).collect(),
             kernel_classes: receipts
                 .iter()
                 .filter_map(|receipt| receipt.kernel_class)
@@ -211,6 +216,7 @@ async fn reopen(
     let refused = &study.metrics.rounds.refused;
     refused.of(refusal.reason()).inc();
     *round = next;
+    work.closed = None;
     work.to_dispatch.extend(again);
     Ok(())
 }
@@ -229,15 +235,6 @@ fn aggregation_problem(error: AggregateError) -> Problem {
         error => Problem::Fatal {
             message: format!("aggregation: {error}"),
         },
-    }
-}
-
-fn entry(receipt: &Receipt) -> UpdateEntry {
-    UpdateEntry {
-        client: receipt.client,
-        digest: receipt.digest,
-        num_examples: receipt.num_examples,
-        weight: receipt.weight,
     }
 }
 

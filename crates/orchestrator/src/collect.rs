@@ -91,6 +91,7 @@ pub async fn collect(
         work.is_behind = true;
         study.store.receive_all(work.run, &rows, closes).await?;
         work.is_behind = false;
+        work.closed = closes.or(work.closed);
     }
     for (_, verdict, _) in rows {
         count(study, verdict);

@@ -191,14 +191,14 @@ impl Store {
         self.commit(write).await
     }
 
-    /// Moves a round to `to`.
+    /// Notes that no report counts in a round any more.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
-    pub async fn move_round(&self, run: RunId, round: u32, to: Phase) -> Result<(), StoreError> {
+    pub async fn close_training(&self, run: RunId, round: u32) -> Result<(), StoreError> {
         let mut write = self.write_ahead().await?;
-        set_phase(&mut write, run, round, to).await?;
+        set_phase(&mut write, run, round, Phase::Aggregating).await?;
         self.commit(write).await
     }
 

@@ -46,7 +46,7 @@ pub(crate) async fn with_round(home: &Home) -> Store {
 
 /// Closes round 1.
 pub(crate) async fn close(store: &Store) {
-    let closed = store.move_round(run(1), 1, Phase::Aggregating).await;
+    let closed = store.close_training(run(1), 1).await;
     closed.unwrap();
 }
 
@@ -218,10 +218,7 @@ async fn a_revoked_update_makes_room_for_another_one(home: Home) {
         .receive(run(1), &receipt(1), &Ok(()), &[])
         .await
         .unwrap();
-    store
-        .move_round(run(1), 1, Phase::Aggregating)
-        .await
-        .unwrap();
+    store.close_training(run(1), 1).await.unwrap();
     let damaged = Refusal::Damaged {
         problem: "rot".to_owned(),
     };

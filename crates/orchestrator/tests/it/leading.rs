@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use federation::event::Event;
-use federation::round::Phase;
 use federation::run::{Command, RunState};
 use federation::{Digest, Timestamp};
 use orchestrator::store::{Epoch, Standing, Store, StoreError};
@@ -83,7 +82,7 @@ async fn a_deposed_leader_commits_nothing(home: Home) {
     ));
     assert!(is_deposed(a.commit_round(run, &outcome(), NOW).await, "b"));
     assert!(is_deposed(a.open_round(run, &plan()).await, "b"));
-    let moved = a.move_round(run, 1, Phase::Aggregating).await;
+    let moved = a.close_training(run, 1).await;
     assert!(is_deposed(moved, "b"));
     let put = a.put_partition(&digest, &digest, &[1]).await;
     assert!(is_deposed(put, "b"));

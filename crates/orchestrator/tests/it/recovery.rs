@@ -1,11 +1,14 @@
 //! What a new process makes of what the last one left.
 
+use std::time::Duration;
+
 use artifacts::{BlobStore, Key};
 use federation::event::Event;
 use federation::run::RunState;
 
+use crate::commits::committed;
 use crate::worker::Worker;
-use crate::world::{Rules, World, job};
+use crate::world::{Rules, World, job, with_quorum};
 
 #[tokio::test]
 async fn an_open_round_goes_on_after_a_restart_with_what_it_had() {
@@ -87,6 +90,38 @@ async fn a_round_whose_manifest_stands_is_committed_though_its_row_does_not_say_
     assert_eq!(row.rounds_committed, 2);
     let rounds = world.study.store.rounds(run, 0, 10).await.unwrap();
     assert_eq!(rounds[0].outcome, Some(before));
+}
+
+#[tokio::test]
+async fn a_manifest_of_other_updates_than_count_is_made_again() {
+    let world = World::new(Rules::default()).await;
+    let mut worker = Worker::connect(&world, "w").await;
+    let run = world
+        .submit(with_quorum(0.5, Duration::from_secs(3600), job(2, 2)))
+        .await;
+    worker.work_on(2).await;
+    world.until_committed(run, 1).await;
+    let clients = async |world: &World| {
+        let manifest = committed(&world.study, run, 1).await;
+        let clients = manifest.updates.iter().map(|update| update.client.0);
+        clients.collect::<Vec<_>>()
+    };
+    assert_eq!(clients(&world).await, [0, 1]);
+
+    let world = world
+        .restart(&[
+            "UPDATE runs SET rounds_committed = 0, accuracy = NULL, loss = NULL",
+            "UPDATE rounds SET phase = 'aggregating', outcome = NULL, closed_at = NULL
+             WHERE round = 1",
+            "DELETE FROM rounds WHERE round = 2",
+            "UPDATE receipts SET accepted = 0 WHERE client = 1",
+        ])
+        .await;
+    world.until_committed(run, 1).await;
+    assert_eq!(clients(&world).await, [0]);
+    let rounds = world.study.store.rounds(run, 0, 10).await.unwrap();
+    let outcome = rounds[0].outcome.as_ref().unwrap();
+    assert_eq!((outcome.accepted, outcome.refused), (1, 1));
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! Work that is done again, and work that is given up.
 
+use std::future::ready;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use federation::event::Event;
@@ -8,6 +11,7 @@ use federation::round::Phase;
 use federation::run::RunState;
 
 use orchestrator::poison::bury;
+use seams::{Call, Listener, Passage, Seams, Waiting};
 use task_queue::{MAX_DELIVERIES, TaskQueue};
 
 use crate::worker::Worker;
@@ -127,6 +131,46 @@ async fn at_its_deadline_a_round_closes_with_the_quorum_it_has() {
     let row = world.until_state(run, RunState::Failed).await;
     let expected = "0 of the 2 updates needed were there at the deadline";
     assert!(row.reason.ends_with(expected), "{}", row.reason);
+}
+
+/// Refuses the first commit by which a round closes, and counts the files that are adopted.
+#[derive(Debug, Default)]
+struct Closing {
+    refused: AtomicBool,
+    adopted: AtomicU32,
+}
+
+impl Listener for Closing {
+    fn hear(&self, call: Call<'_>) -> Option<Waiting> {
+        if call.operation == "adopt" {
+            self.adopted.fetch_add(1, Ordering::Relaxed);
+        }
+        let closes =
+            call.operation == "commit" && format!("{:?}", call.arguments).contains("aggregating");
+        let refuses = closes && !self.refused.swap(true, Ordering::Relaxed);
+        refuses.then(|| -> Waiting { Box::pin(ready(Passage::Refused)) })
+    }
+}
+
+#[tokio::test]
+async fn a_round_is_folded_when_it_is_kept_that_it_has_closed() {
+    let closing = Arc::new(Closing::default());
+    let seams = || Seams::heard_by(Arc::clone(&closing) as Arc<dyn Listener>);
+    let world = World::new(Rules {
+        interval: Duration::from_millis(20),
+        artifacts: seams(),
+        store: seams(),
+        ..Rules::default()
+    })
+    .await;
+    let mut worker = Worker::connect(&world, "w").await;
+    let job = with_quorum(0.5, Duration::from_secs(1), job(2, 1));
+    let run = world.submit(job).await;
+    worker.work_on(1).await;
+    world.until_state(run, RunState::Completed).await;
+    assert!(closing.refused.load(Ordering::Relaxed));
+    let adopted = closing.adopted.load(Ordering::Relaxed);
+    assert_eq!(adopted, 2, "the initial model, and that of the round once");
 }
 
 #[tokio::test]

@@ -62,6 +62,8 @@ pub(crate) struct Rules {
     pub(crate) artifacts: Seams,
     /// Who hears what compute-core is asked for.
     pub(crate) calls: Seams,
+    /// Who hears what the run store is asked for.
+    pub(crate) store: Seams,
     /// Who hears what the queue is asked for.
     pub(crate) tasks: Seams,
     /// Bytes that the orchestrator's compute-core may use.
@@ -79,6 +81,7 @@ impl Default for Rules {
             interval: Duration::from_secs(3600),
             artifacts: Seams::default(),
             calls: Seams::default(),
+            store: Seams::default(),
             tasks: Seams::default(),
             memory_bytes: 1 << 40,
         }
@@ -137,6 +140,7 @@ impl World {
         let path = dir.path().join("runs.sqlite");
         let place = Place::Sqlite(path);
         let store = Store::open(&place, metrics.store.clone()).await.unwrap();
+        let store = store.through(rules.store.clone());
         let blobs = LocalStore::open(dir.path().join("artifacts")).unwrap();
         let blobs = blobs.counted(metrics.artifacts.clone());
         let blobs = blobs.through(rules.artifacts.clone());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use federation::round::{Effect, Phase, Plan, Round};
+use federation::round::{Effect, Plan, Round};
 use federation::run::RunState;
 use federation::{cohort, stop};
 use tokio_util::sync::CancellationToken;
@@ -150,23 +150,16 @@ impl Driver {
         let Some(work) = &mut self.work else {
             return Ok(Next::Step);
         };
-        let number = work.round.as_ref().map_or(0, Round::number);
         match effect {
             Effect::Dispatch(tasks) => work.to_dispatch.extend(tasks),
-            Effect::Aggregate => {
-                self.count_training();
-                self.study
-                    .store
-                    .move_round(self.run, number, Phase::Aggregating)
-                    .await?;
-            }
+            Effect::Aggregate => self.count_training(),
             Effect::Abandon => return self.abandon().await,
         }
         Ok(Next::Step)
     }
 
     /// Counts how long the round that closes was open, when it closes for the first time.
-    pub(super) fn count_training(&mut self) {
+    fn count_training(&mut self) {
         let round = self.work.as_ref().and_then(|work| work.round.as_ref());
         if let Some(round) = round.filter(|round| round.number() > self.trained) {
             self.trained = round.number();

@@ -153,11 +153,7 @@ impl Driver {
             effects.push(effect);
         }
         for effect in effects {
-            match effect {
-                // Kept with the report from which it follows.
-                Some(Effect::Aggregate) => self.count_training(),
-                effect => self.apply_any(effect).await?,
-            }
+            self.apply_any(effect).await?;
         }
         Ok(())
     }
